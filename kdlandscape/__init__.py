@@ -1,0 +1,38 @@
+"""Optimization landscapes in Jupyter, with knowledge distillation as the first subject.
+
+Every public name is imported on first use, so that opening a cube never imports torch.
+"""
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "kdlandscape.landscape.objective": ("Objective",),
+    "kdlandscape.landscape.interpolation": ("interpolate", "barrier"),
+    "kdlandscape.landscape.directions": ("plane_through",),
+    "kdlandscape.landscape.slices": ("slice_plane",),
+    "kdlandscape.landscape.spectra": ("top_eigenpairs",),
+    "kdlandscape.distillation.fidelity": ("fidelity",),
+    "kdlandscape.distillation.train": ("train", "distill"),
+    "kdlandscape.sweeps.record": ("record",),
+    "kdlandscape.sweeps.study": ("run_study",),
+    "kdlandscape.cubes.store": ("open_cube", "missing"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+_SUBPACKAGES = ("cubes", "distillation", "figures", "landscape", "linalg", "sweeps", "widgets")
+
+__all__ = ["__version__", *_HOME_OF, *_SUBPACKAGES]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME_OF:
+        return getattr(import_module(_HOME_OF[name]), name)
+    if name in _SUBPACKAGES:
+        return import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

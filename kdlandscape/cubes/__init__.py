@@ -1,0 +1,1 @@
+"""The result cube: schema, atomic run files, compaction, provenance, summaries. Knows xarray, never torch."""

@@ -1,0 +1,1 @@
+"""Teachers, students, their training as one batch, and how faithful the students are."""

@@ -1,0 +1,1 @@
+"""Dataset in, matplotlib axes out."""

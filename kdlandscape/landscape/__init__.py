@@ -1,0 +1,1 @@
+"""Everything that looks at a loss surface: objectives, directions, slices, paths, spectra."""

@@ -1,0 +1,1 @@
+"""Widgets that explore a cube."""
