@@ -1,0 +1,88 @@
+"""What each variable of a cube means: one table of labels and units, and the function that applies it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+#: name -> (long name, unit).  "1" is dimensionless, "nat" a mean over examples of a natural logarithm.
+VARIABLES: dict[str, tuple[str, str]] = {
+    "loss": ("loss", "nat"),
+    "accuracy": ("accuracy", "1"),
+    "error": ("error rate", "1"),
+    "agreement": ("top-1 agreement with the teacher", "1"),
+    "kl": ("KL(teacher ‖ student)", "nat"),
+    "kl_teacher_student": ("KL(teacher ‖ student)", "nat"),
+    "kl_student_teacher": ("KL(student ‖ teacher)", "nat"),
+    "total_variation": ("total variation distance", "1"),
+    "jensen_shannon": ("Jensen–Shannon divergence", "nat"),
+    "teacher_accuracy": ("teacher accuracy", "1"),
+    "student_accuracy": ("student accuracy", "1"),
+    "teacher_nll": ("teacher negative log likelihood", "nat"),
+    "student_nll": ("student negative log likelihood", "nat"),
+    "teacher_ece": ("teacher expected calibration error", "1"),
+    "student_ece": ("student expected calibration error", "1"),
+    "agreement_min": ("least agreement that both accuracies allow", "1"),
+    "agreement_max": ("greatest agreement that both accuracies allow", "1"),
+    "agreement_teacher_right": ("agreement where the teacher is right", "1"),
+    "agreement_teacher_wrong": ("agreement where the teacher is wrong", "1"),
+    "excess_agreement": ("agreement in excess of the independent student", "1"),
+    "control_agreement": ("agreement of the independent student", "1"),
+    "barrier": ("linear barrier to the teacher", "nat"),
+    "path_loss": ("loss along the path from student (t = 0) to teacher (t = 1)", "nat"),
+    "plane_loss": ("loss on the plane through teacher, initial and final student", "nat"),
+    "plane_points": ("plane coordinates of teacher, initial and final student", "teacher–random distance"),
+    "distance_start": ("distance to the teacher before distillation", "1"),
+    "distance_end": ("distance to the teacher after distillation", "1"),
+    "distance_ratio": ("distance to the teacher, end over start", "1"),
+    "distance": ("distance to the teacher", "1"),
+    "distance_travelled": ("distance from the initial to the final student", "1"),
+    "eigenvalues": ("Hessian eigenvalue of the mean loss", "nat"),
+    "student_eigenvalues": ("Hessian eigenvalue at the student", "nat"),
+    "teacher_eigenvalues": ("Hessian eigenvalue at the teacher", "nat"),
+    "residuals": ("eigenpair residual ‖Hv − λv‖", "nat"),
+    "converged": ("residual below the tolerance", "1"),
+    "eigenvectors": ("unit eigenvector", "1"),
+    "train_loss": ("distillation loss during training", "nat"),
+}
+_PREFIXES = {"train_": "train", "test_": "test", "distill_": "distillation-set", "student_": "student"}
+
+
+def label(name: str) -> tuple[str, str]:
+    """Return (long name, unit) of a variable; ``train_``, ``test_`` and ``distill_`` name the data it is taken on.
+
+    An unknown variable is labelled by its own name, with unit "1".
+    """
+    if name in VARIABLES:
+        return VARIABLES[name]
+    for prefix, data in _PREFIXES.items():
+        rest = name.removeprefix(prefix)
+        if rest != name and rest in VARIABLES:
+            long_name, unit = VARIABLES[rest]
+            return f"{data} {long_name}", unit
+    return name.replace("_", " "), "1"
+
+
+def dataset(
+    values: Mapping[str, Any], dims: Sequence[str] = (), coords: Mapping[str, Any] | None = None, **attrs: Any
+) -> xr.Dataset:
+    """Make a labelled Dataset of arrays (numpy, or tensors on the CPU) that share their leading dims.
+
+    Parameters
+    ----------
+    values
+        name -> array over ``dims``, or a pair (dims, array) for a variable with dims of its own.
+    dims, coords
+        Names of the axes, and coordinates by name.
+    attrs
+        Attributes of the whole Dataset (settings, versions).
+    """
+    variables = {}
+    for name, value in values.items():
+        axes, array = value if isinstance(value, tuple) else (dims, value)
+        if isinstance(array, xr.DataArray):
+            axes, array = array.dims, array.values
+        long_name, units = label(name)
+        variables[name] = (tuple(axes), np.asarray(array), {"long_name": long_name, "units": units})
+    return xr.Dataset(variables, coords=coords, attrs=attrs)

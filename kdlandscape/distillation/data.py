@@ -1,0 +1,154 @@
+"""Data sets that need no download: MNIST-1D (generated, any number of fresh examples) and scikit-learn's digits."""
+
+import os
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+
+import numpy as np
+import torch
+from torch import Tensor
+
+_TEST_EXAMPLES = 1000
+_GENERATOR_SEED = 42  # of the published MNIST-1D set
+
+
+@dataclass(frozen=True)
+class Data:
+    """A labelled training set, a test set, and the inputs that students are distilled on.
+
+    Attributes
+    ----------
+    train_inputs, train_targets
+        What the teacher learns: (n, d) and (n,), the labels with their noise.
+    test_inputs, test_targets
+        Never trained on; the labels are clean.
+    distill_inputs
+        Unlabelled inputs for distillation; the training inputs unless fresh ones were asked for.
+    """
+
+    train_inputs: Tensor
+    train_targets: Tensor
+    test_inputs: Tensor
+    test_targets: Tensor
+    distill_inputs: Tensor
+
+    @property
+    def num_features(self) -> int:
+        """d, the length of one input."""
+        return self.train_inputs.shape[1]
+
+    @property
+    def num_classes(self) -> int:
+        """C, the number of classes."""
+        return int(max(self.train_targets.max(), self.test_targets.max())) + 1
+
+
+def load(name: str, *, num_train: int = 4000, num_fresh: int = 0, label_noise: float = 0.0, seed: int = 0) -> Data:
+    """Load a data set by name.
+
+    Parameters
+    ----------
+    name
+        ``mnist1d`` (Greydanus 2020: 40 samples a signal, 10 classes) or ``digits`` (8x8 grey images, 64 numbers).
+    num_train
+        Labelled training examples; at most 4000 of MNIST-1D's published set, 1437 of digits.
+    num_fresh
+        Fresh in-distribution inputs to distil on, in place of the training inputs (MNIST-1D only).
+    label_noise
+        Share of the training labels that are redrawn uniformly over the classes, in [0, 1].
+    seed
+        Of the label noise and of the fresh examples.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name, a count that the set cannot give, or a share outside [0, 1].
+    """
+    if name not in _LOADERS:
+        raise ValueError(f"expected a data set of {', '.join(_LOADERS)}; got {name!r}")
+    data = _LOADERS[name]()
+    available = len(data.train_inputs)
+    if not 1 <= num_train <= available:
+        raise ValueError(f"expected num_train between 1 and {available} for {name}, got {num_train}")
+    data = replace(data, train_inputs=data.train_inputs[:num_train], train_targets=data.train_targets[:num_train])
+    targets = with_label_noise(data.train_targets, data.num_classes, label_noise, seed)
+    fresh = data.train_inputs
+    if num_fresh:
+        if name != "mnist1d":
+            raise ValueError(f"fresh examples exist for mnist1d only: set num_fresh to 0 for {name}")
+        fresh = fresh_mnist1d(num_fresh, seed)
+    return replace(data, train_targets=targets, distill_inputs=fresh)
+
+
+def with_label_noise(targets: Tensor, num_classes: int, share: float, seed: int) -> Tensor:
+    """Redraw a share of the labels uniformly over all classes (so about ``share * (1 - 1/C)`` of them change)."""
+    if not 0 <= share <= 1:
+        raise ValueError(f"expected label_noise between 0 and 1, got {share}")
+    generator = torch.Generator().manual_seed(seed)
+    chosen = torch.randperm(len(targets), generator=generator)[: round(share * len(targets))]
+    noisy = targets.clone()
+    noisy[chosen] = torch.randint(num_classes, (len(chosen),), generator=generator)
+    return noisy
+
+
+def fresh_mnist1d(num_examples: int, seed: int) -> Tensor:
+    """Draw fresh MNIST-1D inputs (n, 40), none of them from the published set; cached on disk."""
+    # A seed range of its own keeps fresh draws apart from the published set, whose seed is 42.
+    inputs, _ = _mnist1d(-(-num_examples // 10) * 10, 1_000_000 + seed)
+    return inputs[:num_examples]
+
+
+def mnist1d() -> Data:
+    """MNIST-1D as published: 4000 training and 1000 test signals of length 40, standardized over the whole set."""
+    inputs, targets = _mnist1d(5000, _GENERATOR_SEED)
+    train, test = slice(None, -_TEST_EXAMPLES), slice(-_TEST_EXAMPLES, None)
+    return Data(inputs[train], targets[train], inputs[test], targets[test], inputs[train])
+
+
+def digits() -> Data:
+    """scikit-learn's digits: 1437 training and 360 test images as 64 numbers scaled to [-1, 1]."""
+    from sklearn.datasets import load_digits
+
+    inputs, targets = load_digits(return_X_y=True)
+    order = torch.randperm(len(targets), generator=torch.Generator().manual_seed(0))
+    x = torch.as_tensor(inputs, dtype=torch.float32)[order] / 8 - 1
+    y = torch.as_tensor(targets)[order]
+    return Data(x[:1437], y[:1437], x[1437:], y[1437:], x[:1437])
+
+
+_LOADERS: dict[str, Callable[[], Data]] = {"mnist1d": mnist1d, "digits": digits}
+
+
+def cache_folder() -> Path:
+    """Return the folder for generated data and trained teachers: $KDLANDSCAPE_CACHE, else ~/.cache/kdlandscape."""
+    return Path(os.environ.get("KDLANDSCAPE_CACHE", Path.home() / ".cache" / "kdlandscape"))
+
+
+def _mnist1d(num_examples: int, seed: int) -> tuple[Tensor, Tensor]:
+    path = cache_folder() / "data" / f"mnist1d-{num_examples}-{seed}.npz"
+    if not path.exists():
+        _write_mnist1d(path, num_examples, seed)
+    with np.load(path, allow_pickle=False) as arrays:
+        return torch.from_numpy(arrays["inputs"]), torch.from_numpy(arrays["targets"])
+
+
+def _write_mnist1d(path: Path, num_examples: int, seed: int) -> None:
+    from mnist1d.data import get_dataset_args, make_dataset
+
+    settings = get_dataset_args()
+    settings.num_samples, settings.seed = num_examples, seed
+    states = np.random.get_state(), random.getstate()  # noqa: NPY002  (the package seeds the global generators)
+    try:
+        made = make_dataset(settings)
+    finally:
+        np.random.set_state(states[0])  # noqa: NPY002
+        random.setstate(states[1])
+    inputs = np.concatenate([made["x"], made["x_test"]]).astype(np.float32)
+    targets = np.concatenate([made["y"], made["y_test"]]).astype(np.int64)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with NamedTemporaryFile(dir=path.parent, suffix=".npz", delete=False) as file:
+        np.savez(file, inputs=inputs, targets=targets)
+    os.replace(file.name, path)

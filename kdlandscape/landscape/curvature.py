@@ -1,0 +1,92 @@
+"""Curvature operators at one theta: a function of vectors, linearized once."""
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor
+from torch.func import grad, jvp, vjp
+
+from kdlandscape.landscape.objective import Objective
+from kdlandscape.landscape.params import Theta
+
+Operator = Callable[[Tensor], Tensor]
+CURVATURES = ("hessian", "ggn")
+
+
+def operator(objective: Objective, theta: Theta, *, curvature: str = "hessian", products: int = 100) -> Operator:
+    r"""Return :math:`v \mapsto Av` for rows v (K, P) or one v (P,), with A taken from the *mean* loss at theta.
+
+    Parameters
+    ----------
+    objective, theta
+        The loss and the point; theta is copied, later changes of it have no effect.
+    curvature
+        ``hessian``: :math:`\nabla^2 L`; ``ggn``: :math:`\sum_i J_i^T (\nabla^2_z \ell_i) J_i / \sum_i w_i`.
+    products
+        How many products are expected; with more than one the Hessian keeps the graph of the gradient.
+
+    Notes
+    -----
+    One Hessian product costs about two gradients (one, where the graph of the gradient is kept).
+    """
+    if curvature not in CURVATURES:
+        raise ValueError(f"expected curvature to be one of {', '.join(CURVATURES)}; got {curvature!r}")
+    point = objective.ravel(theta).clone()
+    one = _hessian(objective, point, keep=products > 1) if curvature == "hessian" else _ggn(objective, point)
+
+    def product(v: Tensor) -> Tensor:
+        if v.shape[-1] != objective.dim or v.ndim > 2:
+            raise ValueError(f"expected v of shape ({objective.dim},) or (K, {objective.dim}), got {tuple(v.shape)}")
+        rows = v.detach().to(point)
+        return one(rows) if rows.ndim == 1 else torch.stack([one(row) for row in rows])
+
+    return product
+
+
+def _hessian(objective: Objective, point: Tensor, keep: bool) -> Operator:
+    """Reverse over reverse: the derivative of the gradient's graph along v."""
+    point.requires_grad_()
+
+    def gradients() -> "list[Tensor] | map[Tensor]":
+        def gradient(batch: tuple) -> Tensor:
+            total = objective.reduced(point, batch).total
+            return torch.autograd.grad(total, point, create_graph=True)[0]
+
+        return map(gradient, objective.stream())
+
+    weight = _weight(objective, point)
+    kept = list(gradients()) if keep else None
+
+    def product(v: Tensor) -> Tensor:
+        result = torch.zeros_like(point)
+        for gradient in kept if kept is not None else gradients():
+            if gradient.requires_grad:  # a loss linear in theta has a constant gradient
+                (part,) = torch.autograd.grad(gradient, point, v, retain_graph=keep, allow_unused=True)
+                if part is not None:
+                    result += part
+        return result / weight
+
+    return product
+
+
+def _ggn(objective: Objective, point: Tensor) -> Operator:
+    """Forward through the network, the loss's own curvature at the outputs, and back: exact for any loss."""
+    weight = _weight(objective, point)
+
+    def product(v: Tensor) -> Tensor:
+        result = torch.zeros_like(point)
+        for inputs, targets in objective.stream():
+            network = partial(objective.outputs, inputs=inputs)
+            outputs, tangent = jvp(network, (point,), (v,))
+            curved = jvp(grad(lambda z, y=targets: objective.reduce(z, y).total), (outputs,), (tangent,))[1]
+            result += vjp(network, point)[1](curved)[0]
+        return result / weight
+
+    return product
+
+
+def _weight(objective: Objective, point: Tensor) -> Tensor | float:
+    with torch.no_grad():
+        weights = [objective.reduced(point, batch).weight for batch in objective.stream()]
+    return sum(weights[1:], start=weights[0])
