@@ -14,6 +14,7 @@ _HOMES = {
     "kdlandscape.landscape.directions": ("plane_through",),
     "kdlandscape.landscape.slices": ("slice_plane",),
     "kdlandscape.landscape.spectra": ("top_eigenpairs",),
+    "kdlandscape.landscape.batch": ("along",),
     "kdlandscape.distillation.fidelity": ("fidelity",),
     "kdlandscape.distillation.train": ("train", "distill"),
     "kdlandscape.sweeps.record": ("record",),
@@ -23,7 +24,7 @@ _HOMES = {
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 _SUBPACKAGES = ("cubes", "distillation", "figures", "landscape", "linalg", "sweeps", "widgets")
 
-__all__ = ["__version__", *_HOME_OF, *_SUBPACKAGES]  # noqa: PLE0604
+__all__ = ["__version__", *_HOME_OF, *_SUBPACKAGES]
 
 
 def __getattr__(name: str) -> Any:

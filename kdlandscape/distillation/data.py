@@ -3,7 +3,7 @@
 import os
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
@@ -25,8 +25,9 @@ class Data:
         What the teacher learns: (n, d) and (n,), the labels with their noise.
     test_inputs, test_targets
         Never trained on; the labels are clean.
-    distill_inputs
-        Unlabelled inputs for distillation; the training inputs unless fresh ones were asked for.
+    distill_inputs, distill_targets
+        What students are distilled on: the training inputs unless fresh ones were asked for. The labels are clean,
+        and only for measuring: distillation does not see them.
     """
 
     train_inputs: Tensor
@@ -34,6 +35,11 @@ class Data:
     test_inputs: Tensor
     test_targets: Tensor
     distill_inputs: Tensor
+    distill_targets: Tensor
+
+    def to(self, device: torch.device | str) -> "Data":
+        """Return the same data on another device."""
+        return Data(**{name: tensor.to(device) for name, tensor in vars(self).items()})
 
     @property
     def num_features(self) -> int:
@@ -73,14 +79,14 @@ def load(name: str, *, num_train: int = 4000, num_fresh: int = 0, label_noise: f
     available = len(data.train_inputs)
     if not 1 <= num_train <= available:
         raise ValueError(f"expected num_train between 1 and {available} for {name}, got {num_train}")
-    data = replace(data, train_inputs=data.train_inputs[:num_train], train_targets=data.train_targets[:num_train])
-    targets = with_label_noise(data.train_targets, data.num_classes, label_noise, seed)
-    fresh = data.train_inputs
+    inputs, clean = data.train_inputs[:num_train], data.train_targets[:num_train]
+    distill = inputs, clean
     if num_fresh:
         if name != "mnist1d":
             raise ValueError(f"fresh examples exist for mnist1d only: set num_fresh to 0 for {name}")
-        fresh = fresh_mnist1d(num_fresh, seed)
-    return replace(data, train_targets=targets, distill_inputs=fresh)
+        distill = fresh_mnist1d(num_fresh, seed)
+    noisy = with_label_noise(clean, data.num_classes, label_noise, seed)
+    return Data(inputs, noisy, data.test_inputs, data.test_targets, *distill)
 
 
 def with_label_noise(targets: Tensor, num_classes: int, share: float, seed: int) -> Tensor:
@@ -94,18 +100,18 @@ def with_label_noise(targets: Tensor, num_classes: int, share: float, seed: int)
     return noisy
 
 
-def fresh_mnist1d(num_examples: int, seed: int) -> Tensor:
-    """Draw fresh MNIST-1D inputs (n, 40), none of them from the published set; cached on disk."""
+def fresh_mnist1d(num_examples: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Draw fresh MNIST-1D inputs (n, 40) and labels (n,), none from the published set; cached on disk."""
     # A seed range of its own keeps fresh draws apart from the published set, whose seed is 42.
-    inputs, _ = _mnist1d(-(-num_examples // 10) * 10, 1_000_000 + seed)
-    return inputs[:num_examples]
+    inputs, targets = _mnist1d(-(-num_examples // 10) * 10, 1_000_000 + seed)
+    return inputs[:num_examples], targets[:num_examples]
 
 
 def mnist1d() -> Data:
     """MNIST-1D as published: 4000 training and 1000 test signals of length 40, standardized over the whole set."""
     inputs, targets = _mnist1d(5000, _GENERATOR_SEED)
     train, test = slice(None, -_TEST_EXAMPLES), slice(-_TEST_EXAMPLES, None)
-    return Data(inputs[train], targets[train], inputs[test], targets[test], inputs[train])
+    return Data(inputs[train], targets[train], inputs[test], targets[test], inputs[train], targets[train])
 
 
 def digits() -> Data:
@@ -116,7 +122,7 @@ def digits() -> Data:
     order = torch.randperm(len(targets), generator=torch.Generator().manual_seed(0))
     x = torch.as_tensor(inputs, dtype=torch.float32)[order] / 8 - 1
     y = torch.as_tensor(targets)[order]
-    return Data(x[:1437], y[:1437], x[1437:], y[1437:], x[:1437])
+    return Data(x[:1437], y[:1437], x[1437:], y[1437:], x[:1437], y[:1437])
 
 
 _LOADERS: dict[str, Callable[[], Data]] = {"mnist1d": mnist1d, "digits": digits}

@@ -52,7 +52,7 @@ def random_thetas(module: nn.Module, seeds: Sequence[int]) -> Tensor:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             for layer in fresh.modules():
-                if isinstance(reset := getattr(layer, "reset_parameters", None), Callable):
+                if callable(reset := getattr(layer, "reset_parameters", None)):
                     reset()
         rows.append(space.ravel(fresh))
     return torch.stack(rows)

@@ -1,1 +1,7 @@
-"""Dataset in, matplotlib axes out."""
+"""Dataset in, matplotlib axes out: each function is named after what it draws."""
+
+from kdlandscape.figures.files import export, export_study, venue_style
+from kdlandscape.figures.lines import init_lambda
+from kdlandscape.figures.surfaces import planes
+
+__all__ = ["export", "export_study", "init_lambda", "planes", "venue_style"]

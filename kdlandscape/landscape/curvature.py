@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -78,12 +79,17 @@ def _ggn(objective: Objective, point: Tensor) -> Operator:
         result = torch.zeros_like(point)
         for inputs, targets in objective.stream():
             network = partial(objective.outputs, inputs=inputs)
-            outputs, tangent = jvp(network, (point,), (v,))
-            curved = jvp(grad(lambda z, y=targets: objective.reduce(z, y).total), (outputs,), (tangent,))[1]
-            result += vjp(network, point)[1](curved)[0]
+            slope = grad(partial(_total, objective, targets))
+            outputs, pull_back = vjp(network, point)  # type: ignore[misc]
+            tangent = jvp(network, (point,), (v,))[1]
+            result += pull_back(jvp(slope, (outputs,), (tangent,))[1])[0]
         return result / weight
 
     return product
+
+
+def _total(objective: Objective, targets: Any, outputs: Any) -> Tensor:
+    return objective.reduce(outputs, targets).total
 
 
 def _weight(objective: Objective, point: Tensor) -> Tensor | float:

@@ -134,7 +134,7 @@ class Objective:
     def grad(self, theta: Theta) -> Tensor:
         """Gradient (P,) of the mean loss. One forward and backward pass over the data."""
         point = self.ravel(theta).requires_grad_()
-        total, weight = torch.zeros_like(point), 0.0
+        total, weight = torch.zeros_like(point), torch.zeros((), device=self.device)
         for batch in self.stream():
             reduced = self.reduced(point, batch)
             total += torch.autograd.grad(reduced.total, point)[0]
@@ -178,7 +178,7 @@ class Objective:
         return {name: (sums[name] / weights[name]).to(self.dtype) for name in sums}
 
     def predict(self, theta: Theta) -> Any:
-        """Outputs (n, ...) of the network for every example, in the order of the data. One forward pass."""
+        """Return the outputs (n, ...) of the network for every example, in the order of the data. One forward pass."""
         point = self.ravel(theta)
         with torch.no_grad():
             return torch.cat([self.outputs(point, inputs) for inputs, _ in self.stream()])

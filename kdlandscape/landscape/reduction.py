@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 from torch.utils._pytree import tree_leaves, tree_map
 
 
@@ -98,7 +98,7 @@ def check_mean(name: str, reduce: Reducer, outputs: Any, targets: Any) -> None:
 
 def cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
     """Cross entropy (n,) of class logits (n, C) and class numbers (n,), in nats."""
-    return F.cross_entropy(outputs, targets, reduction="none")
+    return functional.cross_entropy(outputs, targets, reduction="none")
 
 
 def accuracy(outputs: Tensor, targets: Tensor) -> Tensor:

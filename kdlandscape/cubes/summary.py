@@ -1,0 +1,127 @@
+"""What a cube says in a few lines: means with their standard errors, and where students change basin."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import xarray as xr
+
+
+def mean_sem(values: xr.DataArray, over: str = "seed") -> tuple[xr.DataArray, xr.DataArray, xr.DataArray]:
+    r"""Return the mean over a dim, its standard error :math:`s/\sqrt{n}` and n, the number of values present.
+
+    Missing cells (NaN) do not count; with fewer than two values the standard error is NaN.
+    """
+    count = values.count(over)
+    mean = values.mean(over)
+    squares = ((values - mean) ** 2).sum(over)
+    degrees = (count - 1).where(count > 1)
+    return mean, (squares / degrees / count) ** 0.5, count
+
+
+def format_table(cube: xr.Dataset, rows: Sequence[str], over: str = "seed", values: Sequence[str] = ()) -> str:
+    """Format ``mean ± sem`` over one dim: a row for each cell of ``rows``, a column for each value.
+
+    A variable with a further dim gives one column for each of its coordinates (of eigenvalues: the first).
+    """
+    columns = {}
+    for name in values:
+        array = cube[name]
+        if "eigenvalue" in array.dims:
+            array = array.isel(eigenvalue=0)
+        rest = [dim for dim in array.dims if dim not in rows and dim != over]
+        array = array.stack(column=rest) if rest else array.expand_dims(column=[()])
+        for i, key in enumerate(array["column"].values.tolist()):
+            title = " ".join([name.replace("_", " "), *(str(part) for part in key)])
+            columns[title] = mean_sem(array.isel(column=i).drop_vars(["column", *rest], errors="ignore"), over)
+    index = [dict(zip(rows, cell, strict=True)) for cell in _cells(cube, rows)]
+    lines = [[*rows, *columns]]
+    for cell in index:
+        line = [f"{value:g}" if isinstance(value, float) else str(value) for value in cell.values()]
+        for mean, sem, count in columns.values():
+            at = {dim: value for dim, value in cell.items() if dim in mean.dims}
+            line.append(_number(*(float(array.sel(at)) for array in (mean, sem, count))))
+        lines.append(line)
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    text = "\n".join("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
+    return f"{text}\nmean ± standard error over {cube.sizes[over]} values of {over}"
+
+
+def _cells(cube: xr.Dataset, rows: Sequence[str]) -> list[tuple]:
+    cells: list[tuple] = [()]
+    for dim in rows:
+        cells = [(*cell, value) for cell in cells for value in cube[dim].values.tolist()]
+    return cells
+
+
+def _number(mean: float, sem: float, count: float) -> str:
+    if count == 0:
+        return "missing"
+    digits = 4 if abs(mean) < 1 else 3 if abs(mean) < 10 else 2
+    return f"{mean:.{digits}f} ± {sem:.{digits}f}"
+
+
+def onset(holds: xr.DataArray, dim: str = "init_lambda") -> xr.DataArray:
+    """Return the first coordinate from which on a condition holds to the end of a dim; NaN where it never does."""
+    tail = holds.isel({dim: slice(None, None, -1)}).astype(int).cumprod(dim).isel({dim: slice(None, None, -1)})
+    return holds[dim].where(tail.astype(bool)).min(dim)
+
+
+def basin_onsets(cube: xr.Dataset, share: float = 0.01) -> xr.Dataset:
+    r"""Return for each run the λ from which on students end in the teacher's basin, by two independent signs.
+
+    ``barrier_vanishes``: the first λ from which on the linear barrier stays below ``share`` of its value at the
+    smallest λ.  ``distance_shrinks``: the first λ < 1 from which on training brings the student closer to the
+    teacher (Stanton et al. 2021, section 6.2).  At λ = 1 there is no distance to shrink, so that cell is left out.
+    """
+    cube = cube.sortby("init_lambda")
+    inside = cube["barrier"] <= share * cube["barrier"].isel(init_lambda=0, drop=True)
+    between = cube.sel(init_lambda=cube["init_lambda"] < 1)
+    shrinks = between["distance_end"] < between["distance_start"]
+    done = cube["barrier"].notnull().all("init_lambda")
+    return xr.Dataset(
+        {"barrier_vanishes": onset(inside).where(done), "distance_shrinks": onset(shrinks).where(done), "done": done}
+    )
+
+
+def findings(cube: xr.Dataset, over: str = "seed") -> list[str]:
+    """Say in sentences whether and where the barrier vanishes and the distance to the teacher turns, over seeds.
+
+    The claim counts as reproduced when in every seed (at least three) both signs exist below λ = 1, and their onsets
+    lie within one step of the λ grid of each other; anything else is said as it is.
+    """
+    if not {"barrier", "distance_start", "distance_end"} <= set(cube.data_vars) or "init_lambda" not in cube.dims:
+        return []
+    onsets = basin_onsets(cube)
+    others = [dim for dim in onsets["done"].dims if dim != over]
+    stacked = onsets.stack(cell=others) if others else onsets.expand_dims(cell=[()])
+    grid = np.sort(cube["init_lambda"].values)
+    sentences = []
+    for i, key in enumerate(stacked["cell"].values.tolist()):
+        cell = stacked.isel(cell=i)
+        cell = cell.isel({over: np.flatnonzero(cell["done"].values)})
+        where = ", ".join(f"{dim}={value}" for dim, value in zip(others, key, strict=True)) or "all runs"
+        sentences.append(f"{where}: {_verdict(cell, grid)}")
+    return sentences
+
+
+def _verdict(cell: xr.Dataset, grid: np.ndarray) -> str:
+    barrier, distance = cell["barrier_vanishes"].values, cell["distance_shrinks"].values
+    n = len(barrier)
+    if n < 3:
+        return f"not decided: {n} seeds are done, a verdict needs at least 3."
+    both = np.isfinite(barrier) & np.isfinite(distance) & (barrier < 1)
+    steps = np.abs(np.searchsorted(grid, barrier[both]) - np.searchsorted(grid, distance[both]))
+    reproduced = both.all() and (steps <= 1).all()
+    return (
+        f"the linear barrier vanishes (below 1 % of its height at λ = {grid[0]:g}) from λ = {_spread(barrier)} on, "
+        f"the distance to the teacher shrinks from λ = {_spread(distance)} on; both signs in {int(both.sum())} of {n} "
+        f"seeds, within one grid step in {int((steps <= 1).sum())}: {'reproduced' if reproduced else 'NOT reproduced'}."
+    )
+
+
+def _spread(values: np.ndarray) -> str:
+    present = values[np.isfinite(values)]
+    if not len(present):
+        return "nowhere"
+    sem = present.std(ddof=1) / len(present) ** 0.5 if len(present) > 1 else np.nan
+    return f"{present.mean():.3f} ± {sem:.3f} (range {present.min():g}–{present.max():g})"
