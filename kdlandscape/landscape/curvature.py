@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.func import grad, jvp, vjp
+from torch.func import jvp, vjp
 
 from kdlandscape.landscape.objective import Objective
 from kdlandscape.landscape.params import Theta
@@ -79,17 +79,21 @@ def _ggn(objective: Objective, point: Tensor) -> Operator:
         result = torch.zeros_like(point)
         for inputs, targets in objective.stream():
             network = partial(objective.outputs, inputs=inputs)
-            slope = grad(partial(_total, objective, targets))
             outputs, pull_back = vjp(network, point)  # type: ignore[misc]
             tangent = jvp(network, (point,), (v,))[1]
-            result += pull_back(jvp(slope, (outputs,), (tangent,))[1])[0]
+            result += pull_back(_curve(objective, outputs, targets, tangent))[0]
         return result / weight
 
     return product
 
 
-def _total(objective: Objective, targets: Any, outputs: Any) -> Tensor:
-    return objective.reduce(outputs, targets).total
+def _curve(objective: Objective, outputs: Tensor, targets: Any, tangent: Tensor) -> Tensor:
+    """Return the Hessian of the summed loss with respect to the outputs, times a tangent of the outputs."""
+    z = outputs.detach().requires_grad_()
+    (slope,) = torch.autograd.grad(objective.reduce(z, targets).total, z, create_graph=True)
+    if not slope.requires_grad:  # a loss linear in the outputs
+        return torch.zeros_like(outputs)
+    return torch.autograd.grad(slope, z, tangent)[0]
 
 
 def _weight(objective: Objective, point: Tensor) -> Tensor | float:

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -112,8 +113,7 @@ class Objective:
     def outputs(self, theta: Tensor, inputs: Any) -> Any:
         """Run the network at theta (P,) on a batch of inputs: pure, differentiable, fit for ``torch.func``."""
         parameters = {**self._constants, **self._ravel.unravel(theta)}
-        # Fused attention has no second derivative; the plain formula has every one.
-        with sdpa_kernel(SDPBackend.MATH):
+        with plain_attention():
             if isinstance(inputs, Mapping):
                 return functional_call(self._model, parameters, (), dict(inputs))
             return functional_call(self._model, parameters, inputs if isinstance(inputs, tuple) else (inputs,))
@@ -207,6 +207,18 @@ class Objective:
                     f"two evaluations of {name!r} differ ({float(value)} and {float(second[name])}): expected a "
                     "deterministic pipeline; turn off random augmentation and sampling in the data"
                 )
+
+
+@contextmanager
+def plain_attention() -> Iterator[None]:
+    """Compute attention by its plain formula: the fused kernels lack second or forward-mode derivatives."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
 
 
 def _constants(model: nn.Module, space: Ravel) -> dict[str, Tensor]:

@@ -1,6 +1,6 @@
 """Parameters as one flat vector theta (P,), and back to a dict of named tensors."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from math import prod
@@ -72,20 +72,20 @@ class Ravel:
         return {name: part.view(shape) for (name, shape), part in zip(self.shapes.items(), parts, strict=True)}
 
     def _check(self, tensors: Mapping[str, Tensor]) -> None:
+        unknown = [name for name in tensors if name not in self.shapes and name not in self.constants]
         for name, shape in self.shapes.items():
             if name not in tensors:
-                raise SpaceError(f"parameter {name!r} of shape {tuple(shape)} is missing{_nearest(name, tensors)}")
+                raise SpaceError(f"parameter {name!r} of shape {tuple(shape)} is missing{_nearest(name, unknown)}")
             if tensors[name].shape != shape:
                 raise SpaceError(
                     f"parameter {name!r} differs: expected shape {tuple(shape)}, got {tuple(tensors[name].shape)}"
                 )
             if not tensors[name].is_floating_point():
                 raise SpaceError(f"parameter {name!r} differs: expected floating point, got {tensors[name].dtype}")
-        unknown = [name for name in tensors if name not in self.shapes and name not in self.constants]
         if unknown:
             raise SpaceError(f"parameter {unknown[0]!r} is unknown here{_nearest(unknown[0], self.shapes)}")
 
 
-def _nearest(name: str, names: Mapping[str, object]) -> str:
+def _nearest(name: str, names: Iterable[str]) -> str:
     close = get_close_matches(name, list(names), n=1)
     return f"; the nearest name is {close[0]!r}" if close else ""
