@@ -52,7 +52,9 @@ class Data:
         return int(max(self.train_targets.max(), self.test_targets.max())) + 1
 
 
-def load(name: str, *, num_train: int = 4000, num_fresh: int = 0, label_noise: float = 0.0, seed: int = 0) -> Data:
+def load(
+    name: str, *, num_train: int | None = None, num_fresh: int = 0, label_noise: float = 0.0, seed: int = 0
+) -> Data:
     """Load a data set by name.
 
     Parameters
@@ -60,7 +62,7 @@ def load(name: str, *, num_train: int = 4000, num_fresh: int = 0, label_noise: f
     name
         ``mnist1d`` (Greydanus 2020: 40 samples a signal, 10 classes) or ``digits`` (8x8 grey images, 64 numbers).
     num_train
-        Labelled training examples; at most 4000 of MNIST-1D's published set, 1437 of digits.
+        Labelled training examples; default: all, 4000 of MNIST-1D's published set and 1437 of digits.
     num_fresh
         Fresh in-distribution inputs to distil on, in place of the training inputs (MNIST-1D only).
     label_noise
@@ -77,6 +79,7 @@ def load(name: str, *, num_train: int = 4000, num_fresh: int = 0, label_noise: f
         raise ValueError(f"expected a data set of {', '.join(_LOADERS)}; got {name!r}")
     data = _LOADERS[name]()
     available = len(data.train_inputs)
+    num_train = available if num_train is None else num_train
     if not 1 <= num_train <= available:
         raise ValueError(f"expected num_train between 1 and {available} for {name}, got {num_train}")
     inputs, clean = data.train_inputs[:num_train], data.train_targets[:num_train]
