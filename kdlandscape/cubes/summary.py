@@ -28,11 +28,10 @@ def format_table(cube: xr.Dataset, rows: Sequence[str], over: str = "seed", valu
         array = cube[name]
         if "eigenvalue" in array.dims:
             array = array.isel(eigenvalue=0)
-        rest = [dim for dim in array.dims if dim not in rows and dim != over]
-        array = array.stack(column=rest) if rest else array.expand_dims(column=[()])
-        for i, key in enumerate(array["column"].values.tolist()):
-            title = " ".join([name.replace("_", " "), *(str(part) for part in key)])
-            columns[title] = mean_sem(array.isel(column=i).drop_vars(["column", *rest], errors="ignore"), over)
+        rest = [str(dim) for dim in array.dims if dim not in rows and dim != over]
+        for cell in _cells(cube, rest):
+            title = " ".join([name.replace("_", " "), *(str(value) for value in cell)])
+            columns[title] = mean_sem(array.sel(dict(zip(rest, cell, strict=True))), over)
     index = [dict(zip(rows, cell, strict=True)) for cell in _cells(cube, rows)]
     lines = [[*rows, *columns]]
     for cell in index:
