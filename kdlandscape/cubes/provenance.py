@@ -1,0 +1,90 @@
+"""Where a number came from: code, packages, machine, time and memory."""
+
+import functools
+import json
+import platform
+import re
+import resource
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+#: name -> (long name, unit) of what is kept for every run.
+FACTS: dict[str, tuple[str, str]] = {
+    "git_commit": ("commit of the notebook's checkout", "1"),
+    "git_dirty": ("tracked files differed from the commit", "1"),
+    "notebook_hash": ("hash of the notebook's code", "1"),
+    "packages": ("package versions, JSON", "1"),
+    "python": ("Python version", "1"),
+    "device": ("device that computed", "1"),
+    "started_at": ("start of the run, UTC", "1"),
+    "wall_time": ("time from start to result", "s"),
+    "peak_memory": ("peak resident memory of the kernel", "B"),
+}
+
+
+def collect(folder: Path | str | None = None) -> dict[str, Any]:
+    """Return the facts that hold for this process: commit, packages, Python, peak memory.
+
+    Parameters
+    ----------
+    folder
+        A folder of the checkout whose commit is meant; default: the current one, and the package's if that has none.
+    """
+    commit, dirty = git_state(Path(folder) if folder is not None else Path.cwd())
+    if not commit:
+        commit, dirty = git_state(Path(__file__).parent)
+    return {
+        "git_commit": commit,
+        "git_dirty": dirty,
+        "packages": json.dumps(package_versions(), sort_keys=True),
+        "python": platform.python_version(),
+        "peak_memory": peak_memory(),
+    }
+
+
+def git_state(folder: Path) -> tuple[str, bool]:
+    """Return the commit of a checkout and whether tracked files differ from it; ("", False) where there is none."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(folder), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
+
+    try:
+        # --no-optional-locks: parallel runs must not contend for the index
+        return git("rev-parse", "HEAD"), bool(git("--no-optional-locks", "status", "--porcelain", "-uno"))
+    except (OSError, subprocess.SubprocessError):
+        return "", False
+
+
+@functools.cache
+def package_versions() -> dict[str, str]:
+    """Return the versions of this package and of what it directly depends on, without importing them."""
+    names = ["kdlandscape"]
+    try:
+        for line in metadata.requires("kdlandscape") or []:
+            if "extra ==" not in line:
+                names += re.findall(r"^[A-Za-z0-9_.-]+", line)
+    except metadata.PackageNotFoundError:
+        pass
+    versions = {}
+    for name in names:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def peak_memory() -> float:
+    """Return the peak resident memory of this process in bytes."""
+    try:
+        # ru_maxrss would start from the parent's value, because it survives exec
+        found = re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii"))
+        if found:
+            return 1024.0 * int(found[1])
+    except OSError:
+        pass
+    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) * (1 if sys.platform == "darwin" else 1024)

@@ -1,0 +1,103 @@
+"""What a dataset must be to go into a cube: named dims with coordinates, labelled variables, plain types."""
+
+import difflib
+from collections.abc import Iterable
+
+import numpy as np
+import xarray as xr
+
+#: The dims that this package uses, each with its one meaning.  Others are allowed; these serve to find a misspelling.
+DIMS: dict[str, str] = {
+    "init_lambda": "the teacher's share of a student's initial weights",
+    "seed": "seed of the data order and the random weights",
+    "lr_policy": "how the learning rate depends on the initial share",
+    "temperature": "softmax temperature of distillation",
+    "hard_weight": "weight of the labels beside the teacher",
+    "t": "place on a path, 0 to 1",
+    "x": "place along the first direction",
+    "y": "place along the second direction",
+    "eigenvalue": "index of an eigenvalue, largest first",
+    "point": "a named point of a plane",
+    "axis": "a named axis of a plane",
+    "dim": "component of theta",
+    "step": "training step",
+    "epoch": "training epoch",
+    "split": "the data a value is taken on",
+    "draw": "index of a random start vector",
+    "z": "regularization of the effective dimension",
+}
+
+
+class SchemaError(ValueError):
+    """A dataset cannot go into a cube as it is."""
+
+
+def check(dataset: xr.Dataset, axes: Iterable[str] = ()) -> None:
+    """Raise SchemaError, listing everything at once, unless a dataset can go into a cube.
+
+    Parameters
+    ----------
+    dataset
+        Every dim needs a coordinate of unique, finite values; every data variable ``long_name`` and ``units`` ("1"
+        if dimensionless) and a real type.
+    axes
+        Dims that have to be there.
+    """
+    problems = [] if dataset.data_vars else ["expected at least one data variable, got none"]
+    for axis in axes:
+        if axis not in dataset.dims:
+            problems.append(f"{axis}: expected this dim, got {_listed(dataset.dims)}.{_nearest(axis, dataset.dims)}")
+    for dim in dataset.dims:
+        problems += _dim_problems(dataset, str(dim))
+    for name, variable in dataset.data_vars.items():
+        problems += _variable_problems(str(name), variable)
+    if problems:
+        raise SchemaError("\n".join(problems))
+
+
+def is_text(array: np.ndarray) -> bool:
+    """Whether an array holds strings, whichever way numpy stores them."""
+    if array.dtype.kind == "O":
+        return all(isinstance(value, str) for value in array.ravel())
+    return array.dtype.kind in "UT"
+
+
+def _dim_problems(dataset: xr.Dataset, dim: str) -> list[str]:
+    if dim not in dataset.coords:
+        hint = "" if dim in DIMS else _nearest(dim, DIMS)
+        return [f"{dim}: expected a coordinate for every dim, got none for this one.{hint}"]
+    values = dataset[dim].values
+    kind = values.dtype.kind
+    if kind == "O" and not is_text(values):
+        odd = next(value for value in values if not isinstance(value, str))
+        return [f"{dim}: expected numbers or texts as coordinate, got {odd!r} ({type(odd).__name__})"]
+    if kind == "c":
+        return [f"{dim}: expected real numbers as coordinate, got {values.dtype}"]
+    if kind == "f" and not np.isfinite(values).all():
+        return [f"{dim}: expected finite values as coordinate, got {values[~np.isfinite(values)][0]}"]
+    unique, counts = np.unique(values.astype(str) if is_text(values) else values, return_counts=True)
+    if (counts > 1).any():
+        return [f"{dim}: expected each coordinate value once, got {unique[counts > 1][0]!r} {counts.max()} times"]
+    return []
+
+
+def _variable_problems(name: str, variable: xr.DataArray) -> list[str]:
+    problems = [
+        f"{name}: expected attrs long_name and units ('1' if dimensionless) as text, got {attr}={value!r}"
+        for attr in ("long_name", "units")
+        if not isinstance(value := variable.attrs.get(attr), str) or not value
+    ]
+    if variable.dtype.kind == "c":
+        problems.append(f"{name}: expected real values, got {variable.dtype}; keep real and imaginary part apart")
+    elif variable.dtype.kind == "O" and not is_text(variable.values):
+        problems.append(f"{name}: expected numbers or texts, got Python objects")
+    return problems
+
+
+def _listed(names: Iterable) -> str:
+    return ", ".join(map(str, names)) or "none"
+
+
+def _nearest(name: str, known: Iterable) -> str:
+    close = difflib.get_close_matches(name, [str(one) for one in known], n=1, cutoff=0.5)
+    return f" Did you mean {close[0]!r}?" if close else ""
