@@ -1,0 +1,182 @@
+"""The command line: every command is a call of the library.  Heavy imports are inside the commands."""
+
+import sys
+import warnings
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from kdlandscape.sweeps.errors import SpecError, StudyError
+
+app = typer.Typer(
+    help="Optimization landscapes in Jupyter, with knowledge distillation as the first subject.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Root = Annotated[Path | None, typer.Option(help="Folder of studies; default: papermill_runs.", show_default=False)]
+Workers = Annotated[int | None, typer.Option(min=1, help="Worker processes; default: one a core.", show_default=False)]
+TimeLimit = Annotated[float | None, typer.Option(help="Seconds after which a run is stopped.", show_default=False)]
+Parameter = Annotated[list[str], typer.Option("-p", metavar="NAME=VALUE", help="Override a fixed parameter.")]
+Grid = Annotated[list[str], typer.Option("-g", metavar="NAME=V1,V2", help="Override or add an axis.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Check, list the runs, execute nothing.")]
+StudyName = Annotated[str | None, typer.Option("--study", help="Another name for the study.", show_default=False)]
+Study = Annotated[str, typer.Argument(help="A study's folder, or its name under the root.", metavar="STUDY")]
+
+
+@app.command()
+def demo(workers: Workers = None, root: Root = None) -> None:
+    """Run the study that ships with the package, and draw and tabulate its result."""
+    run("demo", workers=workers, root=root)
+
+
+@app.command()
+def run(
+    spec: Annotated[str, typer.Argument(help="A YAML file, or the name of a shipped one.")],
+    parameters: Parameter = [],  # noqa: B006 - typer copies it
+    grid: Grid = [],  # noqa: B006
+    study: StudyName = None,
+    workers: Workers = None,
+    root: Root = None,
+    time_limit: TimeLimit = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Execute the runs of a study that are missing, then draw and tabulate its result."""
+    from kdlandscape.sweeps.spec import load_spec
+
+    checked = load_spec(spec, parameters, grid, study=study)
+    if dry_run:
+        _list_runs(checked)
+        return
+    from kdlandscape.sweeps.study import run_study
+
+    _report(run_study(checked, workers=workers, root=root, time_limit=time_limit))
+
+
+@app.command()
+def retry(
+    study: Study,
+    failed: Annotated[bool, typer.Option("--failed", help="Also execute the runs that failed.")] = False,
+    workers: Workers = None,
+    root: Root = None,
+    time_limit: TimeLimit = None,
+) -> None:
+    """Go on with a study: execute what is missing, and with --failed also what failed."""
+    from kdlandscape.sweeps.places import find_study
+    from kdlandscape.sweeps.study import run_study
+
+    _report(run_study(find_study(study, root), workers=workers, retry_failed=failed, time_limit=time_limit))
+
+
+@app.command()
+def status(study: Study, root: Root = None) -> None:
+    """Say how many runs are done, failed and missing, and how the failed ones failed."""
+    from kdlandscape.sweeps.places import find_study
+    from kdlandscape.sweeps.study import error_line
+    from kdlandscape.sweeps.study import status as status_of
+
+    folder = find_study(study, root)
+    now = status_of(folder)
+    typer.echo(f"{folder}: {len(now.done)} done, {len(now.failed)} failed, {len(now.missing)} missing")
+    for failure in now.failed:
+        typer.echo(f"  failed {error_line(folder, failure)}")
+    for hole in now.missing[:20]:
+        typer.echo(f"  missing {hole.id}")
+    if len(now.missing) > 20:
+        typer.echo(f"  ... and {len(now.missing) - 20} more")
+
+
+@app.command()
+def cube(study: Study, root: Root = None) -> None:
+    """Assemble a study's cube from its finished runs, and describe it."""
+    from kdlandscape.cubes.store import compact, missing, open_cube
+    from kdlandscape.sweeps.places import find_study
+
+    path = compact(find_study(study, root))
+    with open_cube(path) as opened:
+        typer.echo(f"cube: {path}")
+        typer.echo("  " + ", ".join(f"{dim}: {size}" for dim, size in opened.sizes.items()))
+        typer.echo(f"  {len(missing(opened))} cells missing")
+
+
+@app.command()
+def figures(study: Study, root: Root = None) -> None:
+    """Draw a study's figures again."""
+    from kdlandscape.cubes.store import compact
+    from kdlandscape.sweeps.places import find_study
+
+    folder = find_study(study, root)
+    compact(folder)
+    _draw(folder)
+
+
+def main() -> None:
+    """Run the command line; a mistake in a spec or a study is one message, not a traceback."""
+    warnings.showwarning = _show_warning
+    try:
+        app()
+    except (SpecError, StudyError) as error:
+        _fail(f"error: {error}", 2)
+    except KeyboardInterrupt as stop:
+        _fail("\n".join(["stopped.", *getattr(stop, "__notes__", [])]), 130)
+    except ValueError as error:
+        from kdlandscape.cubes.store import CubeError
+
+        if not isinstance(error, CubeError):
+            raise
+        _fail(f"error: {error}", 2)
+
+
+def _fail(message: str, code: int) -> None:
+    typer.echo(message, err=True)
+    sys.exit(code)
+
+
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    typer.echo(f"warning: {message}", err=True)
+
+
+def _list_runs(spec: Any) -> None:
+    from kdlandscape.sweeps.plan import plan
+
+    runs = plan(spec)
+    axes = ", ".join(f"{name}: {len(spec.grid[name])}" for name in spec.vectorize)
+    typer.echo(f"{spec.study}: {len(runs)} runs of {spec.facts.notebook_path}" + (f" (in each: {axes})" * bool(axes)))
+    for one in runs:
+        typer.echo(f"  {one.id}")
+
+
+def _draw(folder: Path) -> None:
+    from kdlandscape.cubes.store import open_cube
+    from kdlandscape.sweeps.snapshot import read_snapshot
+
+    spec = read_snapshot(folder)
+    with open_cube(folder) as opened:
+        if spec.figures:
+            from kdlandscape.figures import export_study
+
+            files = export_study(opened, spec.figures, folder / "figures")
+            typer.echo("figures: " + ", ".join(map(str, files)))
+        if spec.table is not None:
+            from kdlandscape.cubes.summary import findings, format_table
+
+            table = format_table(opened, rows=spec.table.rows, over=spec.table.over, values=spec.table.values)
+            typer.echo("\n".join([table, *findings(opened)]))
+
+
+def _report(folder: Path) -> None:
+    """Say where everything is; exit code 1 if a run failed."""
+    from kdlandscape.sweeps.study import error_line
+    from kdlandscape.sweeps.study import status as status_of
+
+    now = status_of(folder)
+    typer.echo(f"executed notebooks: {folder / 'runs'} ({len(now.done)} done, {len(now.failed)} failed)")
+    if now.done:
+        typer.echo(f"cube: {folder / 'cube.nc'}")
+        _draw(folder)
+    for failure in now.failed:
+        typer.echo(f"failed {error_line(folder, failure)}", err=True)
+    if now.failed:
+        raise typer.Exit(1)

@@ -1,0 +1,173 @@
+"""Execute one run: papermill on one notebook, its result checked in only when the whole notebook has passed."""
+
+import json
+import logging
+import os
+import re
+import time
+import traceback
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from kdlandscape.cubes.store import publish
+from kdlandscape.sweeps.plan import Run
+from kdlandscape.sweeps.record import CONTEXT_VARIABLE
+
+_ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run with all that a worker on this machine needs to execute it.
+
+    Attributes
+    ----------
+    run
+        What to execute.
+    notebook
+        Path of the notebook.
+    study
+        The study's folder.
+    work
+        A folder on the study's file system for unfinished files.
+    sockets
+        A folder with a short path, for the kernel's socket files.
+    vectorized
+        Values along the axes inside the run.
+    spec_hash, notebook_hash
+        What the result was made by.
+    """
+
+    run: Run
+    notebook: Path
+    study: Path
+    work: Path
+    sockets: Path
+    vectorized: dict[str, list] = field(default_factory=dict)
+    spec_hash: str = ""
+    notebook_hash: str = ""
+
+    @property
+    def result(self) -> Path:
+        """The run's result; it exists exactly when the run has succeeded."""
+        return self.study / "runs" / f"{self.run.id}.nc"
+
+    def unfinished(self, suffix: str) -> Path:
+        """Return the path of an unfinished file."""
+        return self.work / f"{self.run.id}{suffix}"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a job ended: ``error`` is None if its result is in place; ``lost`` if a process died under it."""
+
+    job: Job
+    error: dict[str, Any] | None = None
+    lost: bool = False
+
+
+def execute(job: Job) -> Outcome:
+    """Execute a job in this process, one at a time, and report; no exception of the run escapes."""
+    if job.result.exists():  # another driver on the same study was faster
+        return Outcome(job)
+    try:
+        _run_notebook(job)
+        _keep_notebook(job)
+        if not job.unfinished(".nc").exists():
+            message = "expected the notebook to call kdlandscape.record(dataset), got to its end without a result"
+            return Outcome(job, describe(job, "NotRecorded", message))
+        publish(job.unfinished(".nc"), job.result)
+        return Outcome(job)
+    except Exception as error:
+        return _failed(job, error)
+
+
+def _run_notebook(job: Job) -> None:
+    import papermill
+
+    from kdlandscape.sweeps.kernels import RunKernelManager, settings
+
+    logging.getLogger("papermill").setLevel(logging.CRITICAL)  # its warnings are errors of ours, raised at the start
+    own = job.run.parameters
+    fixed = {name: own[name] for name in own if name not in job.run.coords and name not in job.vectorized}
+    context = {
+        "run": job.run.id,
+        "result": str(job.unfinished(".nc")),
+        "coords": job.run.coords,
+        "vectorized": job.vectorized,
+        "parameters": json.dumps(fixed, sort_keys=True),
+        "spec_hash": job.spec_hash,
+        "notebook_hash": job.notebook_hash,
+        "folder": str(job.notebook.parent),
+        "started": time.time(),
+    }
+    job.unfinished(".nc").unlink(missing_ok=True)  # of an attempt that was killed
+    job.unfinished(".json").write_text(json.dumps(context), encoding="utf-8")
+    os.environ[CONTEXT_VARIABLE] = str(job.unfinished(".json"))
+    os.environ["IPYTHONDIR"] = str(job.sockets / "ipython")  # no start-up files of the user
+    with job.unfinished(".log").open("wb") as errors:
+        RunKernelManager.errors = errors
+        papermill.execute_notebook(
+            _literal(job.notebook),
+            _literal(job.unfinished(".ipynb")),
+            parameters=job.run.parameters,
+            kernel_name="python3",
+            language="python",
+            progress_bar=False,
+            start_timeout=120,
+            iopub_timeout=60,  # 4 seconds are too few on a loaded machine
+            shutdown_kernel="immediate",
+            store_widget_state=False,
+            kernel_manager_class=RunKernelManager,
+            config=settings(job.sockets / str(os.getpid())),
+            # papermill's own cwd= changes the directory of this process
+            resources={"metadata": {"path": str(job.notebook.parent)}},
+        )
+
+
+def _literal(path: Path) -> str:
+    """Escape a path, which papermill takes for a format string."""
+    return str(path).replace("{", "{{").replace("}", "}}")
+
+
+def _keep_notebook(job: Job) -> None:
+    if job.unfinished(".ipynb").exists():
+        publish(job.unfinished(".ipynb"), job.result.with_name(f"{job.run.id}.ipynb"))
+
+
+def _failed(job: Job, error: Exception) -> Outcome:
+    from nbclient.exceptions import DeadKernelError
+    from papermill.exceptions import PapermillExecutionError
+
+    if isinstance(error, PapermillExecutionError):
+        _keep_notebook(job)
+        trace = "\n".join(error.traceback)
+        return Outcome(job, describe(job, error.ename, error.evalue, source=error.source, trace=trace))
+    if isinstance(error, DeadKernelError):
+        return lost(
+            job, "KernelDied", "expected the kernel to live until its notebook ended, but it died (out of memory?)"
+        )
+    return Outcome(job, describe(job, type(error).__name__, str(error), trace=traceback.format_exc()))
+
+
+def lost(job: Job, name: str, message: str) -> Outcome:
+    """Return the outcome of a job whose process died, with the last lines that its kernel wrote."""
+    _keep_notebook(job)
+    log = job.unfinished(".log")
+    tail = log.read_text(encoding="utf-8", errors="replace")[-4000:] if log.exists() else ""
+    return Outcome(job, describe(job, name, message, trace=tail), lost=True)
+
+
+def describe(job: Job, name: str, value: str, *, source: str = "", trace: str = "") -> dict[str, Any]:
+    """Return an error record."""
+    return {
+        "run": job.run.id,
+        "coords": job.run.coords,
+        "name": name,
+        "value": _ANSI.sub("", value),
+        "source": source,
+        "traceback": _ANSI.sub("", trace),
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+    }

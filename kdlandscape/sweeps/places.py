@@ -1,0 +1,68 @@
+"""Where notebooks, specs and studies live: in a checkout, in an installed wheel, or where the user says."""
+
+import os
+from pathlib import Path
+
+from kdlandscape.sweeps.errors import SpecError, StudyError, listed, nearest
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+ROOT_VARIABLE = "KDLANDSCAPE_RUNS"
+
+
+def checkout() -> Path | None:
+    """Return the checkout that this package is imported from; None for an installed wheel."""
+    root = _PACKAGE.parent
+    return root if (root / "pyproject.toml").is_file() and (root / "notebooks").is_dir() else None
+
+
+def shipped(kind: str) -> Path:
+    """Return the folder ``notebooks`` or ``papermill_runs`` of the checkout, or the wheel's copy of it."""
+    root = checkout()
+    return root / kind if root else _PACKAGE / "templates" / kind
+
+
+def find_notebook(name: str, beside: Path | None = None) -> Path:
+    """Return the absolute path of a notebook: absolute, beside its spec, or shipped; SpecError if there is none."""
+    folders = [folder for folder in (beside, shipped("notebooks")) if folder is not None]
+    for path in [Path(name)] if Path(name).is_absolute() else [folder / name for folder in folders]:
+        if path.is_file():
+            return path.resolve()
+    known = {path.name for folder in folders for path in folder.glob("*.ipynb")}
+    places = " or ".join(map(str, folders))
+    raise SpecError(
+        f"notebook: expected a notebook in {places}, got {name!r}, which does not exist.{nearest(name, known)}"
+    )
+
+
+def find_spec(name: str | Path) -> Path:
+    """Return the path of a spec: a file, or the name of a shipped one (``demo`` or ``demo.yaml``)."""
+    shipped_specs = shipped("papermill_runs")
+    candidates = [Path(name), shipped_specs / f"{name}", shipped_specs / f"{name}.yaml"]
+    for path in candidates:
+        if path.is_file():
+            return path.resolve()
+    known = [path.name for path in shipped_specs.glob("*.yaml")] + [path.name for path in Path().glob("*.yaml")]
+    raise SpecError(f"spec: expected a YAML file, got {str(name)!r}, which does not exist.{nearest(str(name), known)}")
+
+
+def studies_root(root: Path | str | None = None) -> Path:
+    """Return the folder that studies are written to.
+
+    In this order: ``root``, the variable ``KDLANDSCAPE_RUNS``, the checkout's ``papermill_runs``, ``./papermill_runs``.
+    """
+    if root is None:
+        root = os.environ.get(ROOT_VARIABLE) or (shipped("papermill_runs") if checkout() else "papermill_runs")
+    return Path(root).absolute()
+
+
+def find_study(name: str | Path, root: Path | str | None = None) -> Path:
+    """Return a study's folder, given the folder or its name under the root."""
+    under = studies_root(root)
+    for folder in (Path(name).absolute(), under / name):
+        if (folder / "spec.yaml").is_file():
+            return folder
+    known = sorted(path.parent.name for path in under.glob("*/spec.yaml"))
+    raise StudyError(
+        f"study: expected a study's folder or its name under {under} ({listed(known)}), got {str(name)!r}."
+        f"{nearest(str(name), known)}"
+    )

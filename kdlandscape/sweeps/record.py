@@ -1,0 +1,96 @@
+"""What a notebook calls last: in a sweep it files the run's result away, by hand it does nothing."""
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from kdlandscape.cubes.provenance import FACTS, collect
+from kdlandscape.cubes.schema import SchemaError, check
+from kdlandscape.cubes.store import write_run
+
+CONTEXT_VARIABLE = "KDLANDSCAPE_RUN"
+
+
+def record(dataset: xr.Dataset, *, checkpoints: xr.Dataset | None = None) -> xr.Dataset:
+    """Hand this run's result to the sweep that executes the notebook; by hand, just return it.
+
+    Parameters
+    ----------
+    dataset
+        The result, over the vectorized axes and its own dims; see ``cubes.schema.check`` for what it needs.
+    checkpoints
+        Weights or other bulk data; kept in the group ``checkpoints`` of the same file, and not part of the cube.
+
+    Returns
+    -------
+    xarray.Dataset
+        In a sweep with the run's coordinates as dims of length 1 and its provenance as coordinates.
+    """
+    context_file = os.environ.get(CONTEXT_VARIABLE)
+    if not context_file:
+        return dataset
+    context = json.loads(Path(context_file).read_text(encoding="utf-8"))
+    result = Path(context["result"])
+    if result.exists():
+        raise RuntimeError(f"record: expected one call in a run, got a second one in run {context['run']}")
+    check(dataset, axes=context["vectorized"])
+    for name, values in context["vectorized"].items():
+        dataset = _agree(dataset, name, values)
+    dataset = _place(dataset, context["coords"])
+    dataset = _attach(dataset, _facts(dataset, context), list(context["coords"]))
+    dataset.attrs |= {key: context[key] for key in ("run", "spec_hash", "parameters")}
+    write_run(dataset, result, {} if checkpoints is None else {"checkpoints": checkpoints})
+    return dataset
+
+
+def _agree(dataset: xr.Dataset, name: str, values: list) -> xr.Dataset:
+    """Give a dim the spec's literal values, if it has them up to single precision (0.1 may have been a float32)."""
+    own, literal = dataset[name].values, np.array(values)
+    if own.shape != literal.shape or not (
+        np.allclose(own, literal, rtol=1e-6, atol=1e-12) if _numeric(own, literal) else own.tolist() == values
+    ):
+        raise SchemaError(f"{name}: expected the coordinate {values} that the spec gave this run, got {own.tolist()}")
+    return dataset.assign_coords({name: (name, literal, dataset[name].attrs)})
+
+
+def _numeric(*arrays: np.ndarray) -> bool:
+    return all(array.dtype.kind in "iuf" for array in arrays)
+
+
+def _place(dataset: xr.Dataset, coords: Mapping[str, Any]) -> xr.Dataset:
+    for name in coords:
+        if name in dataset.data_vars:
+            raise SchemaError(f"{name}: expected no variable with the name of an axis, got one; rename it")
+    own = [name for name in coords if name in dataset.dims]
+    for name in own:
+        dataset = _agree(dataset, name, [coords[name]])
+    new = {name: [value] for name, value in coords.items() if name not in own}
+    dataset = dataset.drop_vars([name for name in new if name in dataset.coords])
+    return dataset.expand_dims(new)
+
+
+def _facts(dataset: xr.Dataset, context: Mapping[str, Any]) -> dict[str, Any]:
+    return collect(context["folder"]) | {
+        "notebook_hash": context["notebook_hash"],
+        "device": str(dataset.attrs.get("device", "")),
+        "started_at": datetime.fromtimestamp(context["started"], UTC).isoformat(timespec="seconds"),
+        "wall_time": time.time() - context["started"],
+    }
+
+
+def _attach(dataset: xr.Dataset, facts: Mapping[str, Any], outer: list[str]) -> xr.Dataset:
+    taken = sorted(set(facts) & set(dataset.variables))
+    if taken:
+        raise SchemaError(f"{', '.join(taken)}: expected no variable with the name of a run's provenance; rename it")
+    for name, value in facts.items():
+        long_name, units = FACTS[name]
+        array = np.full((1,) * len(outer), value)
+        dataset = dataset.assign_coords({name: (outer, array, {"long_name": long_name, "units": units})})
+    return dataset

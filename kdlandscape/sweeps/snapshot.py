@@ -1,0 +1,69 @@
+"""``spec.yaml`` in a study's folder: what the study was run with, so that it can go on and nothing gets mixed."""
+
+from pathlib import Path
+
+import yaml
+
+from kdlandscape.cubes.store import atomic
+from kdlandscape.sweeps.errors import StudyError
+from kdlandscape.sweeps.spec import Spec, make_spec
+
+
+def read_snapshot(folder: Path) -> Spec:
+    """Return the spec that a study was last run with; its notebook need not exist any more."""
+    path = folder / "spec.yaml"
+    try:
+        # PyYAML's own rules here, because PyYAML wrote it
+        spec = Spec.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        spec.facts  # noqa: B018 - raises where the file is a spec written by hand
+    except (ValueError, yaml.YAMLError) as error:
+        raise StudyError(f"{path}: expected the spec that a sweep wrote there, got {error}") from error
+    return spec
+
+
+def reopen(folder: Path) -> Spec:
+    """Return a study's spec, checked again against its notebook as it is now."""
+    stored = read_snapshot(folder)
+    content = stored.model_dump(exclude={"resolved"})
+    path = Path(stored.facts.notebook_path)
+    if path.is_file():
+        content["notebook"] = str(path)
+    return make_spec(content).model_copy(update={"notebook": stored.notebook})
+
+
+def adopt(spec: Spec, folder: Path) -> None:
+    """Write a spec into its study's folder, unless finished runs there were made by another recipe.
+
+    Raises
+    ------
+    StudyError
+        If the notebook's code, a fixed parameter or the set of axes differs.  Other values along an axis are fine.
+    """
+    path = folder / "spec.yaml"
+    if path.exists():
+        differences = _differences(read_snapshot(folder), spec)
+        if differences:
+            raise StudyError(
+                f"study {spec.study!r} was run with another recipe:\n  "
+                + "\n  ".join(differences)
+                + f"\nExpected the same recipe for all runs of a study. Choose another name (study: in the spec, or "
+                f"--study NAME), or delete {folder}."
+            )
+    with atomic(path) as temporary:
+        content = spec.model_dump(mode="json")
+        temporary.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")
+
+
+def _differences(old: Spec, new: Spec) -> list[str]:
+    found = []
+    if old.facts.notebook_hash != new.facts.notebook_hash:
+        found.append(f"notebook: the code of {new.notebook} has changed since ({old.notebook} then)")
+    for name in sorted(old.parameters.keys() | new.parameters.keys()):
+        before, now = (spec.parameters.get(name, "the notebook's default") for spec in (old, new))
+        if before != now or (name in old.parameters) != (name in new.parameters):
+            found.append(f"parameters.{name}: {before!r} then, {now!r} now")
+    for name in sorted(old.grid.keys() ^ new.grid.keys()):
+        found.append(
+            f"grid.{name}: an axis {'then' if name in old.grid else 'now'}, not {'now' if name in old.grid else 'then'}"
+        )
+    return found

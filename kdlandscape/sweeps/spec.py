@@ -1,0 +1,249 @@
+"""A study's description: YAML, checked against itself and against the notebook before anything is started or written.
+
+Importing this module loads neither torch nor papermill, matplotlib or xarray, so a mistake shows at once.
+"""
+
+import ast
+import hashlib
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from kdlandscape.sweeps.errors import SpecError, listed, nearest
+from kdlandscape.sweeps.parameters import Parameter, check_known, check_value, code_hash, read_parameters
+from kdlandscape.sweeps.places import find_notebook, find_spec
+from kdlandscape.sweeps.reading import parse, read_mapping
+
+Scalar = bool | int | float | str
+
+
+class Table(BaseModel):
+    """A table of means: a row for each cell of ``rows``, averaged over one dim, a column for each value."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    rows: list[str]
+    over: str = "seed"
+    values: list[str]
+
+
+class Resolved(BaseModel):
+    """What a spec meant on the day it was run: the notebook it found, its code, and which axes feed lists."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    notebook_path: str
+    notebook_hash: str
+    lists: list[str] = []
+    spec_hash: str
+
+
+class Spec(BaseModel):
+    """A study: one notebook over a grid of parameters."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    study: str
+    notebook: str
+    description: str = ""
+    parameters: dict[str, Any] = {}
+    grid: dict[str, list[Any]] = Field(default_factory=dict)
+    vectorize: list[str] = []
+    figures: list[str] = []
+    table: Table | None = None
+    resolved: Resolved | None = None
+
+    @property
+    def outer(self) -> dict[str, list[Scalar]]:
+        """The axes that become separate runs, in the spec's order."""
+        return {name: values for name, values in self.grid.items() if name not in self.vectorize}
+
+    @property
+    def facts(self) -> Resolved:
+        """What the spec was resolved to."""
+        if self.resolved is None:
+            raise SpecError("spec: expected one made by load_spec or make_spec, got one that was never checked")
+        return self.resolved
+
+
+def load_spec(
+    path: Path | str, parameters: Sequence[str] = (), grid: Sequence[str] = (), *, study: str | None = None
+) -> Spec:
+    """Read and check a spec.
+
+    Parameters
+    ----------
+    path
+        A YAML file, or the name of one that ships with the package.
+    parameters, grid
+        Overrides ``name=value`` and ``name=v1,v2``; values are read as YAML.
+    study
+        Another name for the study.
+
+    Raises
+    ------
+    SpecError
+        On the first thing that cannot be run, naming it.
+    """
+    path = find_spec(path)
+    content = read_mapping(path) | ({} if study is None else {"study": study})
+    return make_spec(override(content, parameters, grid), beside=path.parent)
+
+
+def make_spec(content: Mapping[str, Any], beside: Path | None = None) -> Spec:
+    """Check the content of a spec; relative notebooks are also looked for in ``beside``."""
+    if "resolved" in content:
+        raise SpecError("resolved: expected a spec as written by hand, got the snapshot of a study; remove this key")
+    try:
+        spec = Spec.model_validate(dict(content))
+    except ValidationError as error:
+        raise SpecError(_explain(error)) from error
+    _check_name(spec.study)
+    grid = {name: _check_axis(name, values) for name, values in spec.grid.items()}
+    spec = spec.model_copy(update={"grid": grid})
+    _check_axes(spec)
+    _check_figures(spec.figures)
+    notebook = find_notebook(spec.notebook, beside)
+    lists = _check_parameters(spec, read_parameters(notebook), notebook.name)
+    notebook_hash = code_hash(notebook)
+    recipe = json.dumps([notebook_hash, spec.parameters], sort_keys=True)
+    facts = Resolved(
+        notebook_path=str(notebook),
+        notebook_hash=notebook_hash,
+        lists=lists,
+        spec_hash=hashlib.sha256(recipe.encode()).hexdigest()[:16],
+    )
+    return spec.model_copy(update={"resolved": facts})
+
+
+def override(content: dict[str, Any], parameters: Sequence[str] = (), grid: Sequence[str] = ()) -> dict[str, Any]:
+    """Apply ``name=value`` (a fixed parameter) and ``name=v1,v2`` (an axis) to the content of a spec."""
+    content = dict(content)
+    if not parameters and not grid:
+        return content
+    for key in ("parameters", "grid"):
+        if not isinstance(content.get(key) or {}, dict):
+            raise SpecError(f"{key}: expected names with values, got {content[key]!r}")
+    fixed, axes = (dict(content.get(key) or {}) for key in ("parameters", "grid"))
+    for text in parameters:
+        name, value = _assignment(text, "-p", "name=value")
+        if name in axes:
+            raise SpecError(f"{name}: expected a fixed parameter after -p, got an axis; use -g {name}={value}")
+        fixed[name] = parse(value, f"-p {text}")
+    for text in grid:
+        name, value = _assignment(text, "-g", "name=v1,v2")
+        fixed.pop(name, None)
+        axes[name] = parse(f"[{value}]", f"-g {text}")
+    return {**content, "parameters": fixed, "grid": axes}
+
+
+def _assignment(text: str, option: str, form: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name.strip():
+        raise SpecError(f"{option}: expected {form}, got {text!r}")
+    return name.strip(), value
+
+
+def _explain(error: ValidationError) -> str:
+    messages = []
+    for item in error.errors(include_url=False):
+        where = ".".join(map(str, item["loc"]))
+        if item["type"] == "extra_forbidden":
+            model = Table if item["loc"][0] == "table" else Spec
+            names = [name for name in model.model_fields if name != "resolved"]
+            key = str(item["loc"][-1])
+            messages.append(f"{where}: expected one of {listed(names)}, got the key {key!r}.{nearest(key, names)}")
+        elif item["type"] == "missing":
+            messages.append(f"{where}: expected a value, got none")
+        else:
+            expected = item["msg"].removeprefix("Input should be ")
+            messages.append(f"{where}: expected {expected}, got {item['input']!r}")
+    return "\n".join(messages)
+
+
+def _check_name(name: str) -> None:
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.+=-]{0,99}", name):
+        raise SpecError(
+            f"study: expected a plain file name (letters, digits, _ . + = -, at most 100, not starting with a dot), "
+            f"got {name!r}"
+        )
+
+
+def _check_axis(name: str, values: list[Any]) -> list[Any]:
+    """Return an axis with one type of value: a mix of int and float becomes float."""
+    if not name.isidentifier():
+        raise SpecError(f"grid: expected an axis name that is a Python identifier, got {name!r}")
+    if not values:
+        raise SpecError(f"{name}: expected an axis with at least one value, got an empty list")
+    for value in values:
+        if not isinstance(value, Scalar):
+            raise SpecError(f"{name}: expected numbers, texts or booleans along an axis, got {value!r}")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise SpecError(f"{name}: expected finite values along an axis, got {value!r}")
+    kinds = {type(value) for value in values}
+    if kinds == {int, float}:
+        values = [float(value) for value in values]
+    elif len(kinds) > 1:
+        names = listed(sorted(kind.__name__ for kind in kinds))
+        raise SpecError(f"{name}: expected values of one type along an axis, got {names} in {values!r}")
+    repeated = [value for i, value in enumerate(values) if value in values[:i]]
+    if repeated:
+        raise SpecError(f"{name}: expected each value once along an axis, got {repeated[0]!r} again")
+    return values
+
+
+def _check_axes(spec: Spec) -> None:
+    if not spec.grid:
+        raise SpecError("grid: expected at least one axis, got an empty grid")
+    for name in spec.grid:
+        if name in spec.parameters:
+            raise SpecError(f"{name}: expected it in grid or in parameters, got it in both")
+    for name in spec.vectorize:
+        if name not in spec.grid:
+            raise SpecError(
+                f"vectorize: expected axes of the grid ({listed(spec.grid)}), got {name!r}.{nearest(name, spec.grid)}"
+            )
+    if len(set(spec.vectorize)) < len(spec.vectorize):
+        raise SpecError(f"vectorize: expected each axis once, got {spec.vectorize!r}")
+
+
+def _check_figures(names: Sequence[str]) -> None:
+    """Compare with the names in kdlandscape.figures, read from its source because importing it loads matplotlib."""
+    source = Path(__file__).resolve().parents[1] / "figures" / "__init__.py"
+    known: list[str] = []
+    for node in ast.parse(source.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+            known = ast.literal_eval(node.value)
+    for name in names:
+        if name not in known:
+            raise SpecError(f"figures: expected some of {listed(known)}, got {name!r}.{nearest(name, known)}")
+
+
+def _check_parameters(spec: Spec, known: Mapping[str, Parameter], notebook: str) -> list[str]:
+    """Check every value against the notebook; return the outer axes whose parameter takes a list."""
+    for name, value in spec.parameters.items():
+        check_known(name, known, notebook)
+        check_value(name, value, known[name])
+    lists = []
+    for name, values in spec.grid.items():
+        check_known(name, known, notebook)
+        parameter = known[name]
+        if name in spec.vectorize:
+            if not parameter.is_list and parameter.type is not Any:
+                raise SpecError(
+                    f"{name}: expected a parameter of type list[{parameter.spelling}] for an axis in vectorize, got "
+                    f"{parameter.spelling} in {notebook}; take it out of vectorize, or let the notebook take a list"
+                )
+            check_value(name, values, parameter)
+        elif parameter.is_list:
+            check_value(name, values, parameter)
+            lists.append(name)
+        else:
+            for value in values:
+                check_value(name, value, parameter)
+    return lists
