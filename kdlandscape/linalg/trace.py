@@ -1,0 +1,300 @@
+"""Trace and diagonal of an operator from products with random vectors, with honest errors and stopping on them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+Matvec = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """An estimate with its standard error.
+
+    Attributes
+    ----------
+    value, sem : Tensor
+        Estimate and standard error: a scalar for a trace, (n,) for a diagonal; sem is 0 where the space was spanned.
+    num_products, num_draws : int
+        Products of A with one vector; random vectors that the error rests on.
+    converged : bool
+        The standard error asked for was reached, or is 0.
+    """
+
+    value: Tensor
+    sem: Tensor
+    num_products: int
+    num_draws: int
+    converged: bool
+
+
+def hutchinson(
+    matvec: Matvec,
+    like: Tensor,
+    max_products: int,
+    *,
+    generator: torch.Generator,
+    rtol: float = 0.0,
+    atol: float = 0.0,
+    block_size: int = 8,
+) -> Estimate:
+    """Estimate tr A as the mean of ω' A ω over Rademacher vectors ω.
+
+    The standard error is the deviation of the draws / √m: 1 % takes hundreds to thousands of products.
+
+    Parameters
+    ----------
+    matvec : callable
+        The symmetric operator: rows (b, n) to rows (b, n).
+    like : Tensor (n,)
+        Gives n, dtype and device; its values are not read.
+    max_products : int
+        Products to spend, or at most to spend where a tolerance is given.
+    generator : torch.Generator
+        Draws the random vectors.
+    rtol, atol : float
+        Stop at a standard error <= max(atol, rtol · |value|), looked at after each block and never on fewer than 10
+        draws; 0 spends all products.
+    block_size : int
+        Random vectors a block.
+
+    Raises
+    ------
+    ValueError
+        Too few products for two draws, a bad ``like`` or block size, an operator of another shape or not finite.
+
+    References
+    ----------
+    Hutchinson, A stochastic estimator of the trace of the influence matrix, Commun. Stat. Simul. Comput. 1990.
+    """
+    _check(like, max_products, 2, block_size)
+    samples = images = like.new_empty(0, len(like))
+    while True:
+        more = _signs(min(block_size, max_products - len(samples)), like, generator)
+        samples, images = torch.cat([samples, more]), torch.cat([images, _multiply(matvec, more)])
+        value, sem = _mean((samples * images).sum(dim=1))
+        if len(samples) > 1:
+            reached = len(samples) >= 10 and _small(sem, value, rtol, atol)
+            if reached or len(samples) >= max_products:
+                return Estimate(value, sem, len(samples), len(samples), reached)
+
+
+def hutchpp(
+    matvec: Matvec,
+    like: Tensor,
+    max_products: int,
+    *,
+    generator: torch.Generator,
+    rtol: float = 0.0,
+    atol: float = 0.0,
+    block_size: int = 4,
+) -> Estimate:
+    """Estimate tr A by Hutch++: exactly on a sketched range Q of A, by Hutchinson on its complement.
+
+    tr A ≈ tr Q' A Q + mean of ω' (I − Q Q') A (I − Q Q') ω, with a third of the products each for A S (Q spans it), A Q
+    and A ω.  S is independent of the ω, so the standard error of the second part is that of the estimate.  With a
+    tolerance, blocks of all three are added until it is met; the old ω are projected anew at no product.
+
+    Parameters, stopping and errors are those of :func:`hutchinson`; at least 6 products.
+
+    References
+    ----------
+    Meyer, Musco, Musco and Woodruff, Hutch++: optimal stochastic trace estimation, SOSA 2021, algorithm 1.
+    """
+    _check(like, max_products, 6, block_size)
+    adaptive = rtol > 0 or atol > 0
+    basis = images = samples = sample_images = like.new_empty(0, len(like))
+    sketched = 0
+    while True:
+        left = (max_products - sketched - len(basis) - len(samples)) // 3
+        more = min(block_size, left) if adaptive else left
+        fresh = _extend(basis, _multiply(matvec, _signs(more, like, generator)))
+        basis, images = torch.cat([basis, fresh]), torch.cat([images, _multiply(matvec, fresh)])
+        sketched += more
+        draw = _signs(more, like, generator)
+        samples, sample_images = torch.cat([samples, draw]), torch.cat([sample_images, _multiply(matvec, draw)])
+        inner = samples @ basis.T
+        rest, rest_images = samples - inner @ basis, sample_images - inner @ images
+        value, sem = _mean((rest * rest_images).sum(dim=1) + (basis * images).sum())
+        spent = sketched + len(basis) + len(samples)
+        if len(basis) == len(like):
+            return Estimate((basis * images).sum(), torch.zeros_like(sem), spent, len(samples), True)
+        reached = len(samples) >= 10 and _small(sem, value, rtol, atol)
+        if reached or max_products - spent < 3:
+            return Estimate(value, sem, spent, len(samples), reached or bool(sem == 0))
+
+
+def xtrace(
+    matvec: Matvec,
+    like: Tensor,
+    max_products: int,
+    *,
+    generator: torch.Generator,
+    rtol: float = 0.0,
+    atol: float = 0.0,
+    block_size: int = 5,
+) -> Estimate:
+    """Estimate tr A by XTrace: every random vector serves both the sketch and, left out of it, the residual.
+
+    With Q_i a basis of the span of A ω_j, j ≠ i, and u_i = (I − Q_i Q_i') ω_i,
+    t_i = tr Q_i' A Q_i + (n − k + 1) u_i' A u_i / ‖u_i‖²; the estimate is the mean of the k values t_i.  Half of the
+    products go to A Ω, half to A Q; each t_i is then free.  The paper's error s / √k takes the t_i as uncorrelated and
+    is up to √2 too small where the spectrum decays; leaving pairs out gives their covariance, which is added.
+
+    Parameters, stopping and errors are those of :func:`hutchinson`; at least 4 products.
+
+    References
+    ----------
+    Epperly, Tropp and Webber, XTrace, SIAM J. Matrix Anal. 2024, sections 2.1 to 2.3 (with normalization).
+    """
+    _check(like, max_products, 4, block_size)
+    n, adaptive = len(like), rtol > 0 or atol > 0
+    basis = images = samples = sample_images = like.new_empty(0, n)
+    while True:
+        left = (max_products - len(samples) - len(basis)) // 2
+        more = min(block_size, left) if adaptive else left
+        draw = torch.randn(more, n, generator=generator, device=generator.device, dtype=like.dtype).to(like.device)
+        samples, sample_images = torch.cat([samples, draw]), torch.cat([sample_images, _multiply(matvec, draw)])
+        fresh = _extend(basis, sample_images[-more:])
+        basis, images = torch.cat([basis, fresh]), torch.cat([images, _multiply(matvec, fresh)])
+        spent = len(samples) + len(basis)
+        if len(basis) == n:
+            return Estimate((basis * images).sum(), like.new_zeros(()), spent, len(samples), True)
+        value, sem = _leave_one_out(samples, sample_images, basis, images)
+        reached = len(samples) >= 10 and _small(sem, value, rtol, atol)
+        if len(samples) > 1 and (reached or max_products - spent < 2):
+            return Estimate(value, sem, spent, len(samples), reached or bool(sem == 0))
+
+
+def _leave_one_out(samples: Tensor, sample_images: Tensor, basis: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the mean of the t_i and its standard error.
+
+    A ω_j = Q' R_j: leaving column i out removes from the span of Q the direction s_i ∝ column i of R^{-T}, so that
+    Q_i Q_i' = Q Q' − Q s_i s_i' Q'.  Where the sketch has no full rank, no column is missed: s_i = 0.
+    """
+    count, n = samples.shape
+    images_in, inner = (sample_images @ basis.T).double(), (samples @ basis.T).double()
+    core = (basis @ images.T).double()
+    core = (core + core.T) / 2
+    missing, rank, full = torch.zeros_like(images_in), len(basis), len(basis) == count
+    if full:
+        inverse = torch.linalg.pinv(images_in, rtol=0.0).T
+        missing, rank = inverse / inverse.norm(dim=1, keepdim=True), rank - 1
+    outside = (inner - (missing * inner).sum(dim=1, keepdim=True) * missing).to(samples)
+    rest, rest_images = samples - outside @ basis, sample_images - outside @ images
+    scale = (n - rank) / rest.square().sum(dim=1)
+    ones = core.trace() - (missing @ core * missing).sum(dim=1) + scale * (rest * rest_images).sum(dim=1)
+    value, sem = _mean(ones)
+    if full and count > 2:
+        squares = torch.stack([(samples * sample_images).sum(dim=1), samples.square().sum(dim=1)]).double()
+        sem = (sem**2 + _covariance(ones, missing, inner, images_in, core, squares, n - rank + 1)).sqrt()
+    return value.to(samples), sem.to(samples)
+
+
+def _covariance(
+    ones: Tensor, missing: Tensor, inner: Tensor, images_in: Tensor, core: Tensor, squares: Tensor, codim: int
+) -> Tensor:
+    """Estimate cov(t_i, t_j), which the deviation of the t_i misses, from pairs left out: var(mean) = s² / k + cov.
+
+    With t_i^j the estimate of sample i that leaves j out too, and d_ij = t_i − t_i^j: given the others, E d_ij = 0 over
+    ω_i and E d_ji = 0 over ω_j, so only the interaction of the two survives in E d_ij d_ji, and it is the covariance.
+    Pairs are taken at up to 32 cyclic distances; all arithmetic is in the k × k coordinates.
+    """
+    total, shifts = ones.new_zeros(()), range(1, min(len(ones) - 1, 32) + 1)
+    for shift in shifts:
+        second = missing.roll(-shift, dims=0)
+        second = second - (second * missing).sum(dim=1, keepdim=True) * missing
+        second = second / second.norm(dim=1, keepdim=True)
+        trace = core.trace() - (missing @ core * missing).sum(dim=1) - (second @ core * second).sum(dim=1)
+        both = []
+        for turn in (0, shift):  # sample i, and sample j = i + shift, under the same pair left out
+            inside = inner.roll(-turn, dims=0)
+            kept = inside - (inside * missing).sum(dim=1, keepdim=True) * missing
+            kept = kept - (kept * second).sum(dim=1, keepdim=True) * second
+            square, norm = squares.roll(-turn, dims=1)
+            energy = square - 2 * (kept * images_in.roll(-turn, dims=0)).sum(dim=1) + (kept @ core * kept).sum(dim=1)
+            both.append(ones.roll(-turn) - trace - codim * energy / (norm - kept.square().sum(dim=1)))
+        total = total + (both[0] * both[1]).mean()
+    return (total / len(shifts)).clamp(min=0.0)
+
+
+def diagonal(
+    matvec: Matvec,
+    like: Tensor,
+    max_products: int,
+    *,
+    generator: torch.Generator,
+    rtol: float = 0.0,
+    atol: float = 0.0,
+    block_size: int = 8,
+) -> Estimate:
+    """Estimate the diagonal of A as the mean of ω ⊙ A ω over Rademacher vectors ω, with the standard error per entry.
+
+    Entry i has the variance Σ_{j≠i} A_ij² / m.  With a tolerance it stops at ‖sem‖ <= max(atol, rtol · ‖value‖).
+
+    Parameters and errors are those of :func:`hutchinson`.
+
+    References
+    ----------
+    Bekas, Kokiopoulou and Saad, An estimator for the diagonal of a matrix, Appl. Numer. Math. 2007.
+    """
+    _check(like, max_products, 2, block_size)
+    count, mean, spread = 0, torch.zeros_like(like), torch.zeros_like(like)
+    while True:
+        draw = _signs(min(block_size, max_products - count), like, generator)
+        values = draw * _multiply(matvec, draw)
+        new = count + len(draw)
+        shift = values.mean(dim=0) - mean  # the spread of two groups merged (Chan, Golub and LeVeque 1983)
+        spread = spread + (values - values.mean(dim=0)).square().sum(dim=0) + shift**2 * (count * len(draw) / new)
+        mean, count = mean + shift * (len(draw) / new), new
+        if count > 1:
+            sem = (spread / (count * (count - 1))).sqrt()
+            reached = count >= 10 and _small(sem.norm(), mean.norm(), rtol, atol)
+            if reached or count >= max_products:
+                return Estimate(mean, sem, count, count, reached)
+
+
+def _check(like: Tensor, max_products: int, least: int, block_size: int) -> None:
+    if like.ndim != 1 or not like.is_floating_point() or not len(like):
+        raise ValueError(f"like must be a floating vector (n,), got {like.dtype} {tuple(like.shape)}")
+    if max_products < least or block_size < 1:
+        raise ValueError(f"expected max_products >= {least} and block_size >= 1, got {max_products} and {block_size}")
+
+
+def _signs(count: int, like: Tensor, generator: torch.Generator) -> Tensor:
+    bits = torch.randint(0, 2, (count, len(like)), generator=generator, device=generator.device)
+    return (2 * bits - 1).to(like)
+
+
+def _multiply(matvec: Matvec, rows: Tensor) -> Tensor:
+    product = matvec(rows) if len(rows) else rows
+    if product.shape != rows.shape:
+        raise ValueError(f"matvec must keep the shape {tuple(rows.shape)}, got {tuple(product.shape)}")
+    if not bool(torch.isfinite(product).all()):
+        raise ValueError("matvec must give finite values, got inf or nan: check the operator at this point")
+    return product
+
+
+def _extend(basis: Tensor, rows: Tensor) -> Tensor:
+    """Return orthonormal rows that extend the basis to the span of these rows; directions at rounding level drop."""
+    size = rows.norm(dim=1).max()
+    for _ in range(2):
+        rows = rows - (rows @ basis.T) @ basis
+    columns, triangle = torch.linalg.qr(rows.T)
+    left, singular, _ = torch.linalg.svd(triangle, full_matrices=False)
+    floor = torch.finfo(rows.dtype).eps * size * rows.shape[1] ** 0.5
+    fresh = (columns @ left).T[singular > floor][: rows.shape[1] - len(basis)]
+    fresh = fresh - (fresh @ basis.T) @ basis
+    return fresh / fresh.norm(dim=1, keepdim=True)
+
+
+def _mean(values: Tensor) -> tuple[Tensor, Tensor]:
+    count = len(values)
+    spread = values.std() if count > 1 else values.new_full((), torch.nan)
+    return values.mean(), spread / count**0.5
+
+
+def _small(sem: Tensor, value: Tensor, rtol: float, atol: float) -> bool:
+    return (rtol > 0 or atol > 0) and bool(sem <= max(atol, rtol * float(value.abs())))
