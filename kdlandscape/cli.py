@@ -50,9 +50,7 @@ def run(
     if dry_run:
         _list_runs(checked)
         return
-    from kdlandscape.sweeps.study import run_study
-
-    _report(run_study(checked, workers=workers, root=root, time_limit=time_limit))
+    _run_and_report(checked, workers=workers, root=root, time_limit=time_limit)
 
 
 @app.command()
@@ -65,9 +63,9 @@ def retry(
 ) -> None:
     """Go on with a study: execute what is missing, and with --failed also what failed."""
     from kdlandscape.sweeps.places import find_study
-    from kdlandscape.sweeps.study import run_study
 
-    _report(run_study(find_study(study, root), workers=workers, retry_failed=failed, time_limit=time_limit))
+    folder = find_study(study, root)
+    _run_and_report(folder, workers=workers, retry_failed=failed, time_limit=time_limit)
 
 
 @app.command()
@@ -119,8 +117,6 @@ def main() -> None:
         app()
     except (SpecError, StudyError) as error:
         _fail(f"error: {error}", 2)
-    except KeyboardInterrupt as stop:
-        _fail("\n".join(["stopped.", *getattr(stop, "__notes__", [])]), 130)
     except ValueError as error:
         from kdlandscape.cubes.store import CubeError
 
@@ -166,11 +162,16 @@ def _draw(folder: Path) -> None:
             typer.echo("\n".join([table, *findings(opened)]))
 
 
-def _report(folder: Path) -> None:
-    """Say where everything is; exit code 1 if a run failed."""
-    from kdlandscape.sweeps.study import error_line
+def _run_and_report(study: Any, **options: Any) -> None:
+    """Run a study and say where everything is; exit code 1 if a run failed."""
+    from kdlandscape.sweeps.study import error_line, run_study
     from kdlandscape.sweeps.study import status as status_of
 
+    try:
+        folder = run_study(study, **options)
+    except KeyboardInterrupt as stop:  # here, because typer says no more than "Aborted!"
+        typer.echo("\n".join(["stopped.", *getattr(stop, "__notes__", [])]), err=True)
+        raise typer.Exit(130) from stop
     now = status_of(folder)
     typer.echo(f"executed notebooks: {folder / 'runs'} ({len(now.done)} done, {len(now.failed)} failed)")
     if now.done:

@@ -144,9 +144,7 @@ def _kind(values: np.ndarray) -> np.dtype:
 
 
 def _filler(kind: np.dtype) -> Any:
-    if kind.kind == "O":
-        return ""
-    return np.array("NaT", kind) if kind.kind in "mM" else np.nan
+    return "" if kind.kind == "O" else np.nan
 
 
 def _finish(cube: _Cube, done: np.ndarray, attrs: Sequence[Mapping[str, Any]]) -> xr.Dataset:

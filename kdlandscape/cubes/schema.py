@@ -89,8 +89,9 @@ def _variable_problems(name: str, variable: xr.DataArray) -> list[str]:
     ]
     if variable.dtype.kind == "c":
         problems.append(f"{name}: expected real values, got {variable.dtype}; keep real and imaginary part apart")
-    elif variable.dtype.kind == "O" and not is_text(variable.values):
-        problems.append(f"{name}: expected numbers or texts, got Python objects")
+    elif variable.dtype.kind not in "biuf" and not is_text(variable.values):
+        # times too: netCDF needs their units attribute for itself
+        problems.append(f"{name}: expected numbers or texts, got {variable.dtype}; keep a time as seconds or as text")
     return problems
 
 

@@ -131,17 +131,18 @@ def compact(study: Path | str) -> Path:
     Warns
     -----
     SkippedRunFile
-        For a run file that is corrupt, foreign or outside the grid; it stays where it is.
+        Once, naming run files that are corrupt, foreign or outside the grid; they stay where they are.
     """
     study = Path(study)
     spec = yaml.safe_load((study / "spec.yaml").read_text(encoding="utf-8"))
     with FileLock(study / ".cube.lock"):
         paths = sorted((study / "runs").glob("[!.]*.nc"))
         cube, skipped = assemble(paths, spec["grid"], spec.get("vectorize", []), spec["resolved"]["spec_hash"])
-        for reason in skipped:
-            warnings.warn(reason, SkippedRunFile, stacklevel=2)
         cube.attrs |= {"study": spec["study"], "description": spec.get("description", "")}
         write_run(cube, study / "cube.nc")
+    if skipped:
+        more = [f"... and {len(skipped) - 5} more"] if len(skipped) > 5 else []
+        warnings.warn("\n".join([*skipped[:5], *more]), SkippedRunFile, stacklevel=2)
     return study / "cube.nc"
 
 

@@ -156,7 +156,7 @@ def lost(job: Job, name: str, message: str) -> Outcome:
     """Return the outcome of a job whose process died, with the last lines that its kernel wrote."""
     _keep_notebook(job)
     log = job.unfinished(".log")
-    tail = log.read_text(encoding="utf-8", errors="replace")[-4000:] if log.exists() else ""
+    tail = log.read_text(encoding="utf-8", errors="replace")[-8000:] if log.exists() else ""
     return Outcome(job, describe(job, name, message, trace=tail), lost=True)
 
 

@@ -4,6 +4,7 @@ Run as a module this file is the kernel's own main program.
 """
 
 import ctypes
+import faulthandler
 import os
 import signal
 import sys
@@ -52,6 +53,8 @@ def settings(sockets: Path) -> Config:
 def main() -> None:
     """Be a kernel."""
     die_with(int(os.environ["JPY_PARENT_PID"]))
+    # a copy of the error stream, because ipykernel redirects the stream itself: a crash leaves its traceback in the log
+    faulthandler.enable(os.dup(2))
     from ipykernel.kernelapp import IPKernelApp
 
     IPKernelApp.launch_instance()

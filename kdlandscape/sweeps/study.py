@@ -143,7 +143,7 @@ def _execute(
                         write_error(outcome.error, record_file)
                     bar.set_postfix(failed=failed, refresh=False)
                     bar.update()
-                elif time.monotonic() - shown > bar.mininterval:
+                elif not bar.disable and time.monotonic() - shown > bar.mininterval:
                     bar.refresh()  # the clock goes on while no run ends
                     shown = time.monotonic()
 

@@ -1,0 +1,127 @@
+import json
+import time
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from kdlandscape.cubes.schema import SchemaError
+from kdlandscape.sweeps.record import CONTEXT_VARIABLE, record
+
+
+def result(lam=(0.1, 0.2), **coords):
+    labels = {"long_name": "loss", "units": "nat"}
+    return xr.Dataset({"loss": ("lam", np.arange(len(lam), dtype=float), labels)}, {"lam": list(lam), **coords})
+
+
+@pytest.fixture
+def sweep(tmp_path, monkeypatch):
+    """Stand in for the worker; return the path that record writes to."""
+
+    def start(**changes):
+        path = tmp_path / "result.nc"
+        context = {
+            "run": "seed=3-0",
+            "result": str(path),
+            "coords": {"seed": 3, "policy": "scaled"},
+            "vectorized": {"lam": [0.1, 0.2]},
+            "parameters": "{}",
+            "spec_hash": "abc",
+            "notebook_hash": "def",
+            "folder": str(tmp_path),
+            "started": time.time() - 5,
+            **changes,
+        }
+        (tmp_path / "context.json").write_text(json.dumps(context))
+        monkeypatch.setenv(CONTEXT_VARIABLE, str(tmp_path / "context.json"))
+        return path
+
+    return start
+
+
+def test_by_hand_record_returns_its_dataset(monkeypatch):
+    monkeypatch.delenv(CONTEXT_VARIABLE, raising=False)
+    dataset = result()
+    assert record(dataset) is dataset
+
+
+def test_in_a_sweep_the_file_holds_the_run_at_its_coordinates(sweep):
+    path = sweep()
+    returned = record(result().assign_attrs(device="cpu", settings={"a": None}))
+    with xr.open_dataset(path) as stored:
+        assert dict(stored["loss"].sizes) == {"seed": 1, "policy": 1, "lam": 2}
+        assert stored["seed"].item() == 3
+        assert stored["policy"].item() == "scaled"
+        assert stored.attrs["settings"] == '{"a": null}'
+        assert (stored.attrs["run"], stored.attrs["spec_hash"]) == ("seed=3-0", "abc")
+        xr.testing.assert_equal(stored["loss"], returned["loss"])
+
+
+def test_in_a_sweep_the_file_says_where_its_numbers_come_from(sweep):
+    path = sweep()
+    record(result().assign_attrs(device="cpu"))
+    with xr.open_dataset(path) as stored:
+        facts = {name: stored[name] for name in stored.coords if name not in stored.dims}
+        assert all(fact.dims == ("seed", "policy") for fact in facts.values())
+        assert all({"long_name", "units"} <= set(fact.attrs) for fact in facts.values())
+        assert json.loads(facts["packages"].item())["numpy"] == np.__version__
+        assert facts["device"].item() == "cpu"
+        assert facts["notebook_hash"].item() == "def"
+        assert 5 <= facts["wall_time"].item() < 60
+        assert 1e7 < facts["peak_memory"].item() < 1e11
+        assert len(facts["git_commit"].item()) in (0, 40)
+
+
+def test_checkpoints_go_into_a_group_of_the_same_file(sweep):
+    path = sweep()
+    record(result(), checkpoints=xr.Dataset({"theta": ("dim", [1.0, 2.0], {"of": {"a": 1}})}))
+    with xr.open_dataset(path, group="checkpoints") as stored:
+        assert stored["theta"].values.tolist() == [1.0, 2.0]
+
+
+def test_single_precision_coordinates_become_the_specs_literal_values(sweep):
+    path = sweep()
+    record(result(lam=np.array([0.1, 0.2], np.float32)))
+    with xr.open_dataset(path) as stored:
+        assert stored["lam"].values.tolist() == [0.1, 0.2]
+
+
+def test_a_dim_or_coordinate_that_is_already_there_may_not_contradict_the_run(sweep):
+    path = sweep()
+    record(result(seed=3, policy="scaled").expand_dims("policy"))
+    assert path.exists()
+    path.unlink()
+    with pytest.raises(SchemaError, match=r"seed: expected the coordinate \[3\] .*, got \[4\]"):
+        record(result(seed=4).expand_dims("seed"))
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("lam", [(0.1, 0.3), (0.2, 0.1), (0.1, 0.2, 0.3)])
+def test_a_vectorized_axis_has_to_have_the_specs_values(lam, sweep):
+    path = sweep()
+    with pytest.raises(SchemaError, match=r"lam: expected the coordinate \[0.1, 0.2\] that the spec gave this run"):
+        record(result(lam))
+    assert not path.exists()
+
+
+def test_a_vectorized_axis_has_to_be_there(sweep):
+    sweep(vectorized={"init_lambda": [0.1]})
+    with pytest.raises(SchemaError, match=r"init_lambda: expected this dim, got lam"):
+        record(result())
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("seed", "seed: expected no variable with the name of an axis"), ("python", "python: expected no variable with")],
+)
+def test_a_variable_may_not_take_the_name_of_an_axis_or_of_provenance(name, message, sweep):
+    sweep()
+    with pytest.raises(SchemaError, match=message):
+        record(result().assign({name: result()["loss"]}))
+
+
+def test_a_second_call_in_one_run_is_an_error(sweep):
+    sweep()
+    record(result())
+    with pytest.raises(RuntimeError, match="expected one call in a run, got a second one in run seed=3-0"):
+        record(result())

@@ -1,0 +1,121 @@
+import sys
+
+import pytest
+import yaml
+
+from kdlandscape.cli import main
+from kdlandscape.cubes.store import open_cube
+from tests.tiny_study import write_spec
+
+
+@pytest.fixture
+def command(monkeypatch, capsys, tmp_path):
+    """Call the command line in this process; return exit code, output and error output."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("KDLANDSCAPE_RUNS", str(tmp_path / "studies"))
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["kdlandscape", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        code = ended.value.code
+        return (0 if code is None else code, *capsys.readouterr())
+
+    return call
+
+
+@pytest.fixture
+def spec(tmp_path):
+    (tmp_path / "here").mkdir()
+    return write_spec(
+        tmp_path / "here", grid={"mode": ["ok", "fail once"]}, parameters={"folder": str(tmp_path / "here")}
+    )
+
+
+def test_a_study_from_its_spec_to_its_cube_with_one_failure_and_its_retry(command, spec, tmp_path):
+    folder = tmp_path / "studies" / "tiny"
+    code, output, errors = command("run", spec, "--workers", "2")
+    assert code == 1
+    assert f"executed notebooks: {folder / 'runs'} (1 done, 1 failed)" in output
+    assert f"cube: {folder / 'cube.nc'}" in output
+    assert "RuntimeError: a red mistake" in errors
+    assert "Traceback" not in output + errors
+
+    code, output, _ = command("status", "tiny")
+    assert code == 0
+    assert "1 done, 1 failed, 0 missing" in output
+    assert "RuntimeError: a red mistake" in output
+
+    code, output, _ = command("cube", folder)
+    assert code == 0
+    assert "mode: 2" in output
+    assert "1 cells missing" in output
+
+    code, output, _ = command("retry", "tiny")
+    assert (code, "1 failed" in output) == (1, True)
+    code, output, _ = command("retry", "tiny", "--failed")
+    assert code == 0
+    assert "(2 done, 0 failed)" in output
+    with open_cube(folder) as cube:
+        assert cube["done"].all()
+
+    code, output, _ = command(
+        "run", spec, "-g", "mode=ok,fail once,no,a,b,c,d,e,f,g,h,i,j,k,l,m,n,o,p,q,r,s,t,u", "--dry-run"
+    )
+    assert (code, output.splitlines()[0].split(" runs")[0]) == (0, "tiny: 24")
+    snapshot = yaml.safe_load((folder / "spec.yaml").read_text())
+    assert snapshot["grid"] == {"mode": ["ok", "fail once"]}
+    snapshot["grid"]["seed"] = list(range(20))
+    (folder / "spec.yaml").write_text(yaml.safe_dump(snapshot, sort_keys=False))
+    assert "... and 20 more" in command("status", "tiny")[1]
+
+    code, _, errors = command("run", spec, "-p", "rate=0.5")
+    assert code == 2
+    assert 'parameters.rate: "the notebook\'s default" then, 0.5 now' in errors
+
+    for path in (folder / "runs").glob("*.nc"):
+        path.unlink()
+    code, _, errors = command("figures", "tiny")
+    assert (code, errors) == (2, "error: expected at least one finished run to make a cube of, got none\n")
+
+
+def test_a_dry_run_lists_the_runs_and_writes_nothing(command, spec, tmp_path):
+    code, output, _ = command("run", spec, "-g", "lam=0.1,0.2", "--dry-run")
+    assert code == 0
+    assert "tiny: 4 runs of" in output
+    assert "mode=fail_once,lam=0.2-" in output
+    assert not (tmp_path / "studies").exists()
+
+
+def test_a_wrong_spec_is_one_message_and_exit_code_2(command, spec, tmp_path):
+    code, output, errors = command("run", spec, "-p", "widht=3")
+    assert (code, output) == (2, "")
+    assert errors.startswith("error: widht: expected a parameter")
+    assert errors.rstrip().endswith("Did you mean 'width'?")
+    assert not (tmp_path / "studies").exists()
+
+
+def test_an_unknown_study_is_one_message_with_the_nearest_name(command, tmp_path):
+    (tmp_path / "studies" / "tiny").mkdir(parents=True)
+    (tmp_path / "studies" / "tiny" / "spec.yaml").touch()
+    code, _, errors = command("status", "tinny")
+    assert code == 2
+    assert errors.startswith("error: study: expected a study's folder or its name under")
+    assert errors.rstrip().endswith("Did you mean 'tiny'?")
+
+
+def test_a_warning_is_one_line(command, capsys):
+    import warnings
+
+    command("--help")
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        warnings.warn("a file was skipped", stacklevel=1)
+    assert capsys.readouterr().err == "warning: a file was skipped\n"
+
+
+def test_the_demo_is_the_shipped_spec(command, monkeypatch):
+    seen = []
+    monkeypatch.setattr("kdlandscape.cli._run_and_report", lambda spec, **options: seen.append((spec.study, options)))
+    code, _, _ = command("demo", "--workers", "1")
+    assert (code, seen[0][0], seen[0][1]["workers"]) == (0, "demo", 1)

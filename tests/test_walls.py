@@ -1,0 +1,80 @@
+import ast
+from pathlib import Path
+
+import pytest
+
+import kdlandscape
+
+PACKAGE = Path(kdlandscape.__file__).parent
+MAY_IMPORT = {
+    "linalg": set(),
+    "cubes": set(),
+    "landscape": {"linalg", "cubes"},
+    "distillation": {"landscape", "linalg", "cubes"},
+    "sweeps": {"cubes"},
+    "figures": {"cubes"},
+    "widgets": {"figures", "cubes"},
+    "cli": {"cubes", "figures", "sweeps", "widgets", "distillation", "landscape", "linalg"},
+    "__init__": set(),
+}
+WITH_TORCH = {"linalg", "landscape", "distillation"}
+NUMERICS = {"torch", "numpy", "scipy", "xarray", "pandas", "matplotlib", "seaborn", "sklearn"}
+
+
+def home(path):
+    """Return the subpackage or module right below the package that a file belongs to."""
+    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+def imports(path):
+    """Return the full dotted names that a module imports anywhere, also inside functions."""
+    package = ("kdlandscape", *path.relative_to(PACKAGE).parent.parts)
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else ()
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            names |= {f"{module}.{alias.name}" for alias in node.names}
+    return names
+
+
+MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "templates" not in path.parts)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_go_one_way(path):
+    own = home(path)
+    assert own in MAY_IMPORT, f"{own} is in no layer of the design"
+    parts = {name.split(".")[1] for name in imports(path) if name.startswith("kdlandscape.")}
+    beyond = {part for part in parts if part in MAY_IMPORT} - MAY_IMPORT[own] - {own}
+    assert not beyond, f"{own} may import {sorted(MAY_IMPORT[own]) or 'nothing of the package'}"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in MODULES if home(path) not in WITH_TORCH],
+    ids=lambda path: str(path.relative_to(PACKAGE)),
+)
+def test_torch_is_not_imported_above_distillation(path):
+    assert not {name for name in imports(path) if name.split(".")[0] == "torch"}
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in MODULES if home(path) == "linalg"], ids=lambda path: str(path.relative_to(PACKAGE))
+)
+def test_a_module_of_linalg_knows_torch_and_no_sibling(path):
+    if path.name == "__init__.py":
+        return
+    names = imports(path)
+    assert not {name for name in names if name.startswith("kdlandscape.")}
+    assert {name.split(".")[0] for name in names} & NUMERICS <= {"torch"}
+
+
+def test_the_walls_see_relative_and_nested_imports(tmp_path, monkeypatch):
+    module = tmp_path / "cubes" / "a.py"
+    module.parent.mkdir()
+    module.write_text("def f():\n    from .. import sweeps\n    from .b import c\n    import torch.func\n")
+    monkeypatch.setattr(f"{__name__}.PACKAGE", tmp_path)
+    assert imports(module) == {"kdlandscape.sweeps", "kdlandscape.cubes.b.c", "torch.func"}
