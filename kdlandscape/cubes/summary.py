@@ -1,6 +1,8 @@
 """What a cube says in a few lines: means with their standard errors, and where students change basin."""
 
 from collections.abc import Sequence
+from difflib import get_close_matches
+from itertools import product
 
 import numpy as np
 import xarray as xr
@@ -21,23 +23,30 @@ def mean_sem(values: xr.DataArray, over: str = "seed") -> tuple[xr.DataArray, xr
 def format_table(cube: xr.Dataset, rows: Sequence[str], over: str = "seed", values: Sequence[str] = ()) -> str:
     """Format ``mean ± sem`` over one dim: a row for each cell of ``rows``, a column for each value.
 
-    A variable with a further dim gives one column for each of its coordinates (of eigenvalues: the first).
+    Parameters
+    ----------
+    cube
+        Any cube.
+    rows, over
+        Dims whose coordinates make the rows, and the dim to average over.
+    values
+        Variables. One with further dims is followed by a coordinate of each: ``agreement.test``.
+
+    Raises
+    ------
+    ValueError
+        If a value is not in the cube, or does not say which coordinate of a further dim it means.
     """
-    columns = {}
-    for name in values:
-        array = cube[name]
-        if "eigenvalue" in array.dims:
-            array = array.isel(eigenvalue=0)
-        rest = [str(dim) for dim in array.dims if dim not in rows and dim != over]
-        for cell in _cells(cube, rest):
-            title = " ".join([name.replace("_", " "), *(str(value) for value in cell)])
-            columns[title] = mean_sem(array.sel(dict(zip(rest, cell, strict=True))), over)
-    index = [dict(zip(rows, cell, strict=True)) for cell in _cells(cube, rows)]
-    lines = [[*rows, *columns]]
-    for cell in index:
-        line = [f"{value:g}" if isinstance(value, float) else str(value) for value in cell.values()]
+    columns = {value: mean_sem(_select(cube, value, {*rows, over}), over) for value in values}
+    header = [name.replace("_", " ").replace(".", " ").split() for name in (*rows, *columns)]
+    depth = max(map(len, header))
+    lines = [
+        [words[i - depth + len(words)] if i >= depth - len(words) else "" for words in header] for i in range(depth)
+    ]
+    for cell in _cells(cube, rows):
+        line = [f"{value:g}" if isinstance(value, float) else str(value) for value in cell]
         for mean, sem, count in columns.values():
-            at = {dim: value for dim, value in cell.items() if dim in mean.dims}
+            at = {dim: value for dim, value in zip(rows, cell, strict=True) if dim in mean.dims}
             line.append(_number(*(float(array.sel(at)) for array in (mean, sem, count))))
         lines.append(line)
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
@@ -45,17 +54,34 @@ def format_table(cube: xr.Dataset, rows: Sequence[str], over: str = "seed", valu
     return f"{text}\nmean ± standard error over {cube.sizes[over]} values of {over}"
 
 
+def _select(cube: xr.Dataset, value: str, kept: set[str]) -> xr.DataArray:
+    """Return a variable at the coordinates that follow its name, one for each dim that is not kept."""
+    name, *coords = value.split(".")
+    if name not in cube:
+        close = get_close_matches(name, [str(known) for known in cube.data_vars], n=1)
+        raise ValueError(
+            f"table: expected a variable of the cube, got {name!r}" + (f"; did you mean {close[0]!r}?" if close else "")
+        )
+    array = cube[name]
+    rest = [str(dim) for dim in array.dims if dim not in kept]
+    if len(rest) != len(coords):
+        raise ValueError(f"table: expected {'.'.join([name, *(f'<{dim}>' for dim in rest)])}, got {value!r}")
+    for dim, coord in zip(rest, coords, strict=True):
+        known = [str(item) for item in array[dim].values]
+        if coord not in known:
+            raise ValueError(f"table: expected a {dim} of {', '.join(known)}, got {coord!r} in {value!r}")
+        array = array.isel({dim: known.index(coord)})
+    return array
+
+
 def _cells(cube: xr.Dataset, rows: Sequence[str]) -> list[tuple]:
-    cells: list[tuple] = [()]
-    for dim in rows:
-        cells = [(*cell, value) for cell in cells for value in cube[dim].values.tolist()]
-    return cells
+    return list(product(*(cube[dim].values.tolist() for dim in rows)))
 
 
 def _number(mean: float, sem: float, count: float) -> str:
     if count == 0:
         return "missing"
-    digits = 4 if abs(mean) < 1 else 3 if abs(mean) < 10 else 2
+    digits = 3 if abs(mean) < 10 else 2
     return f"{mean:.{digits}f} ± {sem:.{digits}f}"
 
 

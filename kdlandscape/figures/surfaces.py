@@ -38,7 +38,8 @@ def planes(cube: xr.Dataset, axes: Sequence[Axes] | None = None, *, num: int = 4
     chosen = below[np.unique(np.linspace(0, len(below) - 1, num).round().astype(int))]
     cube = cube[["plane_loss", "plane_points"]].isel(init_lambda=chosen)
     if axes is None:
-        size = plt.figaspect(1 / len(chosen))
+        width = plt.rcParams["figure.figsize"][0]
+        size = (width, 1.1 * width / len(chosen))
         axes = plt.subplots(1, len(chosen), figsize=size, layout="constrained", sharey=True, squeeze=False)[1][0]
     loss = cube["plane_loss"]
     finite = loss.where(np.isfinite(loss) & (loss > 0))
@@ -48,7 +49,7 @@ def planes(cube: xr.Dataset, axes: Sequence[Axes] | None = None, *, num: int = 4
         mesh = plane(cube.sel(init_lambda=share), ax, (top / 1e3, top))
         ax.set_title(f"λ = {share:g}")
     axes[0].set_ylabel("y")
-    axes[0].legend(loc="upper left")
+    axes[0].legend(loc="upper left", fontsize="x-small")
     axes[0].figure.colorbar(mesh, ax=list(axes), label=f"{loss.attrs.get('units', '')}", shrink=0.8)
     return np.asarray(axes)
 

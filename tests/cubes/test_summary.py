@@ -62,16 +62,28 @@ def test_findings_on_another_study_are_silent():
 def test_the_table_has_a_row_for_each_cell_and_says_missing():
     cube = demo_cube()
     cube["barrier"].values[:, 1, 3] = np.nan
-    text = format_table(cube, ["lr_policy", "init_lambda"], "seed", ["agreement", "barrier", "student_eigenvalues"])
+    text = format_table(
+        cube, ["lr_policy", "init_lambda"], "seed", ["agreement.test", "barrier", "student_eigenvalues.0"]
+    )
     lines = text.splitlines()
-    assert lines[0].split("  ")[0] == "lr_policy"
-    assert "agreement train" in lines[0]
-    assert "agreement test" in lines[0]
-    assert len(lines) == 1 + 8 + 1
-    assert "3.150 ± 0.065" in lines[1]
-    assert "20.00 ± 0.00" in lines[1]
-    assert "missing" in lines[8]
+    assert lines[2].split() == ["policy", "lambda", "test", "barrier", "0"]
+    assert len(lines) == 3 + 8 + 1
+    assert lines[3].split() == ["constant", "0", "0.700", "±", "0.000", "3.150", "±", "0.065", "20.00", "±", "0.00"]
+    assert lines[10].split() == ["scaled", "1", "1.000", "±", "0.000", "missing", "20.00", "±", "0.00"]
     assert lines[-1] == "mean ± standard error over 4 values of seed"
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("bariers", "expected a variable of the cube, got 'bariers'; did you mean 'barrier'"),
+        ("agreement", "expected agreement.<split>, got 'agreement'"),
+        ("agreement.tset", "expected a split of train, test, got 'tset'"),
+    ],
+)
+def test_a_table_refuses_values_that_are_not_in_the_cube(value, message):
+    with pytest.raises(ValueError, match=message):
+        format_table(demo_cube(), ["lr_policy", "init_lambda"], "seed", [value])
 
 
 def test_variables_are_labelled_with_their_data_and_unit():

@@ -1,0 +1,52 @@
+"""Every notebook is thin, stores no outputs, and runs at a small size."""
+
+import ast
+import os
+from pathlib import Path
+
+import nbformat
+import papermill
+import pytest
+
+NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
+SMALL = {
+    "distill_init.ipynb": {
+        "num_train": 200,
+        "num_fresh": 200,
+        "teacher_epochs": 2,
+        "student_epochs": 2,
+        "width": 16,
+        "path_points": 5,
+        "plane_points": 5,
+    },
+}
+
+
+def notebooks():
+    return sorted(path.name for path in NOTEBOOKS.glob("*.ipynb"))
+
+
+@pytest.mark.parametrize("name", notebooks())
+def test_a_notebook_stores_no_outputs_and_defines_nothing(name):
+    notebook = nbformat.read(NOTEBOOKS / name, as_version=4)
+    nbformat.validate(notebook)
+    for cell in notebook.cells:
+        if cell.cell_type != "code":
+            continue
+        assert not cell.outputs
+        assert cell.execution_count is None
+        kinds = {type(node) for node in ast.walk(ast.parse(cell.source))}
+        assert not kinds & {ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef}
+
+
+@pytest.mark.parametrize("name", notebooks())
+def test_a_notebook_runs_at_a_small_size(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert "KDLANDSCAPE_CACHE" in os.environ
+    papermill.execute_notebook(
+        NOTEBOOKS / name, tmp_path / name, SMALL[name], kernel_name="python3", progress_bar=False, cwd=tmp_path
+    )
+
+
+def test_each_notebook_has_its_small_size():
+    assert notebooks() == sorted(SMALL)
