@@ -49,7 +49,8 @@ def planes(cube: xr.Dataset, axes: Sequence[Axes] | None = None, *, num: int = 4
         mesh = plane(cube.sel(init_lambda=share), ax, (top / 1e3, top))
         ax.set_title(f"λ = {share:g}")
     axes[0].set_ylabel("y")
-    axes[0].legend(loc="upper left", fontsize="x-small")
+    # Towards λ = 1 the points lie close together near the origin, so this corner is free.
+    axes[-1].legend(loc="upper right", fontsize="xx-small", handletextpad=0.1, borderpad=0.3)
     axes[0].figure.colorbar(mesh, ax=list(axes), label=f"{loss.attrs.get('units', '')}", shrink=0.8)
     return np.asarray(axes)
 
@@ -60,10 +61,10 @@ def plane(cube: xr.Dataset, ax: Axes, limits: tuple[float, float]) -> QuadMesh:
     x, y = loss["x"].values, loss["y"].values
     shown = np.clip(loss.values, *limits)
     mesh = ax.pcolormesh(x, y, shown, norm=LogNorm(*limits), cmap="viridis", shading="gouraud", rasterized=True)
-    ax.contour(x, y, shown, levels=np.geomspace(limits[0] * 1.01, limits[1], 10), colors="white", linewidths=0.4)
+    ax.contour(x, y, shown, levels=np.geomspace(*limits, 10)[1:], colors="white", linewidths=0.4)
     for name, marker in MARKERS.items():
         x_at, y_at = cube["plane_points"].sel(point=name, axis=["x", "y"]).values
-        ax.plot(x_at, y_at, marker, color="white", mec="black", mew=0.6, label=name, ls="")
+        ax.plot(x_at, y_at, marker, color="white", mec="black", mew=0.6, ms=4.5, label=name, ls="")
     ax.set_aspect("equal")
     ax.set_xlabel("x")
     return mesh
