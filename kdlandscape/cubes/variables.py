@@ -44,6 +44,16 @@ VARIABLES: dict[str, tuple[str, str]] = {
     "residuals": ("eigenpair residual ‖Hv − λv‖", "nat"),
     "converged": ("residual below the tolerance", "1"),
     "eigenvectors": ("unit eigenvector", "1"),
+    "path_length": ("distance travelled along the recorded points", "1"),
+    "heading": ("cosine of the displacement and the direction to the target", "1"),
+    "cka": ("centred kernel alignment", "1"),
+    "path_curvature": ("curvature along the path, vᵀHv of the unit tangent v", "nat"),
+    "path_kl": ("KL(teacher ‖ network) along the path to the teacher (t = 1)", "nat"),
+    "path_agreement": ("top-1 agreement with the teacher along the path to the teacher (t = 1)", "1"),
+    "bezier_barrier": ("barrier on a trained curve", "nat"),
+    "curve_loss": ("mean loss on the curve during its training", "nat"),
+    "end_barrier": ("highest loss on the path minus the larger end", "nat"),
+    "cosine": ("cosine with the teacher's parameters", "1"),
     "train_loss": ("distillation loss during training", "nat"),
 }
 _PREFIXES = {"train_": "train", "test_": "test", "distill_": "distillation-set", "student_": "student"}

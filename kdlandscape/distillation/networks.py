@@ -1,4 +1,4 @@
-"""Small networks for one-dimensional signals, and their random initial weights as theta."""
+"""Small networks for signals and square images, and their random initial weights as theta."""
 
 from collections.abc import Callable, Sequence
 from copy import deepcopy
@@ -20,27 +20,97 @@ def mlp(num_features: int, num_classes: int, *, width: int = 100, depth: int = 2
     return nn.Sequential(*layers, nn.Linear(width if depth else num_features, num_classes))
 
 
-def cnn(num_features: int, num_classes: int, *, width: int = 25, depth: int = 3, norm: str = "none") -> nn.Module:
-    """Strided 1-D convolutions (kernel 5, 3, 3, …); ``norm="group"`` puts ``GroupNorm(1, C)`` before each ReLU."""
+def cnn(
+    num_features: int, num_classes: int, *, width: int = 25, depth: int = 3, norm: str = "none", dims: int = 1
+) -> nn.Module:
+    """Strided convolutions (kernel 5, 3, 3, …) over a signal, or with ``dims=2`` over a square image.
+
+    ``norm="group"`` puts ``GroupNorm(1, C)`` before each ReLU.
+    """
     if norm not in ("none", "group"):
         raise ValueError(f"expected norm to be none or group for a CNN, got {norm!r}")
-    layers: list[nn.Module] = [nn.Unflatten(1, (1, num_features))]
-    length, channels = num_features, 1
+    length = _side(num_features, dims)
+    layers: list[nn.Module] = [nn.Unflatten(1, (1, *[length] * dims))]
+    channels = 1
     for kernel in [5, *[3] * (depth - 1)]:
-        layers.append(nn.Conv1d(channels, width, kernel, stride=2, padding=1))
+        layers.append(_CONVOLUTION[dims](channels, width, kernel, stride=2, padding=1))
         layers += [*([nn.GroupNorm(1, width)] if norm == "group" else []), nn.ReLU()]
         length, channels = (length + 2 - kernel) // 2 + 1, width
-    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(length * channels, num_classes))
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(length**dims * channels, num_classes))
 
 
-NETWORKS: dict[str, Callable[..., nn.Module]] = {"mlp": mlp, "cnn": cnn}
+class Residual(nn.Module):
+    """A pre-activation residual block: x + conv(relu(norm(conv(relu(norm(x))))))  (He et al. 2016b)."""
+
+    def __init__(self, channels: int, norm: str, dims: int) -> None:
+        super().__init__()
+        branch: list[nn.Module] = []
+        for _ in range(2):
+            convolution = _CONVOLUTION[dims](channels, channels, 3, padding=1)
+            branch += [_NORM[norm](channels, dims), nn.ReLU(), convolution]
+        self.branch = nn.Sequential(*branch)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Add the branch to the stream."""
+        return x + self.branch(x)
 
 
-def network(name: str, num_features: int, num_classes: int, **settings: int | str) -> nn.Module:
-    """Build a network by name: ``mlp`` or ``cnn``, with ``width``, ``depth`` and ``norm``."""
+def resnet(
+    num_features: int, num_classes: int, *, width: int = 16, depth: int = 2, norm: str = "none", dims: int = 1
+) -> nn.Module:
+    """Residual network: a strided convolution, ``depth`` pre-activation blocks of one width, mean over places, linear.
+
+    ``norm`` is ``none``, ``group`` (``GroupNorm(1, C)``) or ``batch``; ``dims=2`` reads the input as a square image.
+    """
+    if norm not in _NORM:
+        raise ValueError(f"expected norm to be {', '.join(_NORM)} for a residual network, got {norm!r}")
+    stem = _CONVOLUTION[dims](1, width, 3, stride=2, padding=1)
+    return nn.Sequential(
+        nn.Unflatten(1, (1, *[_side(num_features, dims)] * dims)),
+        stem,
+        *[Residual(width, norm, dims) for _ in range(depth)],
+        _NORM[norm](width, dims),
+        nn.ReLU(),
+        _POOL[dims](1),
+        nn.Flatten(),
+        nn.Linear(width, num_classes),
+    )
+
+
+_CONVOLUTION: dict[int, Callable[..., nn.Module]] = {1: nn.Conv1d, 2: nn.Conv2d}
+_POOL: dict[int, Callable[..., nn.Module]] = {1: nn.AdaptiveAvgPool1d, 2: nn.AdaptiveAvgPool2d}
+_BATCH_NORM: dict[int, Callable[..., nn.Module]] = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d}
+_NORM: dict[str, Callable[[int, int], nn.Module]] = {
+    "none": lambda channels, dims: nn.Identity(),
+    "group": lambda channels, dims: nn.GroupNorm(1, channels),
+    "batch": lambda channels, dims: _BATCH_NORM[dims](channels),
+}
+
+
+def _side(num_features: int, dims: int) -> int:
+    """Return the side of the input: its length, or that of a square image."""
+    if dims not in _CONVOLUTION:
+        raise ValueError(f"expected dims to be 1 or 2, got {dims}")
+    side = round(num_features ** (1 / dims))
+    if side**dims != num_features:
+        raise ValueError(f"expected a square number of features for dims={dims}, got {num_features}")
+    return side
+
+
+NETWORKS: dict[str, Callable[..., nn.Module]] = {"mlp": mlp, "cnn": cnn, "resnet": resnet}
+
+
+def network(name: str, num_features: int, num_classes: int, **settings: int | str | None) -> nn.Module:
+    """Build a network by name: ``mlp``, ``cnn`` or ``resnet``, with ``width``, ``depth``, ``norm`` and ``dims``.
+
+    A setting that is None, and ``dims`` of an MLP, are left to the network.
+    """
     if name not in NETWORKS:
         raise ValueError(f"expected a network of {', '.join(NETWORKS)}; got {name!r}")
-    return NETWORKS[name](num_features, num_classes, **settings)
+    given = {key: value for key, value in settings.items() if value is not None}
+    if name == "mlp":
+        given.pop("dims", None)
+    return NETWORKS[name](num_features, num_classes, **given)
 
 
 def random_thetas(module: nn.Module, seeds: Sequence[int]) -> Tensor:

@@ -41,10 +41,23 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Trained:
-    """Final weights ``thetas`` (K, P), and the mean loss (epochs, K) seen during each epoch."""
+    """What came out of a training.
+
+    Attributes
+    ----------
+    thetas
+        Final weights (K, P).
+    losses
+        The mean loss (epochs, K) seen during each epoch.
+    steps, trajectory
+        Where a stride was asked for: the recorded steps (S,) from 0, the initial weights, to the last one, and the
+        weights there (S, K, P).
+    """
 
     thetas: Tensor
     losses: Tensor = field(repr=False)
+    steps: tuple[int, ...] = field(default=(), repr=False)
+    trajectory: Tensor | None = field(default=None, repr=False)
 
 
 def train(
@@ -57,6 +70,7 @@ def train(
     generator: torch.Generator,
     lr_scale: Tensor | None = None,
     loss: Callable[[Tensor, Tensor], Tensor] = cross_entropy,
+    record_every: int | None = None,
 ) -> Trained:
     """Train K copies of a network from the rows of ``thetas`` (K, P), all on the same batches.
 
@@ -76,9 +90,13 @@ def train(
         Factor (K,) on the learning rate of each network.
     loss
         ``loss(outputs, targets)`` with one value for each example.
+    record_every
+        Stride, in steps, at which the weights are kept; default: not at all. Memory: S K P numbers.
 
     Raises
     ------
+    ValueError
+        If the stride is below 1.
     RuntimeError
         If a loss becomes NaN or infinite, with the first such network and its epoch.
     """
@@ -88,7 +106,7 @@ def train(
         return loss(model.outputs(theta, batch[0]), batch[1]).mean()
 
     gradient = vmap(grad_and_value(objective), in_dims=(0, None))
-    return _descend(gradient, thetas, (inputs, targets), recipe, generator, lr_scale)
+    return _descend(gradient, thetas, (inputs, targets), recipe, generator, lr_scale, record_every)
 
 
 def distill(
@@ -101,6 +119,7 @@ def distill(
     generator: torch.Generator,
     temperature: float | Tensor = 1.0,
     lr_scale: Tensor | None = None,
+    record_every: int | None = None,
 ) -> Trained:
     r"""Distil K students from K teachers of the same architecture, all on the same batches.
 
@@ -123,11 +142,13 @@ def distill(
         One number, or (K,).
     lr_scale
         Factor (K,) on the learning rate of each student.
+    record_every
+        Stride, in steps, at which the weights are kept; default: not at all. Memory: S K P numbers.
 
     Raises
     ------
     ValueError
-        If there are not as many teachers as students.
+        If there are not as many teachers as students, or the stride is below 1.
     RuntimeError
         If a loss becomes NaN or infinite.
     """
@@ -148,7 +169,7 @@ def distill(
     def gradient(students: Tensor, batch: tuple[Tensor]) -> tuple[Tensor, Tensor]:
         return step(students, label(teachers, batch[0]), temperatures, batch[0])
 
-    return _descend(gradient, thetas, (inputs,), recipe, generator, lr_scale)
+    return _descend(gradient, thetas, (inputs,), recipe, generator, lr_scale, record_every)
 
 
 def logits(network: nn.Module, thetas: Tensor, inputs: Tensor) -> Tensor:
@@ -180,13 +201,18 @@ def _descend(
     recipe: Recipe,
     generator: torch.Generator,
     lr_scale: Tensor | None,
+    record_every: int | None,
 ) -> Trained:
     """Run SGD as torch.optim.SGD defines it, on all rows at once."""
+    if record_every is not None and record_every < 1:
+        raise ValueError(f"expected record_every of at least 1 step, got {record_every}")
     thetas, velocity = thetas.clone(), torch.zeros_like(thetas)
     scale = torch.ones(len(thetas)) if lr_scale is None else lr_scale
     scale = scale.to(thetas)[:, None]
     n = len(data[0])
     steps_per_epoch = -(-n // recipe.batch_size)
+    last = recipe.epochs * steps_per_epoch
+    kept = {} if record_every is None else {0: thetas.clone()}
     losses = torch.zeros(recipe.epochs, len(thetas), dtype=thetas.dtype, device=thetas.device)
     for epoch in range(recipe.epochs):
         for step, rows in enumerate(_order(n, recipe.batch_size, generator)):
@@ -199,8 +225,11 @@ def _descend(
             done = (epoch + step / steps_per_epoch) / recipe.epochs
             lr = recipe.lr_end + (recipe.lr - recipe.lr_end) * (1 + cos(pi * done)) / 2
             thetas -= lr * scale * move
+            taken = epoch * steps_per_epoch + step + 1
+            if record_every is not None and (taken % record_every == 0 or taken == last):
+                kept[taken] = thetas.clone()
         _refuse_divergence(losses[epoch], epoch)
-    return Trained(thetas, losses)
+    return Trained(thetas, losses, tuple(kept), torch.stack(list(kept.values())) if kept else None)
 
 
 def _order(n: int, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
