@@ -156,7 +156,8 @@ def test_another_space_is_refused_by_naming_the_first_parameter_that_differs():
 def test_theta_goes_to_named_parameters_and_back():
     module, loss, data = CASES[IDS.index("tied")].make()
     objective = Objective(module, loss, data)
-    assert list(objective.unravel(objective.theta)) == ["first.weight", "first.bias", "second.bias", "head.weight", "head.bias"]  # fmt: skip
+    names = ["first.weight", "first.bias", "second.bias", "head.weight", "head.bias"]
+    assert list(objective.unravel(objective.theta)) == names
     assert torch.equal(objective.ravel(objective.unravel(objective.theta)), objective.theta)
     assert torch.equal(objective.ravel(module), objective.ravel(module.state_dict()))
 
@@ -195,8 +196,8 @@ def test_a_scalar_loss_that_is_no_mean_over_examples_is_refused():
     module, _, data = CASES[0].make()
     with pytest.raises(ValueError, match="'loss' is no mean over examples"):
         Objective(module, lambda z, y: nn.functional.cross_entropy(z, y, reduction="sum"), data)
+    weight = torch.tensor([0.1, 1.0, 9.0], dtype=torch.float64)
     with pytest.raises(ValueError, match="'loss' is no mean over examples"):
-        weight = torch.tensor([0.1, 1.0, 9.0], dtype=torch.float64)
         Objective(module, lambda z, y: nn.functional.cross_entropy(z, y, weight=weight), data)
     with pytest.raises(ValueError, match=r"got shape \(23, 3\)"):
         Objective(module, lambda z, y: z, data)
