@@ -46,12 +46,16 @@ class _Worker:
         self.connection.close()
 
 
+def _environment(threads: int) -> dict[str, str]:
+    """Divide the cores among the workers; what the user has set stays."""
+    return {**dict.fromkeys(_THREADS, str(threads)), **os.environ}
+
+
 def _start(threads: int) -> _Worker:
     ours, theirs = Pipe()
-    environment = {**dict.fromkeys(_THREADS, str(threads)), **os.environ}  # what the user set stays
     number = str(theirs.fileno())
     command = [sys.executable, "-m", "kdlandscape.sweeps.engines", number, str(os.getpid())]
-    process = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=environment, stdin=subprocess.DEVNULL)
+    process = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=_environment(threads), stdin=subprocess.DEVNULL)
     theirs.close()
     return _Worker(process, ours)
 

@@ -156,7 +156,10 @@ def _workspace(folder: Path) -> Iterator[tuple[Path, Path]]:
     for lock_file in root.glob("*.lock"):
         try:
             with FileLock(lock_file).acquire(blocking=False):  # its driver is gone
-                shutil.rmtree(lock_file.with_suffix(""), ignore_errors=True)
+                note = lock_file.with_suffix("") / "sockets"
+                sockets_left = Path(note.read_text(encoding="utf-8")) if note.exists() else note
+                for left in (sockets_left, note.parent):
+                    shutil.rmtree(left, ignore_errors=True)
                 lock_file.unlink(missing_ok=True)
         except Timeout:
             continue
@@ -168,6 +171,7 @@ def _workspace(folder: Path) -> Iterator[tuple[Path, Path]]:
         tempfile.TemporaryDirectory(prefix="kdl-", dir=short, ignore_cleanup_errors=True) as sockets,
     ):
         work.mkdir()
+        (work / "sockets").write_text(sockets, encoding="utf-8")
         try:
             yield work, Path(sockets)
         finally:

@@ -231,9 +231,12 @@ def test_a_stopped_driver_leaves_finished_runs_and_no_process(stop, tmp_path):
         with open_cube(folder) as cube:
             assert missing(cube) == [{"mode": "sleep"}]
     else:
-        assert len(list((folder / ".work").glob("*.lock"))) == 1  # removed by the next driver
+        (note,) = (folder / ".work").glob("*/sockets")
+        sockets = Path(note.read_text())
+        assert sockets.exists()  # removed by the next driver
         run_study(load_spec(path, grid=["mode=ok"]), root=tmp_path, progress=False)
         assert not list((folder / ".work").iterdir())
+        assert not sockets.exists()
 
 
 def test_a_folder_with_a_foreign_spec_is_refused(tmp_path):
