@@ -1,15 +1,24 @@
-"""Straight paths between two networks, and the barrier on them."""
+"""Paths between two networks, linear and spherical, and the barriers on them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from fnmatch import fnmatchcase
+from math import acos, cos, sin
 
 import numpy as np
 import torch
 import xarray as xr
-from torch import Tensor
+from torch import Tensor, nn
 
 from kdlandscape.cubes.variables import dataset
 from kdlandscape.landscape.objective import Objective
-from kdlandscape.landscape.params import Theta
+from kdlandscape.landscape.params import SpaceError, Theta
+
+KINDS = ("linear", "spherical")
+DEFINITIONS = {
+    "chord": "max over t of loss - ((1 - t) loss(0) + t loss(1))",
+    "end": "max over t of loss - max(loss(0), loss(1))",
+}
+Correction = Callable[[Tensor, float], Tensor]
 
 
 def mix(start: Tensor, end: Tensor, t: Tensor) -> Tensor:
@@ -18,51 +27,234 @@ def mix(start: Tensor, end: Tensor, t: Tensor) -> Tensor:
     return (1 - t) * start + t * end
 
 
-def interpolate(objective: Objective, start: Theta, end: Theta, *, t: int | Sequence[float] = 51) -> xr.Dataset:
-    r"""Evaluate the loss and the metrics on the straight path :math:`(1-t)\,\theta_{start} + t\,\theta_{end}`.
+def interpolate(
+    objective: Objective,
+    start: Theta,
+    end: Theta,
+    *,
+    t: int | Sequence[float] = 51,
+    kind: str = "linear",
+    block: str | Sequence[str] | None = None,
+    correct: Correction | None = None,
+    curvature: bool = False,
+) -> xr.Dataset:
+    r"""Evaluate the loss and the metrics on a path from one network to another.
 
     Parameters
     ----------
     objective
-        The loss and its metrics.
+        The loss and its metrics. Its policy for running statistics holds on the whole path.
     start, end
-        The networks at t = 0 and t = 1: theta, module or state dict. Names and shapes are checked; buffers are no
-        part of theta and stay those of the objective's model.
+        The networks at t = 0 and t = 1: theta, module or state dict. Buffers are no part of theta and are never
+        interpolated, integer ones included.
     t
         The points, or how many of them evenly spaced from 0 to 1, both ends included.
+    kind
+        ``linear``: :math:`(1-t)\,\theta_0 + t\,\theta_1`; ``spherical``: :math:`[\sin((1-t)\omega)\,\theta_0 +
+        \sin(t\omega)\,\theta_1] / \sin\omega` with :math:`\omega` the angle between the ends.
+    block
+        Glob patterns of parameter names, such as ``"layer1.*"``: these move to the end, the rest stays at the start.
+    correct
+        A function of (theta, t) applied inside the path, not at its ends; see `kdlandscape.landscape.repair.repair`.
+    curvature
+        Whether to add ``path_curvature``, :math:`v^T H v` for the unit tangent v, by one Hessian product a point.
 
     Returns
     -------
     xarray.Dataset
         ``loss`` and every metric over ``t``, and the ``distance`` of the ends in the attrs. Costs one forward pass
-        over the data a point.
+        over the data a point. Memory: one theta a point.
+
+    Raises
+    ------
+    SpaceError
+        If an end does not belong to the objective's network, or the ends differ in dtype: the first difference.
+    ValueError
+        If the points do not increase, a block matches nothing, running statistics of an end are not those that the
+        objective holds fixed, or the ends of a spherical path are opposite.
     """
-    points = np.linspace(0.0, 1.0, t) if isinstance(t, int) else np.asarray(t, dtype=float)
-    if points.ndim != 1 or len(points) < 2 or (np.diff(points) <= 0).any() or not np.isfinite(points).all():
-        raise ValueError(f"expected t to be at least 2 increasing finite points, got {t!r}")
-    first, last = objective.ravel(start), objective.ravel(end)
-    # Point by point, so that memory is one theta whatever the number of points.
-    rows = [objective.evaluate(mix(first, last, torch.tensor([point]))) for point in points.tolist()]
+    points = _points(t)
+    first, last = _ends(objective, start, end, block)
+    point, tangent = _path(first, last, kind)
+    thetas = torch.stack([point(value) for value in points.tolist()])
+    if correct is not None:
+        for k, value in enumerate(points.tolist()):
+            if 0 < value < 1:
+                thetas[k] = correct(thetas[k], value)
+    values = {name: row.cpu() for name, row in objective.evaluate(thetas).items()}
+    if curvature:
+        pairs = zip(thetas, points.tolist(), strict=True)
+        rows = [_curvature(objective, theta, tangent(value)) for theta, value in pairs]
+        values["path_curvature"] = torch.stack(rows).cpu()
     return dataset(
-        {name: torch.cat([row[name] for row in rows]).cpu() for name in objective.metric_names},
+        values,
         ("t",),
         {"t": points},
         distance=float((last - first).norm()),
         num_examples=objective.num_examples,
+        path=kind,
+        block=", ".join(_patterns(block)) or "all",
+        correction="none" if correct is None else getattr(correct, "__name__", "custom"),
+        running_statistics=str(getattr(objective, "bn", "frozen")),
     )
 
 
-def barrier(path: xr.Dataset, metric: str = "loss") -> xr.DataArray:
-    r"""Return :math:`\max_t [L(\theta_t) - (1-t) L(\theta_0) - t L(\theta_1)]`, the height of a path over its chord.
+def interpolate_blocks(
+    objective: Objective,
+    start: Theta,
+    end: Theta,
+    *,
+    blocks: Sequence[str] | None = None,
+    t: int | Sequence[float] = 51,
+    kind: str = "linear",
+) -> xr.Dataset:
+    """Move one block of parameters at a time from start to end, holding the rest at the start.
 
-    The path must contain t = 0 and t = 1, so the barrier is never negative. Other dims are kept. A NaN on the path
-    gives NaN. Source: Frankle et al. 2020 (linear mode connectivity) with the chord of Entezari et al. 2022.
+    Parameters
+    ----------
+    objective, start, end, t, kind
+        As for `interpolate`.
+    blocks
+        Glob patterns; default: every layer that has parameters.
+
+    Returns
+    -------
+    xarray.Dataset
+        The paths over ``block, t``. At t = 1 only the block has reached the end.
     """
+    if blocks is None:
+        layers = [name.rpartition(".")[0] for name in objective.shapes]
+        blocks = list(dict.fromkeys(f"{x}.*" if x else name for x, name in zip(layers, objective.shapes, strict=True)))
+    paths = [interpolate(objective, start, end, t=t, kind=kind, block=block) for block in blocks]
+    return xr.concat(paths, xr.DataArray(list(blocks), dims="block", name="block"), combine_attrs="drop_conflicts")
+
+
+def barrier(path: xr.Dataset, metric: str = "loss", *, definition: str = "chord") -> xr.DataArray:
+    r"""Return the height of a path over its ends; the definition is kept in the attrs.
+
+    Parameters
+    ----------
+    path
+        With ``t`` from 0 to 1, both included, so that the barrier is never negative. Other dims are kept; a NaN on
+        the path gives NaN.
+    metric
+        The variable, one that is better when lower.
+    definition
+        ``chord``: :math:`\max_t [L(\theta_t) - (1-t) L(\theta_0) - t L(\theta_1)]` (Entezari et al. 2022);
+        ``end``: :math:`\max_t L(\theta_t) - \max(L(\theta_0), L(\theta_1))`, the climb from the worse end, never more
+        than the first.
+
+    Raises
+    ------
+    ValueError
+        For an unknown definition, or a path without both ends.
+
+    Notes
+    -----
+    Frankle et al. 2020 (linear mode connectivity) take the mean of the ends instead of the chord, so that a sloping
+    path without a bump has a barrier there and none here.
+    """
+    if definition not in DEFINITIONS:
+        raise ValueError(f"expected definition to be one of {', '.join(DEFINITIONS)}; got {definition!r}")
     ends = path["t"].values[[0, -1]]
     if tuple(ends) != (0.0, 1.0):
         raise ValueError(f"expected a path from t = 0 to t = 1, got t from {ends[0]} to {ends[1]}")
     values = path[metric].astype(float)
-    chord = (1 - path["t"]) * values.isel(t=0) + path["t"] * values.isel(t=-1)
-    height = (values - chord).max("t", skipna=False)
-    units = path[metric].attrs.get("units", "1")
-    return height.rename("barrier").assign_attrs(long_name=f"linear barrier of the {metric}", units=units)
+    first, last = values.isel(t=0), values.isel(t=-1)
+    if definition == "chord":
+        height = (values - ((1 - path["t"]) * first + path["t"] * last)).max("t", skipna=False)
+    else:
+        height = values.max("t", skipna=False) - xr.where(first > last, first, last)
+    attrs = {
+        "long_name": f"linear barrier of the {metric}",
+        "units": path[metric].attrs.get("units", "1"),
+        "definition": f"{definition}: {DEFINITIONS[definition]}",
+    }
+    return height.drop_vars("t", errors="ignore").rename("barrier").assign_attrs(attrs)
+
+
+def _points(t: int | Sequence[float]) -> np.ndarray:
+    points = np.linspace(0.0, 1.0, t) if isinstance(t, int) else np.asarray(t, dtype=float)
+    if points.ndim != 1 or len(points) < 2 or (np.diff(points) <= 0).any() or not np.isfinite(points).all():
+        raise ValueError(f"expected t to be at least 2 increasing finite points, got {t!r}")
+    return points
+
+
+def _patterns(block: str | Sequence[str] | None) -> list[str]:
+    return [] if block is None else [block] if isinstance(block, str) else list(block)
+
+
+def _ends(objective: Objective, start: Theta, end: Theta, block: str | Sequence[str] | None) -> tuple[Tensor, Tensor]:
+    """Return both ends as theta after checking that they can be joined; outside the block the end is the start."""
+    first, last = objective.ravel(start), objective.ravel(end)
+    dtypes = [_dtypes(objective, theta) for theta in (start, end)]
+    for name in objective.shapes:
+        if dtypes[0][name] != dtypes[1][name]:
+            raise SpaceError(
+                f"parameter {name!r} differs: {dtypes[0][name]} at the start, {dtypes[1][name]} at the end; "
+                "convert one of the networks"
+            )
+    for where, theta in (("start", start), ("end", end)):
+        _check_statistics(objective, theta, where)
+    if block is None:
+        return first, last
+    masks = []
+    for pattern in _patterns(block):
+        chosen = {name: fnmatchcase(name, pattern) for name in objective.shapes}
+        if not any(chosen.values()):
+            raise ValueError(f"block {pattern!r} matches no parameter of {', '.join(objective.shapes)}")
+        parts = [torch.full((shape.numel(),), chosen[name]) for name, shape in objective.shapes.items()]
+        masks.append(torch.cat(parts))
+    return first, torch.where(torch.stack(masks).any(0).to(first.device), last, first)
+
+
+def _dtypes(objective: Objective, theta: Theta) -> dict[str, torch.dtype]:
+    if isinstance(theta, Tensor):
+        return dict.fromkeys(objective.shapes, theta.dtype)
+    tensors = _tensors(theta)
+    return {name: tensors[name].dtype for name in objective.shapes}
+
+
+def _tensors(theta: nn.Module | Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    return theta.state_dict() if isinstance(theta, nn.Module) else theta
+
+
+def _check_statistics(objective: Objective, theta: Theta, where: str) -> None:
+    """Refuse an end whose own running statistics the objective would silently replace by its own."""
+    if isinstance(theta, Tensor) or getattr(objective, "bn", "frozen") != "frozen":
+        return
+    held = objective._constants
+    for name, tensor in _tensors(theta).items():
+        own = held.get(name)
+        if own is not None and tensor.is_floating_point() and not torch.equal(tensor.to(own), own):
+            raise ValueError(
+                f"buffer {name!r} of the {where} is not the one that the objective holds fixed: no path joins running "
+                "statistics; let the objective re-estimate them at every point, or give theta to accept its own"
+            )
+
+
+def _path(first: Tensor, last: Tensor, kind: str) -> tuple[Callable[[float], Tensor], Callable[[float], Tensor]]:
+    """Return the point and the unit tangent as functions of t."""
+    if kind not in KINDS:
+        raise ValueError(f"expected kind to be one of {', '.join(KINDS)}; got {kind!r}")
+    norms = float(first.norm() * last.norm())
+    angle = acos(max(-1.0, min(1.0, float(first @ last) / norms))) if norms > 0 else 0.0
+    if kind == "spherical" and angle > np.pi - 1e-6:
+        raise ValueError(
+            "the ends of the spherical path are opposite: expected an angle below 180 degrees between them"
+        )
+    if kind == "linear" or angle < 1e-6:  # a spherical path between parallel ends is straight
+        return lambda t: mix(first, last, torch.tensor([t], dtype=torch.float64))[0], lambda t: _unit(last - first)
+
+    def point(t: float) -> Tensor:
+        return sin((1 - t) * angle) / sin(angle) * first + sin(t * angle) / sin(angle) * last
+
+    return point, lambda t: _unit(cos(t * angle) * last - cos((1 - t) * angle) * first)
+
+
+def _unit(vector: Tensor) -> Tensor:
+    return vector / vector.norm().clamp_min(torch.finfo(vector.dtype).tiny)
+
+
+def _curvature(objective: Objective, theta: Tensor, tangent: Tensor) -> Tensor:
+    return tangent @ objective.hvp(theta, tangent)

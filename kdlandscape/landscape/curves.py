@@ -1,0 +1,151 @@
+"""Trained curves of low loss between two networks: Bezier curves and polygonal chains."""
+
+from collections.abc import Sequence
+from math import comb, cos, pi
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor
+
+from kdlandscape.cubes.variables import dataset
+from kdlandscape.landscape.objective import Objective
+from kdlandscape.landscape.params import Theta
+
+CURVES = ("bezier", "chain")
+
+
+def coefficients(t: float, bends: int, kind: str = "bezier") -> list[float]:
+    r"""Return the weights :math:`c_k(t)` of start, bends and end on a curve :math:`\phi(t) = \sum_k c_k(t) w_k`.
+
+    ``bezier``: :math:`\binom{n}{k} t^k (1-t)^{n-k}` with n = bends + 1 (two bends: cubic); ``chain``: linear from one
+    point to the next, each at an equal share of [0, 1]. They sum to 1, and are exactly 0 and 1 at the ends.
+    """
+    n = bends + 1
+    if kind == "bezier":
+        return [comb(n, k) * t**k * (1 - t) ** (n - k) for k in range(n + 1)]
+    return [max(0.0, 1 - abs(t * n - k)) for k in range(n + 1)]
+
+
+def bezier(
+    objective: Objective,
+    start: Theta,
+    end: Theta,
+    *,
+    generator: torch.Generator,
+    kind: str = "bezier",
+    bends: int = 1,
+    steps: int = 500,
+    lr: float = 0.05,
+    momentum: float = 0.9,
+    t: int | Sequence[float] = 51,
+    control_points: bool = False,
+) -> xr.Dataset:
+    r"""Train a curve of low loss from start to end, and evaluate the loss and the metrics along it.
+
+    Minimizes :math:`E_{t \sim U[0,1]} L(\phi_w(t))` over the bends w by stochastic gradient descent with momentum:
+    each step takes the objective's next batch and a fresh t, and :math:`\partial L / \partial w_k = c_k(t) \nabla L`.
+    The learning rate falls to zero as a cosine.
+
+    Parameters
+    ----------
+    objective
+        The loss; its ``batch_size`` is the minibatch of the training, in the objective's order of examples.
+    start, end
+        The fixed ends: theta, module or state dict.
+    generator
+        Draws every t; the same generator state gives the same curve to the bit.
+    kind, bends
+        ``bezier`` (one bend: quadratic) or ``chain`` (polygonal), with so many trained points between the ends. They
+        start evenly spaced on the straight line.
+    steps, lr, momentum
+        Of the descent.
+    t
+        The points at which the curve is evaluated, or how many of them from 0 to 1.
+    control_points
+        Whether to keep the trained points, ``control_points`` over ``bend, dim``.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``loss`` and every metric over ``t`` and ``curve_loss``, the mean loss seen in each tenth of the training, over
+        ``phase``. ``barrier`` takes it. Costs one gradient of a batch a step.
+
+    Raises
+    ------
+    SpaceError
+        If an end does not belong to the objective's network.
+    ValueError
+        For an unknown kind, or fewer than one bend or step.
+    RuntimeError
+        If the loss becomes NaN or infinite.
+
+    Notes
+    -----
+    Garipov et al. 2018 (mode connectivity), section 3.
+    """
+    if kind not in CURVES:
+        raise ValueError(f"expected kind to be one of {', '.join(CURVES)}; got {kind!r}")
+    if bends < 1 or steps < 1:
+        raise ValueError(f"expected at least one bend and one step, got {bends} and {steps}")
+    first, last = objective.ravel(start), objective.ravel(end)
+    shares = torch.arange(1, bends + 1, dtype=torch.float64)[:, None].to(first) / (bends + 1)
+    inner = (1 - shares) * first + shares * last
+    inner, losses = _descend(objective, first, inner, last, kind, steps, lr, momentum, generator)
+    points = np.linspace(0.0, 1.0, t) if isinstance(t, int) else np.asarray(t, dtype=float)
+    control = torch.stack([first, *inner, last])
+    # Row by row: a sum over k keeps the exact zeros and ones of the ends exact.
+    thetas = torch.stack([_point(control, coefficients(value, bends, kind)) for value in points.tolist()])
+    values: dict = {name: row.cpu() for name, row in objective.evaluate(thetas).items()}
+    phases = [float(part.mean()) for part in losses.tensor_split(min(10, steps))]
+    values["curve_loss"] = (("phase",), np.array(phases))
+    coords: dict = {"t": points, "phase": np.arange(1, len(phases) + 1) / len(phases)}
+    if control_points:
+        values["control_points"] = (("bend", "dim"), inner.cpu())
+        coords |= {"bend": range(bends), "dim": range(objective.dim)}
+    settings = {"path": kind, "bends": bends, "steps": steps, "lr": lr, "momentum": momentum}
+    distance = float((last - first).norm())
+    return dataset(values, ("t",), coords, **settings, distance=distance, num_examples=objective.num_examples)
+
+
+def _point(control: Tensor, weights: list[float]) -> Tensor:
+    total = torch.zeros_like(control[0])
+    for weight, point in zip(weights, control, strict=True):
+        if weight:
+            total = total + weight * point
+    return total
+
+
+def _descend(
+    objective: Objective,
+    first: Tensor,
+    inner: Tensor,
+    last: Tensor,
+    kind: str,
+    steps: int,
+    lr: float,
+    momentum: float,
+    generator: torch.Generator,
+) -> tuple[Tensor, Tensor]:
+    """Return the trained bends (bends, P) and the loss of every step."""
+    inner, velocity = inner.clone(), torch.zeros_like(inner)
+    draws = torch.rand(steps, generator=generator, device=generator.device, dtype=torch.float64).tolist()
+    losses = torch.zeros(steps, dtype=torch.float64)
+    stream = objective.stream()
+    for step, t in enumerate(draws):
+        batch = next(stream, None)
+        if batch is None:
+            stream = objective.stream()
+            batch = next(stream)
+        weights = coefficients(t, len(inner), kind)
+        theta = _point(torch.stack([first, *inner, last]), weights).requires_grad_()
+        reduced = objective.reduced(theta, batch)
+        loss = reduced.total / reduced.weight
+        slope = torch.autograd.grad(loss, theta)[0]
+        losses[step] = loss.detach()
+        if not torch.isfinite(loss):
+            raise RuntimeError(f"the loss on the curve became {float(loss)} in step {step + 1}: lower lr")
+        slopes = torch.tensor(weights[1:-1], dtype=torch.float64).to(inner)[:, None] * slope
+        velocity = momentum * velocity + slopes
+        inner = inner - lr * (1 + cos(pi * step / steps)) / 2 * (slopes + momentum * velocity)
+    return inner, losses
