@@ -84,7 +84,7 @@ def top_eigenpairs(
     miss_probability : float
         Below 1: a random vector then probes the complement of the pairs until the bound in Notes is this small.
     generator : torch.Generator, optional
-        Draws the random vectors of probes; by default one seeded with 0.
+        Draws the random vectors of probes; it must not repeat the draw of ``start``.  By default a fixed one.
 
     Returns
     -------
@@ -163,7 +163,7 @@ class _Space:
     def __init__(self, start: Tensor, size: int, generator: torch.Generator | None) -> None:
         self.vectors = start.new_empty(min(size + len(start), start.shape[1]), start.shape[1])
         self.products = torch.empty_like(self.vectors)
-        self.generator = generator or torch.Generator().manual_seed(0)
+        self.generator = generator or torch.Generator().manual_seed(0x9E3779B9)
         self.dim = self.num_products = 0
         self.low, self.high, self.dropped = torch.inf, -torch.inf, 0.0  # dropped: couplings cut off by probes
         self.chain: int | None = None  # where the probing chain begins in the basis
