@@ -35,6 +35,15 @@ def test_the_truth_lies_within_two_standard_errors_as_often_as_it_should(name, e
     assert float(error.mean().abs()) <= 4 * float(error.std()) / 10, "unbiased"
 
 
+@pytest.mark.parametrize("name", ["decaying", "flat"])
+def test_the_error_of_xtrace_counts_the_covariance_of_its_draws(name):
+    matrix = symmetric(SPREAD[name][:100])
+    found = [run(xtrace, matrix, 40, seed) for seed in range(300)]
+    error = torch.stack([f.value for f in found]) - matrix.trace()
+    ratio = float(error.norm() / torch.stack([f.sem for f in found]).norm())
+    assert 0.85 <= ratio <= 1.15  # the published error s / √k gives 1.31 and 1.21
+
+
 def test_xtrace_reaches_one_percent_in_forty_products_where_hutchinson_does_not():
     matrix = symmetric(SPREAD["deep"])
 
