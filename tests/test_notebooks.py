@@ -10,6 +10,17 @@ import pytest
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 SMALL = {
+    "basins.ipynb": {
+        "init_lambda": [0.0, 0.5],
+        "num_train": 200,
+        "num_fresh": 200,
+        "teacher_epochs": 2,
+        "student_epochs": 2,
+        "width": 12,
+        "path_points": 5,
+        "path_examples": 100,
+        "curve_steps": 5,
+    },
     "distill_init.ipynb": {
         "num_train": 200,
         "num_fresh": 200,

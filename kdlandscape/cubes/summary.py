@@ -7,6 +7,8 @@ from itertools import product
 import numpy as np
 import xarray as xr
 
+from kdlandscape.cubes.basins import basin_findings
+
 
 def mean_sem(values: xr.DataArray, over: str = "seed") -> tuple[xr.DataArray, xr.DataArray, xr.DataArray]:
     r"""Return the mean over a dim, its standard error :math:`s/\sqrt{n}` and n, the number of values present.
@@ -112,8 +114,11 @@ def findings(cube: xr.Dataset, over: str = "seed") -> list[str]:
     """Say in sentences whether and where the barrier vanishes and the distance to the teacher turns, over seeds.
 
     The claim counts as reproduced when in every seed (at least three) both signs exist below λ = 1, and their onsets
-    lie within one step of the λ grid of each other; anything else is said as it is.
+    lie within one step of the λ grid of each other; anything else is said as it is. A cube with the dim ``partner``
+    gets the findings of `kdlandscape.cubes.basins`.
     """
+    if "partner" in cube.dims:
+        return basin_findings(cube, over)
     if not {"barrier", "distance_start", "distance_end"} <= set(cube.data_vars) or "init_lambda" not in cube.dims:
         return []
     onsets = basin_onsets(cube)

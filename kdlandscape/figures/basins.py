@@ -1,0 +1,128 @@
+"""Barriers to a teacher, before and after its partners' units are permuted onto its own."""
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+
+from kdlandscape.cubes.basins import INDEPENDENT, STUDENT, share_removed, t_interval
+from kdlandscape.figures.lines import axis_label
+
+OUTER = ("data_set", "network")
+MARKS = {"none": ("o", "#0173b2", "as they are"), "weights": ("s", "#de8f05", "weights matched"),
+         "activations": ("^", "#029e73", "activations matched")}  # fmt: skip
+
+
+def settings(cube: xr.Dataset) -> list[tuple[str, xr.Dataset]]:
+    """Return a title and the part of the cube for each data set and network, each with a dim of seeds."""
+    cube = cube if "seed" in cube.dims else cube.expand_dims("seed")
+    parts: list[tuple[str, xr.Dataset]] = [("", cube)]
+    for dim in OUTER:
+        if dim in cube.dims:
+            parts = [
+                (f"{title}, {value}".lstrip(", "), part.sel({dim: value}))
+                for title, part in parts
+                for value in part[dim].values.tolist()
+            ]
+    return parts
+
+
+def points(values: xr.DataArray, ax: Axes, offset: float, marker: str, color: str, label: str) -> None:
+    """Draw mean and 95 % t interval over seeds for each partner."""
+    found = t_interval(values)
+    x = np.arange(values.sizes["partner"]) + offset
+    mean = found["mean"].values
+    bars = np.nan_to_num(np.stack([mean - found["low"].values, found["high"].values - mean]))
+    ax.errorbar(x, mean, bars, marker=marker, color=color, label=label, ls="", ms=4, lw=1, capsize=2)
+
+
+def name_partners(ax: Axes, names: Sequence[str]) -> None:
+    """Write the partners under an axis."""
+    ax.set_xticks(range(len(names)), names, rotation=40, ha="right", rotation_mode="anchor")
+
+
+def basins(cube: xr.Dataset, axes: np.ndarray | None = None) -> np.ndarray:
+    """Draw barriers by partner (above) and the KL along the straight path (below), a column for each setting.
+
+    Parameters
+    ----------
+    cube
+        Of a basins study, or one of its runs: mean and 95 % t interval over seeds.
+    axes
+        (2, number of data sets and networks); default: new ones.
+
+    Returns
+    -------
+    numpy.ndarray
+        The axes. Question: Stanton et al. 2021, section 6; alignment: Ainsworth et al. 2023.
+    """
+    parts = settings(cube)
+    if axes is None:
+        width = plt.rcParams["figure.figsize"][0]
+        size = (width * max(1.0, len(parts) / 2.5), 0.75 * width)
+        axes = plt.subplots(2, len(parts), figsize=size, layout="constrained", squeeze=False, sharey="row")[1]
+    for (title, part), (above, below) in zip(parts, np.asarray(axes).T, strict=True):
+        straight = part["barrier"].sel(correction="none")
+        for offset, (alignment, mark) in zip((-0.2, 0, 0.2), MARKS.items(), strict=True):
+            points(straight.sel(alignment=alignment), above, offset, *mark)
+        points(part["bezier_barrier"], above, 0.35, "x", "0.4", "trained curve")
+        above.set_title(title)
+        above.axhline(0, color="0.8", lw=0.8, zorder=0)
+        name_partners(above, part["partner"].values.tolist())
+        _profiles(part["path_kl"].sel(correction="none"), below)
+    axes[0, 0].set_ylabel(axis_label(cube["barrier"]))
+    axes[1, 0].set_ylabel("KL to the teacher [nat]")
+    axes[0, 0].legend(fontsize="x-small")
+    axes[1, 0].legend(fontsize="x-small")
+    return np.asarray(axes)
+
+
+def _profiles(values: xr.DataArray, ax: Axes) -> None:
+    """Draw the path of the λ = 0 student (solid) and of the independent network (dashed), as is and aligned."""
+    names = values["partner"].values.tolist()
+    for name, style in ((STUDENT, "-"), (INDEPENDENT, "--")):
+        for alignment, (_, color, label) in MARKS.items():
+            if name in names:
+                mean = values.sel(partner=name, alignment=alignment).mean("seed")
+                ax.plot(mean["t"], mean, style, color=color, lw=1, label=f"{name}, {label}")
+    ax.set_xlabel("t (teacher at 1)")
+
+
+def removed_share(cube: xr.Dataset, axes: np.ndarray | None = None) -> np.ndarray:
+    """Draw the share of the barrier that permutation removes, by partner, a panel for each setting.
+
+    Parameters
+    ----------
+    cube
+        Of a basins study, or one of its runs: mean and 95 % t interval over seeds.
+    axes
+        One for each data set and network; default: new ones.
+
+    Returns
+    -------
+    numpy.ndarray
+        The axes. Filled: matched units; open: also rescaled (REPAIR). Partners without a barrier are left out.
+    """
+    parts = settings(cube)
+    if axes is None:
+        width = plt.rcParams["figure.figsize"][0]
+        size = (width * max(1.0, len(parts) / 2.5), 0.45 * width)
+        axes = plt.subplots(1, len(parts), figsize=size, layout="constrained", squeeze=False, sharey=True)[1][0]
+    axes = np.asarray(axes).ravel()
+    for (title, part), ax in zip(parts, axes, strict=True):
+        share = share_removed(part)
+        for offset, alignment in ((-0.15, "weights"), (0.15, "activations")):
+            marker, color, label = MARKS[alignment]
+            points(share.sel(alignment=alignment, correction="none"), ax, offset, marker, color, label)
+            fixed = t_interval(share.sel(alignment=alignment, correction="repair"))["mean"]
+            ax.plot(np.arange(len(fixed)) + offset + 0.1, fixed, marker, mfc="none", color=color, ms=4, ls="")
+        ax.axhline(1, color="0.8", lw=0.8, zorder=0)
+        ax.axhline(0, color="0.8", lw=0.8, zorder=0)
+        ax.set_title(title)
+        ax.set_ylim(-0.5, 1.1)
+        name_partners(ax, part["partner"].values.tolist())
+    axes[0].set_ylabel("share of the barrier removed")
+    axes[0].legend(fontsize="x-small", loc="lower left")
+    return axes

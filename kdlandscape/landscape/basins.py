@@ -1,0 +1,103 @@
+"""Is it another basin, or a permuted copy? Paths from many networks to one, before and after alignment."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import xarray as xr
+from torch import Tensor, nn
+
+from kdlandscape.landscape.alignment import METHODS, align
+from kdlandscape.landscape.batch import along
+from kdlandscape.landscape.curves import bezier
+from kdlandscape.landscape.interpolation import interpolate
+from kdlandscape.landscape.objective import Objective
+from kdlandscape.landscape.repair import repair
+
+ALIGNMENTS = ("none", *METHODS)
+CORRECTIONS = ("none", "repair")
+
+
+def aligned_paths(
+    objective: Objective,
+    network: nn.Module,
+    thetas: Tensor,
+    reference: Tensor,
+    *,
+    names: Sequence[str],
+    inputs: Any,
+    seed: int,
+    t: int | Sequence[float] = 21,
+    corrections: Sequence[str] = CORRECTIONS,
+) -> xr.Dataset:
+    """Return the straight paths from K networks to a reference, as they are and after alignment and rescaling.
+
+    Parameters
+    ----------
+    objective
+        The loss and its metrics.
+    network
+        The architecture.
+    thetas, reference
+        (K, P) and (P,): the paths run from thetas (t = 0) to the reference (t = 1).
+    names
+        K names, the coordinate ``partner``.
+    inputs
+        The batch for activation matching, for rescaling and for the check that alignment changes no function.
+    seed
+        Of the weight matching.
+    t
+        As for `interpolate`.
+    corrections
+        ``none``, ``repair`` or both.
+
+    Returns
+    -------
+    xarray.Dataset
+        The loss and every metric over ``partner, alignment, correction, t``, and ``cosine`` with the reference over
+        ``partner, alignment``.
+    """
+
+    def one(theta: Tensor) -> xr.Dataset:
+        versions = [
+            theta,
+            *(align(network, reference, theta, seed=seed, method=m, inputs=inputs).theta for m in METHODS),
+        ]
+        return along(
+            "alignment",
+            ALIGNMENTS,
+            lambda moved: _corrected(objective, network, moved, reference, inputs, t, corrections),
+            torch.stack(versions),
+        )
+
+    return along("partner", names, one, thetas)
+
+
+def _corrected(
+    objective: Objective,
+    network: nn.Module,
+    theta: Tensor,
+    reference: Tensor,
+    inputs: Any,
+    t: int | Sequence[float],
+    corrections: Sequence[str],
+) -> xr.Dataset:
+    fix = {"none": None, "repair": repair(network, theta, reference, inputs) if "repair" in corrections else None}
+    paths = [interpolate(objective, theta, reference, t=t, correct=fix[name]) for name in corrections]
+    result = xr.concat(
+        paths, xr.DataArray(list(corrections), dims="correction", name="correction"), combine_attrs="drop_conflicts"
+    )
+    cosine = torch.nn.functional.cosine_similarity(theta, reference, dim=0)
+    return result.assign(cosine=((), float(cosine), {"long_name": "cosine with the teacher's weights", "units": "1"}))
+
+
+def curves(
+    objective: Objective, thetas: Tensor, reference: Tensor, *, names: Sequence[str], seed: int, **settings: Any
+) -> xr.Dataset:
+    """Return a trained curve from each of K networks to a reference, over ``partner, t``; see `bezier`."""
+
+    def one(theta: Tensor) -> xr.Dataset:
+        generator = torch.Generator(objective.device).manual_seed(seed)
+        return bezier(objective, theta, reference, generator=generator, **settings)
+
+    return along("partner", names, one, thetas)
