@@ -1,8 +1,24 @@
 """Dataset in, matplotlib axes out: each function is named after what it draws."""
 
 from kdlandscape.figures.basins import basins, removed_share
-from kdlandscape.figures.files import export, export_study, venue_style
-from kdlandscape.figures.lines import init_lambda
-from kdlandscape.figures.surfaces import planes
+from kdlandscape.figures.files import export, export_study, venue_style, venues
+from kdlandscape.figures.lines import fidelity_accuracy, heatmap, init_lambda, line
+from kdlandscape.figures.panels import panels
+from kdlandscape.figures.surfaces import plane, planes, surface
 
-__all__ = ["basins", "export", "export_study", "init_lambda", "planes", "removed_share", "venue_style"]
+__all__ = [
+    "basins",
+    "export",
+    "export_study",
+    "fidelity_accuracy",
+    "heatmap",
+    "init_lambda",
+    "line",
+    "panels",
+    "plane",
+    "planes",
+    "removed_share",
+    "surface",
+    "venue_style",
+    "venues",
+]

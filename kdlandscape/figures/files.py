@@ -1,55 +1,159 @@
-"""Figures as files: venue sizes, embedded fonts, the same bytes every time."""
+"""Figures as files: a venue's width and fonts, embedded text, the same bytes every time, the data beside them."""
 
 import os
-from collections.abc import Sequence
+import shutil
+import textwrap
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from inspect import signature
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import xarray as xr
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.legend import Legend
+from matplotlib.text import Text
 
-FORMATS = ("pdf", "png")
+_FORMATS = ("pdf", "svg", "png")
+# Where each format keeps a sentence about itself; every date is left out, so that the bytes repeat.
+_METADATA: dict[str, tuple[str, dict[str, Any]]] = {
+    "pdf": ("Subject", {"CreationDate": None, "ModDate": None}),
+    "svg": ("Description", {"Date": None}),
+    "png": ("Description", {}),
+    "pgf": ("", {}),
+}
 
 
-def venue_style(venue: str = "neurips2024", *, rows: int = 1, columns: int = 4) -> AbstractContextManager:
-    """Return a context in which new figures have a venue's width, fonts and sizes (tueplots)."""
+def venues() -> list[str]:
+    """Return the names of the known venues (tueplots), such as ``neurips2024`` or ``icml2024`` (one column)."""
     from tueplots import bundles
 
-    if not hasattr(bundles, venue):
-        known = sorted(name for name in vars(bundles) if name[-4:].isdigit())
-        raise ValueError(f"expected a venue of {', '.join(known)}; got {venue!r}")
-    settings = getattr(bundles, venue)(usetex=False, nrows=rows, ncols=columns)
-    serif = [*settings.get("font.serif", []), "STIXGeneral", "DejaVu Serif"]
-    return mpl.rc_context({**settings, "font.serif": serif, "pdf.fonttype": 42, "svg.hashsalt": "kdlandscape"})
+    return sorted(name for name in dir(bundles) if name[-4:].isdigit())
 
 
-def export(figure: Figure, path: Path | str) -> list[Path]:
-    """Write a figure as PDF and PNG (300 dpi) beside each other, atomically and without a date; return the paths."""
+def venue_settings(venue: str = "neurips2024") -> Any:
+    """Return the matplotlib settings of a venue: width, font and sizes, with fonts that are always installed last.
+
+    Raises
+    ------
+    ValueError
+        For an unknown venue, with the known ones.
+    """
+    from tueplots import bundles
+
+    if venue not in venues():
+        raise ValueError(f"expected a venue of {', '.join(venues())}; got {venue!r}")
+    make = getattr(bundles, venue)
+    settings = make(usetex=False) if "usetex" in signature(make).parameters else make()
+    family = settings.get("font.family", "serif")
+    fallback = {"serif": ["STIXGeneral", "DejaVu Serif"], "sans-serif": ["DejaVu Sans"]}[family]
+    return {
+        **settings,
+        "text.usetex": False,
+        f"font.{family}": [*settings.get(f"font.{family}", []), *fallback],
+        "mathtext.fontset": "stix",
+        "pdf.fonttype": 42,
+        "svg.fonttype": "none",
+        "svg.hashsalt": "kdlandscape",
+        "savefig.bbox": "standard",
+    }
+
+
+def venue_style(venue: str = "neurips2024") -> AbstractContextManager:
+    """Return a context in which new figures have a venue's width, fonts and sizes."""
+    return mpl.rc_context(venue_settings(venue))
+
+
+def export(
+    figure: Figure,
+    path: Path | str,
+    venue: str = "neurips2024",
+    *,
+    data: xr.Dataset | None = None,
+    caption: str = "",
+    about: str = "",
+) -> list[Path]:
+    """Write a figure for a venue as PDF, SVG and PNG (300 dpi), and as PGF where TeX is present; return the paths.
+
+    The figure is set to the venue's text width (its shape kept) and to its fonts. PDF fonts are embedded as Type 42,
+    SVG keeps text as text, and writing twice gives the same bytes. Every file is replaced atomically.
+
+    Parameters
+    ----------
+    figure
+        Any matplotlib figure; it is changed to the venue's size and fonts.
+    path
+        Without the suffix.
+    venue
+        See `venues`.
+    data
+        What the figure shows; written beside it as netCDF and, if it has one set of dims, as CSV.
+    caption
+        Written beside it as text, to start a caption from.
+    about
+        One line of provenance, kept in the files' metadata.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    settings = venue_settings(venue)
     written = []
-    with TemporaryDirectory(dir=path.parent) as folder:
-        for kind in FORMATS:
-            target = path.with_suffix(f".{kind}")
-            metadata = {"CreationDate": None} if kind == "pdf" else {"Software": None}
-            figure.savefig(Path(folder) / target.name, dpi=300, metadata=metadata)
-            os.replace(Path(folder) / target.name, target)
-            written.append(target)
+    with mpl.rc_context(settings), TemporaryDirectory(dir=path.parent, prefix=".tmp-") as folder:
+        _fit(figure, settings)
+        formats = [*_FORMATS, *(["pgf"] if shutil.which(mpl.rcParams["pgf.texsystem"]) else [])]
+        for kind in formats:
+            key, metadata = _METADATA[kind]
+            metadata = metadata | ({key: about} if key and about else {})
+            figure.savefig(Path(folder) / f"{path.name}.{kind}", dpi=300, metadata=metadata or None)
+        if caption:
+            (Path(folder) / f"{path.name}.txt").write_text(textwrap.fill(caption, 100) + "\n", encoding="utf-8")
+        if data is not None:
+            _write_data(data, Path(folder) / path.name)
+        for file in sorted(Path(folder).iterdir()):
+            os.replace(file, path.parent / file.name)
+            written.append(path.parent / file.name)
     return written
 
 
-def export_study(cube: xr.Dataset, names: Sequence[str], folder: Path | str) -> list[Path]:
-    """Draw and export the named figures of a cube; return the files."""
+def _fit(figure: Figure, settings: Mapping[str, Any]) -> None:
+    """Give a figure the width and the fonts of a venue, whatever it was drawn with."""
+    width, height = figure.get_size_inches()
+    venue_width = settings["figure.figsize"][0]
+    figure.set_size_inches(venue_width, height * venue_width / width)
+    for text in figure.findobj(Text):
+        text.set_fontfamily(mpl.rcParams["font.family"])
+    for axis in figure.findobj(Axis):
+        axis.label.set_fontsize(settings["axes.labelsize"])
+        axis.set_tick_params(labelsize=settings["xtick.labelsize"], which="both")
+    for axes in figure.axes:
+        axes.title.set_fontsize(settings["axes.titlesize"])
+    for legend in figure.findobj(Legend):
+        for text in legend.get_texts():
+            text.set_fontsize(min(text.get_fontsize(), settings["legend.fontsize"]))
+
+
+def _write_data(data: xr.Dataset, stem: Path) -> None:
+    data = data.drop_encoding()
+    data.to_netcdf(f"{stem}.nc", engine="netcdf4")
+    if len({variable.dims for variable in data.data_vars.values()}) == 1 and next(iter(data.data_vars.values())).dims:
+        data.to_dataframe().to_csv(f"{stem}.csv")
+
+
+def export_study(cube: xr.Dataset, names: Sequence[str], folder: Path | str, venue: str = "neurips2024") -> list[Path]:
+    """Draw and export the named figures of a cube, with their captions; return the files."""
     from kdlandscape import figures
 
+    about = "; ".join(f"{key} {cube.attrs[key]}" for key in ("study", "spec_hash") if key in cube.attrs)
     written: list[Path] = []
     for name in names:
-        with venue_style():
-            axes = getattr(figures, name)(cube)
-            figure = axes.flat[0].figure
-            written += export(figure, Path(folder) / name)
+        draw = getattr(figures, name)
+        with venue_style(venue):
+            drawn = draw(cube)
+            figure = getattr(drawn, "flat", [drawn])[0].figure
+            caption = f"{draw.__doc__.splitlines()[0]} Bands are one standard error over the runs of a cell."
+            written += export(figure, Path(folder) / name, venue, caption=caption, about=about)
             plt.close(figure)
     return written
