@@ -10,14 +10,17 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "kdlandscape.landscape.objective": ("Objective",),
+    "kdlandscape.landscape.evaluation": ("Strategy",),
+    "kdlandscape.landscape.reduction": ("Pooled",),
     "kdlandscape.landscape.interpolation": ("interpolate", "interpolate_blocks", "barrier"),
     "kdlandscape.landscape.barriers": ("barrier_matrix",),
     "kdlandscape.landscape.curves": ("bezier",),
     "kdlandscape.landscape.alignment": ("align",),
     "kdlandscape.landscape.repair": ("repair",),
     "kdlandscape.landscape.travel": ("travel",),
-    "kdlandscape.landscape.directions": ("plane_through",),
-    "kdlandscape.landscape.slices": ("slice_plane",),
+    "kdlandscape.landscape.directions": ("random_directions", "plane_through"),
+    "kdlandscape.landscape.trajectory": ("pca_directions", "coordinates"),
+    "kdlandscape.landscape.slices": ("slice_line", "slice_plane", "slice_grid"),
     "kdlandscape.landscape.spectra": ("top_eigenpairs",),
     "kdlandscape.landscape.batch": ("along",),
     "kdlandscape.distillation.fidelity": ("fidelity",),
@@ -25,6 +28,8 @@ _HOMES = {
     "kdlandscape.distillation.similarity": ("cka", "layer_cka"),
     "kdlandscape.sweeps.record": ("record",),
     "kdlandscape.sweeps.study": ("run_study",),
+    "kdlandscape.widgets.explorer": ("explore",),
+    "kdlandscape.widgets.live_view": ("explore_plane",),
     "kdlandscape.cubes.store": ("open_cube", "missing"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

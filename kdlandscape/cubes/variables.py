@@ -29,6 +29,9 @@ VARIABLES: dict[str, tuple[str, str]] = {
     "agreement_teacher_wrong": ("agreement where the teacher is wrong", "1"),
     "excess_agreement": ("agreement in excess of the independent student", "1"),
     "control_agreement": ("agreement of the independent student", "1"),
+    "ece": ("expected calibration error", "1"),
+    "done": ("evaluated", "1"),
+    "finite": ("finite loss", "1"),
     "barrier": ("linear barrier to the teacher", "nat"),
     "path_loss": ("loss along the path from student (t = 0) to teacher (t = 1)", "nat"),
     "plane_loss": ("loss on the plane through teacher, initial and final student", "nat"),
@@ -56,7 +59,13 @@ VARIABLES: dict[str, tuple[str, str]] = {
     "cosine": ("cosine with the teacher's parameters", "1"),
     "train_loss": ("distillation loss during training", "nat"),
 }
-_PREFIXES = {"train_": "train", "test_": "test", "distill_": "distillation-set", "student_": "student"}
+_PREFIXES = {
+    "marked_": "marked",
+    "train_": "train",
+    "test_": "test",
+    "distill_": "distillation-set",
+    "student_": "student",
+}
 
 
 def label(name: str) -> tuple[str, str]:

@@ -59,14 +59,26 @@ class Batches:
 
     def __iter__(self) -> Iterator[tuple[Any, Any]]:
         if self._held is None:
-            with preserve_rng():
-                yield from (self._move(_pair(batch)) for batch in self._loader)
+            yield from self.loaded()
             return
         n = num_examples(self._held)
         step = self.batch_size or max(n, 1)
         for start in range(0, n, step):
             stop = min(start + step, n)
             yield tree_map(lambda leaf, a=start, b=stop: leaf[a:b], self._held)
+
+    @property
+    def held(self) -> bool:
+        """Whether the whole data set is in memory."""
+        return self._held is not None
+
+    def loaded(self) -> Iterator[tuple[Any, Any]]:
+        """Yield the data in the largest parts that are there: all at once if held in memory, else batch by batch."""
+        if self._held is not None:
+            yield self._held
+            return
+        with preserve_rng():
+            yield from (self._move(_pair(batch)) for batch in self._loader)
 
     def _move(self, pair: tuple[Any, Any]) -> tuple[Any, Any]:
         def move(leaf: Any) -> Tensor:

@@ -10,11 +10,14 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from kdlandscape.landscape.batch_norm import with_policy
 from kdlandscape.landscape.batches import Batches
+from kdlandscape.landscape.evaluation import Strategy, evaluator
 from kdlandscape.landscape.params import Ravel, Theta
-from kdlandscape.landscape.reduction import Reduced, check_mean, reducer
+from kdlandscape.landscape.reduction import Pooled, Reduced, check_mean, reducer
+from kdlandscape.landscape.trial import choose
 
-Loss = Callable[[Any, Any], Any]
+Loss = Callable[[Any, Any], Any] | Pooled
 
 
 class Objective:
@@ -78,6 +81,12 @@ class Objective:
             name: reducer(function, self.device, self.dtype)
             for name, function in {"loss": loss, **(metrics or {})}.items()
         }
+        self._finish = {
+            name: function.finish if isinstance(function, Pooled) else lambda mean: mean
+            for name, function in {"loss": loss, **(metrics or {})}.items()
+        }
+        self.bn = "frozen"
+        self.cache: dict[Any, Any] = {}  # recorded graphs and measured strategies, by what they depend on
         self.theta = space.ravel(self._model).clone()
         self.batches = Batches(data, batch_size, self.device, self.dtype)
         self._refuse_unstable()
@@ -110,9 +119,9 @@ class Objective:
         """Name and shape of every trainable parameter, in the order of theta."""
         return self._ravel.shapes
 
-    def outputs(self, theta: Tensor, inputs: Any) -> Any:
+    def outputs(self, theta: Tensor, inputs: Any, buffers: Mapping[str, Tensor] | None = None) -> Any:
         """Run the network at theta (P,) on a batch of inputs: pure, differentiable, fit for ``torch.func``."""
-        parameters = {**self._constants, **self._ravel.unravel(theta)}
+        parameters = {**self._constants, **(buffers or {}), **self._ravel.unravel(theta)}
         with plain_attention():
             if isinstance(inputs, Mapping):
                 return functional_call(self._model, parameters, (), dict(inputs))
@@ -156,26 +165,51 @@ class Objective:
 
         return operator(self, theta, curvature="ggn", products=1)(v)
 
-    def evaluate(self, thetas: Tensor) -> dict[str, Tensor]:
+    def evaluate(self, thetas: Tensor, *, strategy: Strategy | None = None) -> dict[str, Tensor]:
         """Evaluate the loss and every metric at K points (K, P): name -> (K,). K forward passes over the data.
 
         The data are read once; NaN and inf are kept as they come.
+
+        Parameters
+        ----------
+        thetas
+            The points, (K, P).
+        strategy
+            How; default: a loop for a few points, else the fastest in a short trial, remembered for later calls.
         """
         if thetas.ndim != 2 or thetas.shape[1] != self.dim:
             raise ValueError(f"expected points of shape (K, {self.dim}), got {tuple(thetas.shape)}")
-        thetas = thetas.detach().to(self.device, self.dtype)
-        sums = {name: torch.zeros(len(thetas), device=self.device, dtype=torch.float64) for name in self._reducers}
-        weights = dict.fromkeys(self._reducers, 0.0)
-        with torch.no_grad():
-            for inputs, targets in self.stream():
-                for k, theta in enumerate(thetas):
-                    outputs = self.outputs(theta, inputs)
-                    for name, reduce in self._reducers.items():
-                        reduced = reduce(outputs, targets)
-                        sums[name][k] += reduced.total
-                        if k == 0:
-                            weights[name] = weights[name] + float(reduced.weight)
-        return {name: (sums[name] / weights[name]).to(self.dtype) for name in sums}
+        return evaluator(self, strategy or choose(self, thetas))(thetas)
+
+    def terms(self, theta: Tensor, batch: tuple[Any, Any], buffers: Mapping[str, Tensor] | None = None) -> list[Tensor]:
+        """Return sum and weight of the loss and of every metric in turn, on one batch, from one forward pass: pure."""
+        inputs, targets = batch
+        outputs = self.outputs(theta, inputs, buffers)
+        reduced = [reduce(outputs, targets) for reduce in self._reducers.values()]
+        return [torch.as_tensor(part, dtype=self.dtype, device=self.device) for pair in reduced for part in pair]
+
+    def finish(self, sums: list[Tensor]) -> dict[str, Tensor]:
+        """Divide sums by weights, as in ``terms`` but over all batches and with a first axis of points (K, ...)."""
+        result = {}
+        for name, total, weight in zip(self._reducers, sums[::2], sums[1::2], strict=True):
+            mean = total / weight.view(-1, *[1] * (total.ndim - 1))
+            result[name] = self._finish[name](mean).to(self.dtype)
+        return result
+
+    def with_batch_norm(self, bn: str) -> "Objective":
+        """Return this objective with another BatchNorm policy: ``frozen``, ``recalibrate`` or ``batch``.
+
+        ``frozen`` keeps the running statistics of the module. ``recalibrate`` re-estimates them on the data at every
+        point (mean and variance of each batch, averaged by its number of examples; one more forward pass).
+        ``batch`` normalizes every batch by its own statistics, so the result depends on ``batch_size``, which is then
+        also the size of the micro-batches.
+        """
+        if bn == self.bn:
+            return self
+        other = copy.copy(self)
+        other.bn, other.cache, other._model = bn, {}, with_policy(self._model, bn)
+        other._constants = _constants(other._model, self._ravel)
+        return other
 
     def predict(self, theta: Theta) -> Any:
         """Return the outputs (n, ...) of the network for every example, in the order of the data. One forward pass."""

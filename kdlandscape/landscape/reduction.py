@@ -20,7 +20,18 @@ class Reduced(NamedTuple):
 Reducer = Callable[[Any, Any], Reduced]
 
 
-def reducer(loss: Callable[[Any, Any], Any], device: torch.device, dtype: torch.dtype) -> Reducer:
+class Pooled(NamedTuple):
+    """A metric of the whole data set that is no mean over examples, such as a calibration error.
+
+    ``each(outputs, targets)`` gives m numbers for each example (n, m); their means over the whole data set (m,) are
+    turned into one number by ``finish``.
+    """
+
+    each: Callable[[Any, Any], Tensor]
+    finish: Callable[[Tensor], Tensor]
+
+
+def reducer(loss: Callable[[Any, Any], Any] | Pooled, device: torch.device, dtype: torch.dtype) -> Reducer:
     """Wrap a loss so that it returns the sum and the weight of a batch, to be added over batches apart.
 
     Weighted cross entropy with ``reduction='mean'`` divides by the batch's own sum of class weights; averaging such
@@ -28,6 +39,9 @@ def reducer(loss: Callable[[Any, Any], Any], device: torch.device, dtype: torch.
     """
     if isinstance(loss, nn.CrossEntropyLoss | nn.NLLLoss) and loss.reduction == "mean":
         return _weighted(loss, device, dtype)
+    if isinstance(loss, Pooled):
+        each = loss.each
+        return lambda outputs, targets: Reduced(each(outputs, targets).sum(0), float(num_examples(targets)))
     if isinstance(loss, nn.Module):
         loss = copy.deepcopy(loss).to(device, dtype)
 
@@ -85,14 +99,15 @@ def check_mean(name: str, reduce: Reducer, outputs: Any, targets: Any) -> None:
     cut = n // 3
     parts = [tree_map(lambda leaf, s=s: leaf[s], (outputs, targets)) for s in (slice(cut), slice(cut, n))]
     whole = reduce(outputs, targets).total
-    split = sum(reduce(*part).total for part in parts)
-    scale = torch.as_tensor(whole).abs().clamp_min(1.0)
+    first, second = (reduce(*part).total for part in parts)
+    split = first + second
+    scale = torch.as_tensor(whole).abs().clamp_min(1.0).amax()
     tolerance = 50 * torch.finfo(whole.dtype).eps ** 0.75 if whole.is_floating_point() else 0.0
-    if torch.isfinite(whole) and (whole - split).abs() > tolerance * scale:
+    if torch.isfinite(whole).all() and ((whole - split).abs() > tolerance * scale).any():
         raise ValueError(
-            f"{name!r} is no mean over examples: {n} examples give the sum {float(whole):.6g}, two parts of them "
-            f"{float(split):.6g}. Return one value for each example, or a pair (sum, weight); class weights and "
-            "ignore_index are understood in nn.CrossEntropyLoss and nn.NLLLoss"
+            f"{name!r} is no mean over examples: {n} examples give the sum {float(whole.sum()):.6g}, two parts of them "
+            f"{float(split.sum()):.6g}. Return one value for each example, a pair (sum, weight), or use Pooled; class "
+            "weights and ignore_index are understood in nn.CrossEntropyLoss and nn.NLLLoss"
         )
 
 
@@ -104,3 +119,23 @@ def cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
 def accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
     """1 where the largest logit is the target's, else 0: (n,)."""
     return (outputs.argmax(-1) == targets).to(outputs.dtype)
+
+
+def error(outputs: Tensor, targets: Tensor) -> Tensor:
+    """1 where the largest logit is not the target's, else 0: (n,)."""
+    return (outputs.argmax(-1) != targets).to(outputs.dtype)
+
+
+def calibration_error(bins: int = 15) -> Pooled:
+    r"""Return the metric :math:`\sum_b |\sum_{i \in b} (right_i - confidence_i)| / n`, the expected calibration error.
+
+    Right-closed bins of equal width, :math:`(b/B, (b+1)/B]` (Guo et al. 2017).
+    """
+
+    def each(outputs: Tensor, targets: Tensor) -> Tensor:
+        confidence, predicted = outputs.softmax(-1).max(-1)
+        gap = (predicted == targets).to(outputs.dtype) - confidence
+        index = (confidence * bins).ceil().long().sub(1).clamp(0, bins - 1)
+        return gap[:, None] * (index[:, None] == torch.arange(bins, device=index.device)).to(gap.dtype)
+
+    return Pooled(each, lambda means: means.abs().sum(-1))

@@ -1,6 +1,10 @@
-"""Slices of a loss surface along given directions."""
+"""Slices of a loss surface along given directions: lines, planes and grids of more dimensions."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -8,52 +12,258 @@ import xarray as xr
 from torch import Tensor
 
 from kdlandscape.cubes.variables import dataset
+from kdlandscape.landscape.batches import preserve_rng
+from kdlandscape.landscape.evaluation import Evaluate, Strategy, evaluator
 from kdlandscape.landscape.objective import Objective
 from kdlandscape.landscape.params import Theta
+from kdlandscape.landscape.refinement import STEP_SECONDS, STREAM_SECONDS, Grid, fill, key, load, saving
+from kdlandscape.landscape.trial import choose
+
+Axis = int | Sequence[float]
+Callback = Callable[[xr.Dataset, int, int], Any]
+
+
+def slice_line(objective: Objective, origin: Theta, direction: Any, *, x: Axis = 51, **settings: Any) -> xr.Dataset:
+    r"""Evaluate the loss and the metrics at :math:`\theta(x) = \text{origin} + x\,d`.
+
+    ``direction`` is (P,) or (1, P); everything else as in `slice_grid`, which says what is returned, over ``x``.
+
+    Examples
+    --------
+    From one network to another, both ends included exactly once more as marks::
+
+        slice_line(objective, a, b - a, x=51, span=(0, 1), marks={"end": [1]})
+    """
+    rows = _rows(direction)
+    return slice_grid(objective, origin, rows[None] if rows.ndim == 1 else rows, {"x": x}, **settings)
 
 
 def slice_plane(
-    objective: Objective, origin: Theta, directions: Tensor, *, x: Sequence[float], y: Sequence[float]
+    objective: Objective, origin: Theta, directions: Any, *, x: Axis = 51, y: Axis = 51, **settings: Any
 ) -> xr.Dataset:
     r"""Evaluate the loss and the metrics at :math:`\theta(x, y) = \text{origin} + x\,d_0 + y\,d_1`.
+
+    ``directions`` (2, P) are used as they are: their lengths set the scale of x and y. Everything else as in
+    `slice_grid`, which says what is returned, over ``y, x``.
+
+    Examples
+    --------
+    In the plane of the two sharpest directions (Hessian eigenvectors)::
+
+        pairs = top_eigenpairs(objective, theta, 2, vectors=True)
+        slice_plane(objective, theta, torch.as_tensor(pairs["eigenvectors"].values), x=51, y=51, growth=10.0)
+    """
+    return slice_grid(objective, origin, directions, {"x": x, "y": y}, **settings)
+
+
+def slice_grid(
+    objective: Objective,
+    origin: Theta,
+    directions: Any,
+    axes: Mapping[str, Axis],
+    *,
+    span: float | tuple[float, float] = 1.0,
+    growth: float | None = None,
+    marks: Mapping[str, Sequence[float]] | None = None,
+    bn: str = "frozen",
+    strategy: Strategy | None = None,
+    resume: str | Path | None = None,
+    callback: Callback | None = None,
+    progress: bool = False,
+) -> xr.Dataset:
+    r"""Evaluate the loss and the metrics at :math:`\theta = \text{origin} + \sum_i c_i\,d_i` on a grid of coordinates.
 
     Parameters
     ----------
     objective, origin
-        The loss and its metrics; the point at x = y = 0.
+        The loss and its metrics; the point at coordinates 0.
     directions
-        (2, P), used as they are: their lengths set the scale of x and y.
-    x, y
-        Increasing coordinates.
+        (D, P), or what `random_directions`, `plane_through` or `pca_directions` returned. Used as they are.
+    axes
+        Name of each direction's coordinate, and its values (increasing, taken literally), or how many points are
+        evenly spaced over the span. Such an axis always holds 0 exactly (added where it is missing).
+    span
+        Half width, or both ends, of the axes given by a number of points.
+    growth
+        Choose the half width of each such axis: where the loss first grows to ``growth`` times the loss at the origin
+        on either side. Costs about 30 forward passes an axis.
+    marks
+        name -> coordinates of more points (D,), evaluated exactly. The origin is always there, as ``center``.
+    bn
+        BatchNorm: ``frozen``, ``recalibrate`` or ``batch``; see `Objective.with_batch_norm`.
+    strategy
+        How to evaluate; default: the fastest in a short trial.
+    resume
+        A netCDF file that keeps the points: read at the start, written every 2 seconds and at the end, also after an
+        error or an interrupt. Points at coordinates that it holds are not evaluated again.
+    callback
+        ``callback(dataset, done, total)`` after every step of about half a second, coarse points first; False stops.
+    progress
+        Whether to show a progress bar.
 
     Returns
     -------
     xarray.Dataset
-        ``loss`` and every metric over ``y, x``; NaN and inf are kept. Norms and cosine of the directions are in the
-        attrs. Costs one forward pass over the data a point.
+        ``loss`` and every metric over the axes, the last axis first (``y, x``). ``done`` says what was evaluated,
+        ``finite`` where the loss is finite; NaN and inf are kept. ``marked_loss`` and so on over ``mark``, with
+        coordinates ``marked_x`` and so on. Attrs: norms and cosines of the directions, number of examples, BatchNorm
+        policy, strategy. Costs one forward pass over the data a point (two with ``bn="recalibrate"``).
+
+    Raises
+    ------
+    ValueError
+        If shapes, coordinates, policy or settings do not fit, or the file holds another slice.
     """
-    base = objective.ravel(origin)
-    directions = directions.to(base)
-    if directions.shape != (2, objective.dim):
-        raise ValueError(f"expected directions of shape (2, {objective.dim}), got {tuple(directions.shape)}")
-    coords = {"y": _increasing("y", y), "x": _increasing("x", x)}
-    rows = []
-    for v in coords["y"].tolist():
-        xs = torch.as_tensor(coords["x"]).to(base)[:, None]
-        rows.append(objective.evaluate(base + v * directions[1] + xs * directions[0]))
-    norms = directions.norm(dim=1)
-    return dataset(
-        {name: torch.stack([row[name] for row in rows]).cpu() for name in objective.metric_names},
-        ("y", "x"),
-        coords,
-        direction_norms=norms.tolist(),
-        direction_cosine=float(directions[0] @ directions[1] / norms.prod()),
-        num_examples=objective.num_examples,
-    )
+    objective = objective.with_batch_norm(bn)
+    base, rows = objective.ravel(origin), _rows(directions).to(objective.device, objective.dtype)
+    if rows.shape != (len(axes), objective.dim):
+        raise ValueError(f"expected directions of shape ({len(axes)}, {objective.dim}), got {tuple(rows.shape)}")
+    marked = _marks(marks, list(axes))
+    with preserve_rng(), torch.no_grad():
+        one = evaluator(objective, Strategy(), base, rows)
+        at_marks = one(torch.tensor(list(marked.values()), dtype=torch.float64))
+        if growth is not None:
+            spans = [_span(one, i, len(axes), growth, name) for i, name in enumerate(axes)]
+        else:
+            spans = [(-span, span) if isinstance(span, int | float) else span] * len(axes)
+        grid = Grid(
+            {name: _axis(name, axis, ends) for (name, axis), ends in zip(axes.items(), spans, strict=True)},
+            objective.metric_names,
+        )
+        facts: dict[str, Any] = _facts(objective, directions, rows)
+        path = None if resume is None else Path(resume)
+        if path is not None:
+            facts["key"] = key(objective, base, rows)
+            saved = load(path, facts["key"], {name: float(values[0]) for name, values in at_marks.items()})
+            if saved is not None:
+                grid.adopt(saved)
+        left = torch.from_numpy(grid.points(np.flatnonzero(~grid.done)))
+        strategy = strategy or choose(objective, left, base, rows)
+        facts["strategy"] = json.dumps(strategy.facts())
+
+        def result() -> xr.Dataset:
+            return _assemble(grid, marked, at_marks, facts)
+
+        _run(grid, evaluator(objective, strategy, base, rows), result, path, callback, progress, objective.batches.held)
+    return result()
 
 
-def _increasing(name: str, values: Sequence[float]) -> np.ndarray:
-    array = np.asarray(values, dtype=float)
-    if array.ndim != 1 or not len(array) or not np.isfinite(array).all() or (np.diff(array) <= 0).any():
-        raise ValueError(f"expected {name} to be increasing finite coordinates, got {values!r}")
+def _run(
+    grid: Grid,
+    evaluate: Evaluate,
+    result: Callable[[], xr.Dataset],
+    path: Path | None,
+    callback: Callback | None,
+    progress: bool,
+    held: bool,
+) -> None:
+    with saving(path, result) as save, _bar(progress, grid.done.size) as tick:
+
+        def report(done: int, total: int) -> Any:
+            save()
+            tick(done)
+            return None if callback is None else callback(result(), done, total)
+
+        fill(grid, evaluate, seconds=STEP_SECONDS if held else STREAM_SECONDS, report=report)
+
+
+@contextmanager
+def _bar(progress: bool, total: int) -> Iterator[Callable[[int], None]]:
+    if not progress:
+        yield lambda done: None
+        return
+    from tqdm.auto import tqdm
+
+    with tqdm(total=total, unit="point") as bar:
+
+        def tick(done: int) -> None:
+            bar.update(done - bar.n)
+
+        yield tick
+
+
+def _rows(directions: Any) -> Tensor:
+    rows = getattr(directions, "directions", directions)
+    if not isinstance(rows, Tensor):
+        raise ValueError(f"expected directions as a tensor (D, P), got {type(directions).__name__}")
+    return rows.detach()
+
+
+def _axis(name: str, axis: Axis, ends: tuple[float, float]) -> np.ndarray:
+    if not isinstance(axis, int):
+        array = np.asarray(axis, dtype=float)
+        if array.ndim != 1 or not len(array) or not np.isfinite(array).all() or (np.diff(array) <= 0).any():
+            raise ValueError(f"expected {name} to be increasing finite coordinates, got {axis!r}")
+        return array
+    low, high = ends
+    if axis < 1 or not low < high:
+        raise ValueError(f"expected at least 1 point of {name} over an increasing span, got {axis} over {ends}")
+    array = np.linspace(low, high, axis) if axis > 1 else np.zeros(1)
+    array[np.abs(array) < 1e-12 * (high - low)] = 0.0
+    if low <= 0.0 <= high and 0.0 not in array:
+        array = np.sort(np.append(array, 0.0))
     return array
+
+
+def _marks(marks: Mapping[str, Sequence[float]] | None, axes: Sequence[str]) -> dict[str, list[float]]:
+    result = {"center": [0.0] * len(axes)}
+    for name, point in (marks or {}).items():
+        coordinates = np.asarray(point, dtype=float).reshape(-1).tolist()
+        if len(coordinates) != len(axes):
+            raise ValueError(f"expected mark {name!r} to have coordinates ({', '.join(axes)}), got {point!r}")
+        result[name] = coordinates
+    return result
+
+
+def _span(evaluate: Evaluate, index: int, dims: int, growth: float, name: str) -> tuple[float, float]:
+    """Return the symmetric span at whose ends the larger loss is ``growth`` times that at the origin, within 5 %."""
+
+    def height(width: float) -> float:
+        points = torch.zeros(2, dims, dtype=torch.float64)
+        points[0, index], points[1, index] = width, -width
+        values = evaluate(points)["loss"].double().nan_to_num(nan=float("inf"))
+        return float(values.max())
+
+    center = height(0.0)
+    if not (center > 0 and growth > 1):
+        raise ValueError(f"expected a growth above 1 of a positive loss, got {growth} of {center}: give a span instead")
+    low, high = 0.0, 1.0
+    while height(high) < growth * center:
+        low, high = high, 2 * high
+        if high > 2.0**30:
+            raise ValueError(f"the loss never grows to {growth} times along {name}: give a span instead")
+    while low < 0.95 * high and high > 2.0**-40:
+        middle = (low * high) ** 0.5 if low > 0 else high / 4
+        low, high = (low, middle) if height(middle) >= growth * center else (middle, high)
+    return -high, high
+
+
+def _facts(objective: Objective, directions: Any, rows: Tensor) -> dict[str, Any]:
+    norms = rows.double().norm(dim=1)
+    cosines = (rows.double() @ rows.double().T / norms.outer(norms)).cpu()
+    facts = {
+        "direction_norms": norms.tolist(),
+        "direction_cosines": cosines.flatten().tolist(),
+        "num_examples": objective.num_examples,
+        "bn": objective.bn,
+        "dtype": str(objective.dtype).removeprefix("torch."),
+        "device": str(objective.device),
+    }
+    if len(rows) == 2:
+        facts["direction_cosine"] = float(cosines[0, 1])
+    if objective.bn != "frozen":
+        facts["batch_size"] = objective.batches.batch_size or objective.num_examples
+    return facts | dict(getattr(directions, "facts", {}))
+
+
+def _assemble(
+    grid: Grid, marked: Mapping[str, list[float]], at_marks: Mapping[str, Tensor], facts: Mapping[str, Any]
+) -> xr.Dataset:
+    dims = tuple(grid.coords)
+    places = np.array(list(marked.values()))
+    values: dict[str, Any] = {name: array.copy() for name, array in grid.values.items()}
+    values |= {"done": grid.done.copy(), "finite": np.isfinite(grid.values["loss"])}
+    values |= {f"marked_{name}": (("mark",), rows.double().cpu().numpy()) for name, rows in at_marks.items()}
+    values |= {f"marked_{dim}": (("mark",), places[:, i]) for i, dim in enumerate(dims)}
+    coords = {**grid.coords, "mark": list(marked)}
+    return dataset(values, dims, coords, **facts).transpose(*reversed(dims), "mark")

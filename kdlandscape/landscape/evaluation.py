@@ -1,0 +1,299 @@
+"""How many points are evaluated: in a loop or as one batch, in small batches of examples, traced, by worker threads."""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.func import jvp, vmap
+from torch.utils._pytree import tree_map
+
+from kdlandscape.landscape import tracing
+from kdlandscape.landscape.batch_norm import statistics
+from kdlandscape.landscape.reduction import num_examples
+
+if TYPE_CHECKING:
+    from kdlandscape.landscape.objective import Objective
+
+Evaluate = Callable[[Tensor], dict[str, Tensor]]
+Run = Callable[[Tensor], list[Tensor]]
+MEMORY = 2**29
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """How the loss is evaluated at many points; every strategy gives the same numbers up to rounding.
+
+    Attributes
+    ----------
+    points
+        Points evaluated at once by ``torch.func.vmap``; 1: one after the other.
+    examples
+        Examples a forward pass; default: the objective's own batch size.
+    channels_last
+        Whether images (n, C, H, W) are laid out channels last.
+    trace
+        Run a recorded graph instead of the module: BatchNorm is folded into the convolution before it, ReLU works in
+        place, and what does not depend on theta is computed once.
+    affine
+        On a line or plane: the first layer's output is affine in the coordinates, so it is combined from its values at
+        the origin and along each direction. Needs ``trace`` and one point at a time.
+    workers
+        Threads that each evaluate their own points on one core. More than 1 needs ``trace``.
+    compile
+        Compile the recorded graph; takes seconds to a minute, once for each shape. Needs ``trace``.
+    """
+
+    points: int = 1
+    examples: int | None = None
+    channels_last: bool = False
+    trace: bool = False
+    affine: bool = False
+    workers: int = 1
+    compile: bool = False
+
+    def __post_init__(self) -> None:
+        if self.points < 1 or self.workers < 1 or (self.examples is not None and self.examples < 1):
+            raise ValueError(f"expected points, examples and workers of at least 1, got {self}")
+        if (self.affine or self.workers > 1 or self.compile) and not self.trace:
+            raise ValueError("affine, workers and compile run a recorded graph: expected trace=True as well, got False")
+        if self.points > 1 and (self.trace or self.affine):
+            raise ValueError(f"expected points=1 with trace=True, got points={self.points}")
+
+    def facts(self) -> dict[str, Any]:
+        """Return the settings that differ from the plain loop, for a result's attrs."""
+        plain = asdict(Strategy())
+        return {name: value for name, value in asdict(self).items() if value != plain[name]} or {"points": 1}
+
+
+def evaluator(
+    objective: "Objective", strategy: Strategy, origin: Tensor | None = None, directions: Tensor | None = None
+) -> Evaluate:
+    """Return the function that evaluates every metric at K points: name -> (K,).
+
+    Parameters
+    ----------
+    objective, strategy
+        What to evaluate, and how.
+    origin, directions
+        (P,) and (D, P): then points are coordinates (K, D), theta = origin + point @ directions; without them points
+        are thetas (K, P).
+
+    Notes
+    -----
+    Sums over examples are added in float64, a micro-batch at a time and always in the same order. Data held in memory
+    are prepared once; data too large to hold are read once a call.
+    """
+    place = _placement(origin, directions)
+    if objective.bn == "recalibrate":
+        return _recalibrating(objective, strategy, place)
+    if objective.bn == "batch" and strategy.examples is not None:
+        raise ValueError("bn='batch' takes statistics of the objective's batches: expected Strategy(examples=None)")
+    prepared: list[Run] = []
+
+    def runs(batch: Any) -> list[Run]:
+        return [prepare(objective, strategy, place, piece) for piece in _pieces(objective, strategy, batch)]
+
+    def evaluate(points: Tensor) -> dict[str, Tensor]:
+        points = points.detach().to(objective.device, objective.dtype)
+        blocks = points.tensor_split(min(len(points), 4 * strategy.workers)) if strategy.workers > 1 else (points,)
+        sums: list[Any] = [None] * len(blocks)
+        with torch.no_grad(), _pool(strategy.workers) as map_:
+            for batch in objective.batches.loaded():
+                todo = prepared if objective.batches.held else []
+                if not todo:
+                    todo += runs(batch)
+                parts = map_(lambda block, todo=todo: _total(todo, block), blocks)
+                sums = [part if old is None else _add(old, part) for old, part in zip(sums, parts, strict=True)]
+        return objective.finish([torch.cat(rows) for rows in zip(*sums, strict=True)])
+
+    return evaluate
+
+
+def _total(runs: Sequence[Run], points: Tensor) -> list[Tensor]:
+    """Add up sums and weights of every metric at each point over all pieces of the data."""
+    with torch.no_grad():  # a thread's own
+        total = [part.double() for part in runs[0](points)]
+        for run in runs[1:]:
+            total = _add(total, run(points))
+        return total
+
+
+def _add(total: list[Tensor], part: list[Tensor]) -> list[Tensor]:
+    return [a + b for a, b in zip(total, part, strict=True)]
+
+
+@contextmanager
+def _pool(workers: int) -> Iterator[Any]:
+    if workers == 1:
+        yield map
+        return
+    threads = torch.get_num_threads()
+    pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
+    try:
+        yield pool.map
+    finally:
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(threads)  # a worker's setting is the default of every later thread
+
+
+class _Plane:
+    """Combine origin and directions (or any values and their slopes) at given coordinates; exact at the origin."""
+
+    def __init__(self, origin: Tensor, directions: Sequence[Tensor]) -> None:
+        self.origin, self.directions = origin, list(directions)
+
+    def __call__(self, point: Sequence[float]) -> Tensor:
+        first, *rest = self.directions
+        result = torch.add(self.origin, first, alpha=point[0])
+        for coordinate, direction in zip(point[1:], rest, strict=True):
+            result.add_(direction, alpha=coordinate)
+        return result
+
+
+def _placement(origin: Tensor | None, directions: Tensor | None) -> _Plane | None:
+    return None if origin is None or directions is None else _Plane(origin, list(directions))
+
+
+def _pieces(objective: "Objective", strategy: Strategy, batch: Any) -> Iterator[Any]:
+    """Cut a batch into micro-batches, and lay out images."""
+    n = num_examples(batch)
+    step = strategy.examples or objective.batches.batch_size or n
+
+    def layout(leaf: Tensor) -> Tensor:
+        images = strategy.channels_last and leaf.ndim == 4 and leaf.is_floating_point()
+        return leaf.contiguous(memory_format=torch.channels_last) if images else leaf
+
+    for start in range(0, n, step):
+        yield tree_map(lambda leaf, a=start: layout(leaf[a : a + step]), batch)
+
+
+def _recalibrating(objective: "Objective", strategy: Strategy, place: _Plane | None) -> Evaluate:
+    """Evaluate point by point, each with statistics of its own, in two passes over the data."""
+    if strategy != Strategy():
+        raise ValueError(f"bn='recalibrate' evaluates in a plain loop: expected Strategy(), got {strategy}")
+
+    def evaluate(points: Tensor) -> dict[str, Tensor]:
+        rows = []
+        with torch.no_grad():
+            for theta in _thetas(place, points.detach().to(objective.device, objective.dtype)):
+                buffers = statistics(objective, theta)
+                parts = [objective.terms(theta, batch, buffers) for batch in objective.stream()]
+                rows.append([torch.stack(values).double().sum(0) for values in zip(*parts, strict=True)])
+        return objective.finish(_stack(rows))
+
+    return evaluate
+
+
+def _thetas(place: _Plane | None, points: Tensor) -> Iterator[Tensor]:
+    return iter(points) if place is None else map(place, points.tolist())
+
+
+def prepare(objective: "Objective", strategy: Strategy, place: _Plane | None, piece: Any) -> Run:
+    """Return the function that evaluates sums and weights at points (K, .) on one micro-batch."""
+    if strategy.trace:
+        return _traced(objective, strategy, place, piece)
+
+    if strategy.points == 1:
+        return lambda points: _stack([objective.terms(theta, piece) for theta in _thetas(place, points)])
+    many = vmap(lambda theta: objective.terms(theta, piece))
+
+    def run(points: Tensor) -> list[Tensor]:
+        parts = [_many(objective, many, torch.stack([*_thetas(place, c)])) for c in points.split(strategy.points)]
+        return [torch.cat(rows) for rows in zip(*parts, strict=True)]
+
+    return run
+
+
+def _many(objective: "Objective", many: Callable[[Tensor], list[Tensor]], thetas: Tensor) -> list[Tensor]:
+    """Run a batch of points; on failure name the layer that cannot."""
+    layers: list[str] = []
+    modules = list(objective._model.named_modules())
+    hooks = [m.register_forward_pre_hook(lambda *_, name=name: layers.append(name)) for name, m in modules]
+    try:
+        return many(thetas)
+    except RuntimeError as error:
+        kind = type(objective._model.get_submodule(layers[-1])).__name__ if layers else "?"
+        raise ValueError(
+            f"layer {layers[-1] if layers else '?'!r} ({kind}) cannot run several points at once ({error}); "
+            "use Strategy(points=1)"
+        ) from error
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _stack(rows: Sequence[Sequence[Tensor]]) -> list[Tensor]:
+    return [torch.stack(values) for values in zip(*rows, strict=True)]
+
+
+def _traced(objective: "Objective", strategy: Strategy, place: _Plane | None, piece: Any) -> Run:
+    """Run the recorded graph point by point, with everything that the points share computed here, once."""
+    leaves = tracing.arguments(piece)
+    affine = strategy.affine and place is not None
+    fix, first, rest = _graphs(objective, piece, (strategy.channels_last, affine))
+    fixed = fix(objective.theta, *leaves)
+    shared = [*leaves, *fixed]
+    given: list[_Plane] = []
+    if affine and place is not None:
+
+        def layer(theta: Tensor) -> list[Tensor]:
+            return first(theta, *shared)
+
+        values = layer(place.origin)
+        slopes = [jvp(layer, (place.origin,), (direction,))[1] for direction in place.directions]
+        given = [_Plane(value, part) for value, part in zip(values, zip(*slopes, strict=True), strict=True)]
+    _within_memory(objective, piece, [fixed, [[plane.origin, *plane.directions] for plane in given]])
+    if strategy.compile:
+        rest = _compiled(objective, strategy, rest, piece, [objective.theta, *shared, *(g.origin for g in given)])
+
+    def run(points: Tensor) -> list[Tensor]:
+        rows = []
+        for point, coordinates in zip(points, points.tolist() if place is not None else points, strict=True):
+            theta = point if place is None else place(coordinates)
+            rows.append(rest(theta, *shared, *(plane(coordinates) for plane in given)))
+        return _stack(rows)
+
+    return run
+
+
+def _graphs(objective: "Objective", piece: Any, key: tuple[bool, bool]) -> tuple[Any, Any, Any]:
+    """Trace once for each shape of a micro-batch, and cut: what is fixed, what is affine in theta, and the rest."""
+    shapes = ("graph", *key, *(leaf.shape for leaf in tracing.arguments(piece)))
+    if shapes not in objective.cache:
+        graph = tracing.fold_batch_norm(tracing.trace(objective.terms, objective.theta, piece))
+        fix, rest = tracing.split(graph, tracing.constants(graph), tracing.FIXED)
+        first: Any = None
+        if key[1]:
+            if not tracing.affine_parts(rest):
+                raise ValueError("no layer is affine in theta: expected affine=False")
+            first, rest = tracing.split(rest, tracing.affine_parts(rest), tracing.GIVEN)
+        objective.cache[shapes] = (fix, first, tracing.in_place(rest))
+    return objective.cache[shapes]
+
+
+def _compiled(objective: "Objective", strategy: Strategy, graph: Any, piece: Any, inputs: list[Any]) -> Any:
+    key = ("compiled", replace(strategy, examples=None), *(tensor.shape for tensor in inputs))
+    if key not in objective.cache:
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1 if strategy.workers > 1 else threads)  # the number of threads is compiled in
+        try:
+            objective.cache[key] = torch._inductor.compile(graph, list(inputs))
+        except Exception as error:
+            raise ValueError(f"the loss cannot be compiled ({error}); use Strategy(compile=False)") from error
+        finally:
+            torch.set_num_threads(threads)
+    return objective.cache[key]
+
+
+def _within_memory(objective: "Objective", piece: Any, values: Any) -> None:
+    kept = objective.num_examples / num_examples(piece) if objective.batches.held else 1.0
+    size = kept * sum(tensor.nbytes for tensor in tracing.arguments(values))
+    if size > MEMORY:
+        raise ValueError(
+            f"keeping what the points share takes {size / 2**20:.0f} MiB: expected at most {MEMORY / 2**20:.0f} MiB; "
+            "use Strategy(affine=False), or trace=False"
+        )

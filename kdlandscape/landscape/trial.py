@@ -1,0 +1,187 @@
+"""Choose how to evaluate by measuring: a few candidates on a few of the points, within a memory budget."""
+
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves, tree_map
+
+from kdlandscape.landscape.batches import preserve_rng
+from kdlandscape.landscape.evaluation import MEMORY, Strategy, evaluator
+from kdlandscape.landscape.reduction import num_examples
+
+if TYPE_CHECKING:
+    from kdlandscape.landscape.objective import Objective
+
+FEW = 8  # points for which a trial never pays
+LEAST_SECONDS = 0.25  # a loop of less than this is not worth a trial
+TRIAL_SECONDS = 0.5  # that a trial may always take
+SMALL_SECONDS = 5e-3  # a CPU gains from several points at once only where a point is mostly overhead
+SHARE = 0.1  # of the time that the plain loop would take
+CACHE_BYTES = 4 * 2**20  # the largest activation that stays in the caches of a CPU core
+COMPILE_SECONDS = 600.0  # of plain looping, from which on compiling is tried
+
+
+def choose(
+    objective: "Objective", points: Tensor, origin: Tensor | None = None, directions: Tensor | None = None
+) -> Strategy:
+    """Return the fastest strategy of a short measured trial; a loop where there is too little to do.
+
+    Parameters
+    ----------
+    objective, points
+        What to evaluate, and the points that will be asked for (K, .).
+    origin, directions
+        The line or plane on which the points lie, as in `evaluator`.
+
+    Notes
+    -----
+    Every candidate must give the numbers of the plain loop, or it is dropped. The trial takes up to a tenth of the
+    time that the plain loop would, and is remembered by the objective.
+    """
+    plain = Strategy()
+    if len(points) <= FEW or objective.bn == "recalibrate":
+        return plain
+    key = ("strategy", origin is None, torch.get_num_threads())
+    if key not in objective.cache:
+        chosen, enough = _measured(objective, points, origin, directions)
+        if not enough:
+            return chosen
+        objective.cache[key] = chosen
+    return objective.cache[key]
+
+
+def _measured(
+    objective: "Objective", points: Tensor, origin: Tensor | None, directions: Tensor | None
+) -> tuple[Strategy, bool]:
+    """Improve the plain loop one setting at a time, keeping what is faster."""
+    sample = points[torch.linspace(0, len(points) - 1, 3).long()]
+    best = Strategy()
+    evaluate = evaluator(objective, best, origin, directions)
+    with preserve_rng(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        reference = evaluate(sample[:1])
+        fastest = loop = _seconds(lambda: evaluate(sample[:1]), 1)
+        if loop * len(points) < LEAST_SECONDS:
+            return best, False
+        deadline = time.perf_counter() + max(SHARE * loop * len(points), TRIAL_SECONDS)
+        for stage in (_sizes, _layouts, _recordings, _chunks, _threads, _compilations):
+            for candidate in stage(objective, best, (fastest, loop * len(points)), origin is not None):
+                if time.perf_counter() + 3 * fastest > deadline:
+                    return best, True
+                seconds = _try(objective, candidate, (origin, directions), sample[:1], reference)
+                if seconds < 0.95 * fastest:
+                    best, fastest = candidate, seconds
+    return best, True
+
+
+def _try(objective: "Objective", candidate: Strategy, plane: Any, sample: Tensor, reference: Any) -> float:
+    """Seconds a point; infinite if the candidate fails or gives other numbers."""
+    try:
+        evaluate = evaluator(objective, candidate, *plane)
+        values = evaluate(sample)
+        if not all(_close(values[name], reference[name], objective.num_examples) for name in reference):
+            return float("inf")
+        start = time.perf_counter()
+        evaluate(sample)
+        slow = time.perf_counter() - start > 0.05
+        count = max(candidate.points, candidate.workers * (1 if slow else 8))
+        return _seconds(lambda: evaluate(sample.expand(count, -1)), count)
+    except (ValueError, RuntimeError, NotImplementedError, MemoryError):
+        return float("inf")
+
+
+def _close(a: Tensor, b: Tensor, num_examples: int) -> bool:
+    double = a.dtype == torch.float64
+    flips = 0.0 if double else 2.0 / num_examples  # one example may change its class by rounding
+    return torch.allclose(a, b, rtol=1e-9 if double else 1e-3, atol=1e-12 + flips, equal_nan=True)
+
+
+def _seconds(function: Callable[[], Any], count: int) -> float:
+    """Seconds a point: the best of calls for 20 ms, after a first one that warms up unless it is slow."""
+    times: list[float] = []
+    while len(times) < 3 or sum(times) < 0.02:
+        start = time.perf_counter()
+        function()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - start)
+        if times[0] > 0.1:
+            break
+    return min(times) / count
+
+
+def _sizes(objective: "Objective", best: Strategy, seconds: tuple[float, float], plane: bool) -> Iterator[Strategy]:
+    """Micro-batches whose largest activation fits the caches."""
+    if objective.bn == "batch" or objective.device.type != "cpu":
+        return
+    fit = CACHE_BYTES // max(activation_bytes(objective), 1)
+    examples = 2 ** max(fit, 16).bit_length() // 2
+    if examples < objective.num_examples and examples != objective.batches.batch_size:
+        yield replace(best, examples=examples)
+    elif objective.batches.held and objective.batches.batch_size is not None:
+        yield replace(best, examples=objective.num_examples)
+
+
+def _layouts(objective: "Objective", best: Strategy, seconds: tuple[float, float], plane: bool) -> Iterator[Strategy]:
+    if any(leaf.ndim == 4 for leaf in tree_leaves(next(objective.batches.loaded())[0])):
+        yield replace(best, channels_last=True)
+
+
+def _recordings(
+    objective: "Objective", best: Strategy, seconds: tuple[float, float], plane: bool
+) -> Iterator[Strategy]:
+    yield replace(best, trace=True)
+    if plane:
+        yield replace(best, trace=True, affine=True)
+
+
+def _chunks(objective: "Objective", best: Strategy, seconds: tuple[float, float], plane: bool) -> Iterator[Strategy]:
+    """Several points at once: small chunks on a CPU, as many as the memory holds on a GPU."""
+    on_cpu = objective.device.type == "cpu"
+    if on_cpu and seconds[0] > SMALL_SECONDS:
+        return
+    free = MEMORY if on_cpu else torch.cuda.mem_get_info(objective.device)[0] // 2
+    examples = best.examples or objective.batches.batch_size or objective.num_examples
+    bytes_of_point = 4 * activation_bytes(objective) * examples + 2 * objective.theta.nbytes
+    for points in (16,) if on_cpu else (16, 64, 256, 1024):
+        if points * bytes_of_point <= free:
+            yield replace(best, points=points, trace=False, affine=False)
+
+
+def _threads(objective: "Objective", best: Strategy, seconds: tuple[float, float], plane: bool) -> Iterator[Strategy]:
+    threads = torch.get_num_threads()
+    if objective.device.type == "cpu" and threads > 1 and best.trace:
+        yield replace(best, workers=threads)
+
+
+def _compilations(
+    objective: "Objective", best: Strategy, seconds: tuple[float, float], plane: bool
+) -> Iterator[Strategy]:
+    if seconds[1] > COMPILE_SECONDS and best.trace:
+        yield replace(best, compile=True)
+
+
+def activation_bytes(objective: "Objective") -> int:
+    """Bytes an example of the largest output of any layer, from one forward pass over up to 8 examples."""
+    if "activation" not in objective.cache:
+        batch = next(objective.batches.loaded())
+        inputs = tree_map(lambda leaf: leaf[:8], batch[0])
+        sizes = [0]
+
+        def record(layer: nn.Module, args: Any, output: Any) -> None:
+            sizes.extend(leaf.nbytes for leaf in tree_leaves(output) if isinstance(leaf, Tensor))
+
+        hooks = [layer.register_forward_hook(record) for layer in objective._model.modules()]
+        try:
+            with torch.no_grad():
+                objective.outputs(objective.theta, inputs)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        objective.cache["activation"] = max(sizes) // num_examples(inputs)
+    return objective.cache["activation"]
