@@ -1,11 +1,19 @@
-"""Distillation losses of logits (n, C), one value for each example (n,), in nats."""
+"""Distillation losses of logits (n, C), one value for each example (n,).
+
+Each takes ``(teacher_logits, student_logits, temperature)`` and does not differentiate through the teacher.
+"""
+
+from collections.abc import Callable
+from math import log
 
 import torch
 from torch import Tensor
 
+DistillationLoss = Callable[[Tensor, Tensor, float | Tensor], Tensor]
+
 
 def tempered_kl(teacher_logits: Tensor, student_logits: Tensor, temperature: float | Tensor = 1.0) -> Tensor:
-    r"""Return :math:`\tau^2\, KL(\sigma(z_t/\tau) \,\|\, \sigma(z_s/\tau))` for each example.
+    r"""Return :math:`\tau^2\, KL(\sigma(z_t/\tau) \,\|\, \sigma(z_s/\tau))` for each example, in nats.
 
     Equal to the distillation cross entropy of Hinton et al. 2015 up to the constant :math:`\tau^2 H(\sigma(z_t/\tau))`,
     so the gradients are the same and a perfect match gives 0.
@@ -23,6 +31,69 @@ def tempered_kl(teacher_logits: Tensor, student_logits: Tensor, temperature: flo
     return temperature**2 * kl
 
 
+def cross_entropy(teacher_logits: Tensor, student_logits: Tensor, temperature: float | Tensor = 1.0) -> Tensor:
+    r"""Return :math:`-\tau^2 \sum_j \sigma_j(z_t/\tau) \log \sigma_j(z_s/\tau)` [nat] (Stanton et al. 2021, eq. 2)."""
+    t, s = teacher_logits.detach() / temperature, student_logits / temperature
+    return -(temperature**2) * (t.softmax(-1) * s.log_softmax(-1)).sum(-1)
+
+
+def reverse_kl(teacher_logits: Tensor, student_logits: Tensor, temperature: float | Tensor = 1.0) -> Tensor:
+    r"""Return :math:`\tau^2\, KL(\sigma(z_s/\tau) \,\|\, \sigma(z_t/\tau))` [nat]: mode seeking."""
+    t, s = teacher_logits.detach() / temperature, student_logits / temperature
+    log_s = s.log_softmax(-1)
+    return temperature**2 * (log_s.exp() * (log_s - t.log_softmax(-1))).sum(-1)
+
+
+def symmetric_kl(teacher_logits: Tensor, student_logits: Tensor, temperature: float | Tensor = 1.0) -> Tensor:
+    r"""Return the mean of both tempered divergences, :math:`\tau^2 (KL(p_t \| p_s) + KL(p_s \| p_t)) / 2` [nat]."""
+    pair = teacher_logits, student_logits, temperature
+    return (tempered_kl(*pair) + reverse_kl(*pair)) / 2
+
+
+def brier(teacher_logits: Tensor, student_logits: Tensor, temperature: float | Tensor = 1.0) -> Tensor:
+    r"""Return :math:`\tau^2 \sum_j (\sigma_j(z_t/\tau) - \sigma_j(z_s/\tau))^2`, a squared distance."""
+    t, s = teacher_logits.detach() / temperature, student_logits / temperature
+    return temperature**2 * (t.softmax(-1) - s.softmax(-1)).square().sum(-1)
+
+
+def logit_mse(teacher_logits: Tensor, student_logits: Tensor, temperature: float | Tensor = 1.0) -> Tensor:
+    r"""Return :math:`\frac{1}{C} \sum_j (z_{t,j} - z_{s,j})^2` (Ba & Caruana 2014), which has no temperature.
+
+    Twice the limit of the tempered KL for high temperatures, if both logits have mean 0 (Hinton et al. 2015).
+    """
+    return (teacher_logits.detach() - student_logits).square().mean(-1)
+
+
+def hard(teacher_logits: Tensor, student_logits: Tensor, temperature: float | Tensor = 1.0) -> Tensor:
+    """Return the negative log likelihood [nat] of the teacher's largest class; the temperature has no effect."""
+    top = teacher_logits.argmax(-1, keepdim=True)
+    return -student_logits.log_softmax(-1).gather(-1, top).squeeze(-1)
+
+
+LOSSES: dict[str, DistillationLoss] = {
+    "tempered_kl": tempered_kl,
+    "cross_entropy": cross_entropy,
+    "reverse_kl": reverse_kl,
+    "symmetric_kl": symmetric_kl,
+    "brier": brier,
+    "logit_mse": logit_mse,
+    "hard": hard,
+}
+
+
+def named_loss(name: str) -> DistillationLoss:
+    """Return a distillation loss by name."""
+    if name not in LOSSES:
+        raise ValueError(f"expected a loss of {', '.join(LOSSES)}; got {name!r}")
+    return LOSSES[name]
+
+
+def with_labels(kd: Tensor, student_logits: Tensor, targets: Tensor, hard_weight: float | Tensor) -> Tensor:
+    r"""Return :math:`w\, NLL(y, z_s) + (1 - w)\, L_{KD}` with w the ``hard_weight`` (Stanton et al. 2021, eq. 3)."""
+    nll = -student_logits.log_softmax(-1).gather(-1, targets[..., None]).squeeze(-1)
+    return hard_weight * nll + (1 - hard_weight) * kd
+
+
 def ensemble_logits(logits: Tensor) -> Tensor:
     r"""Return the logits (n, C) of an ensemble: :math:`\log \frac1m \sum_i \sigma(z_i)` of member logits (m, n, C)."""
-    return torch.logsumexp(logits.log_softmax(-1), 0) - torch.tensor(float(len(logits))).log()
+    return torch.logsumexp(logits.log_softmax(-1), 0) - log(len(logits))

@@ -1,63 +1,22 @@
 """Many networks trained as one batched tensor program: gradients by ``vmap(grad)`` over the rows of theta (K, P)."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from math import cos, pi
-from typing import Any
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
 
-from kdlandscape.distillation.losses import tempered_kl
+from kdlandscape.distillation.augment import TEACHER_VIEWS, Views, mixup
+from kdlandscape.distillation.descent import Checkpoint, Generators, Trained, descend, traced
+from kdlandscape.distillation.losses import DistillationLoss, ensemble_logits, tempered_kl, with_labels
+from kdlandscape.distillation.recipe import Recipe
 from kdlandscape.landscape.params import Ravel
 from kdlandscape.landscape.reduction import cross_entropy
 
+__all__ = ["Checkpoint", "Recipe", "Teacher", "Trained", "distill", "logits", "train"]
 
-@dataclass(frozen=True)
-class Recipe:
-    r"""Stochastic gradient descent with momentum and a cosine schedule over the whole training.
-
-    The rate falls from ``lr`` to ``lr_end`` as :math:`lr_{end} + (lr - lr_{end})(1 + \cos(\pi s/S))/2` at step s of S.
-    """
-
-    epochs: int = 50
-    batch_size: int = 128
-    lr: float = 0.1
-    lr_end: float = 0.0
-    momentum: float = 0.9
-    nesterov: bool = True
-    weight_decay: float = 0.0
-
-    def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"expected {name} of at least 1, got {getattr(self, name)}")
-        if not self.lr > 0:
-            raise ValueError(f"expected lr above 0, got {self.lr}")
-        if not 0 <= self.momentum < 1:
-            raise ValueError(f"expected momentum in [0, 1), got {self.momentum}")
-
-
-@dataclass(frozen=True)
-class Trained:
-    """What came out of a training.
-
-    Attributes
-    ----------
-    thetas
-        Final weights (K, P).
-    losses
-        The mean loss (epochs, K) seen during each epoch.
-    steps, trajectory
-        Where a stride was asked for: the recorded steps (S,) from 0, the initial weights, to the last one, and the
-        weights there (S, K, P).
-    """
-
-    thetas: Tensor
-    losses: Tensor = field(repr=False)
-    steps: tuple[int, ...] = field(default=(), repr=False)
-    trajectory: Tensor | None = field(default=None, repr=False)
+#: A teacher of any kind: (inputs (b, ...), generator for what it draws) -> logits (b, C).
+Teacher = Callable[[Tensor, torch.Generator], Tensor]
 
 
 def train(
@@ -67,12 +26,15 @@ def train(
     targets: Tensor,
     recipe: Recipe,
     *,
-    generator: torch.Generator,
+    generator: Generators,
     lr_scale: Tensor | None = None,
     loss: Callable[[Tensor, Tensor], Tensor] = cross_entropy,
+    views: Views | None = None,
     record_every: int | None = None,
+    checkpoint: Checkpoint | None = None,
+    chunk_size: int | None = None,
 ) -> Trained:
-    """Train K copies of a network from the rows of ``thetas`` (K, P), all on the same batches.
+    """Train K copies of a network from the rows of ``thetas`` (K, P).
 
     Parameters
     ----------
@@ -85,97 +47,169 @@ def train(
     recipe
         Optimizer and schedule.
     generator
-        Draws the order of the examples, one order for all K networks.
+        Draws the order of the examples and the views: one for all K networks, or K of them.
     lr_scale
         Factor (K,) on the learning rate of each network.
     loss
         ``loss(outputs, targets)`` with one value for each example.
+    views
+        Augments each batch of inputs; see `kdlandscape.distillation.augment`.
     record_every
         Stride, in steps, at which the weights are kept; default: not at all. Memory: S K P numbers.
+    checkpoint
+        Where to save the training, and to go on from.
+    chunk_size
+        Networks in one tensor program; default: all. Fewer need less memory.
 
     Raises
     ------
     ValueError
-        If the stride is below 1.
+        If the stride is below 1, the generators are not as many as the networks, or a checkpoint is of another
+        training.
     RuntimeError
         If a loss becomes NaN or infinite, with the first such network and its epoch.
     """
     model = _Stacked(network)
+    own = None if isinstance(generator, torch.Generator) else 0
 
-    def objective(theta: Tensor, batch: tuple[Tensor, Tensor]) -> Tensor:
-        return loss(model.outputs(theta, batch[0]), batch[1]).mean()
+    def objective(theta: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        return loss(model.outputs(theta, x), y).mean()
 
-    gradient = vmap(grad_and_value(objective), in_dims=(0, None))
-    return _descend(gradient, thetas, (inputs, targets), recipe, generator, lr_scale, record_every)
+    step = traced(vmap(grad_and_value(objective), in_dims=(0, own, own), chunk_size=chunk_size))
+
+    def gradient(students: Tensor, batch: tuple[Tensor, ...], draws: Generators) -> tuple[Tensor, Tensor]:
+        x = batch[0] if views is None else _viewed(views, batch[0], draws)
+        return step(students, x, batch[1])
+
+    return descend(
+        gradient,
+        thetas,
+        (inputs, targets),
+        recipe,
+        generator,
+        lr_scale=lr_scale,
+        record_every=record_every,
+        checkpoint=checkpoint,
+    )
 
 
 def distill(
     network: nn.Module,
     thetas: Tensor,
-    teachers: Tensor,
+    teachers: Tensor | Teacher,
     inputs: Tensor,
     recipe: Recipe,
     *,
-    generator: torch.Generator,
+    generator: Generators,
     temperature: float | Tensor = 1.0,
     lr_scale: Tensor | None = None,
     record_every: int | None = None,
+    loss: DistillationLoss = tempered_kl,
+    targets: Tensor | None = None,
+    hard_weight: float | Tensor = 0.0,
+    teacher_network: nn.Module | None = None,
+    views: Views | None = None,
+    teacher_view: str = "consistent",
+    checkpoint: Checkpoint | None = None,
+    chunk_size: int | None = None,
 ) -> Trained:
-    r"""Distil K students from K teachers of the same architecture, all on the same batches.
+    r"""Distil K students from K teachers.
 
-    The loss is :math:`\tau^2 KL(\sigma(z_t/\tau) \| \sigma(z_s/\tau))`. Teachers label each batch as it comes, by the
-    same batched program as the students, so that a student equal to its teacher has a gradient of exactly zero.
+    The loss is :math:`w\, NLL(y, z_s) + (1-w)\, \tau^2 KL(\sigma(z_t/\tau) \| \sigma(z_s/\tau))` with w the
+    ``hard_weight``. Teachers label each batch as it comes, by the same batched program as the students, so that a
+    student equal to its teacher has a gradient of exactly zero (one teacher a student, same network, same view).
 
     Parameters
     ----------
     network
         Gives the architecture.
-    thetas, teachers
-        Initial students and their teachers, (K, P) each.
+    thetas
+        Initial students (K, P).
+    teachers
+        The teacher of each student (K, P), or the ensemble of each (K, m, P), whose prediction is the mean of its
+        members' probabilities; or a function ``teacher(inputs, generator) -> logits`` that labels for all students.
     inputs
-        The distillation set (n, ...), unlabelled.
+        The distillation set (n, ...).
     recipe
         Optimizer and schedule.
     generator
-        Draws the order of the examples, one order for all students.
+        Draws the order of the examples and the views: one for all K students, or K of them.
     temperature
         One number, or (K,).
     lr_scale
         Factor (K,) on the learning rate of each student.
     record_every
         Stride, in steps, at which the weights are kept; default: not at all. Memory: S K P numbers.
+    loss
+        ``loss(teacher_logits, student_logits, temperature)`` with one value for each example.
+    targets, hard_weight
+        Labels (n,) and their weight w in [0, 1], one number or (K,).
+    teacher_network
+        The teachers' architecture; default: the students'.
+    views
+        Augments each batch of inputs; see `kdlandscape.distillation.augment`.
+    teacher_view
+        What the teacher labels (Beyer et al. 2022): the student's view (``consistent``), another draw
+        (``independent``) or the input itself (``fixed``).
+    checkpoint
+        Where to save the training, and to go on from.
+    chunk_size
+        Students in one tensor program; default: all. Fewer need less memory.
 
     Raises
     ------
     ValueError
-        If there are not as many teachers as students, or the stride is below 1.
+        If there are not as many teachers as students, labels are weighed but not given, labels meet MixUp, or the
+        stride is below 1.
     RuntimeError
         If a loss becomes NaN or infinite.
     """
-    if teachers.shape != thetas.shape:
-        raise ValueError(
-            f"expected a teacher for each student: shape {tuple(thetas.shape)}, got {tuple(teachers.shape)}; "
-            "repeat a shared teacher with teacher.expand(K, -1)"
-        )
+    weights = _each(hard_weight, thetas)
+    _check(thetas, teachers, targets, weights, views, teacher_view)
     model = _Stacked(network)
-    temperatures = torch.as_tensor(temperature, dtype=thetas.dtype, device=thetas.device).expand(len(thetas))
+    own = None if isinstance(generator, torch.Generator) else 0
+    temperatures = _each(temperature, thetas)
+    label = _labeller(teachers, _Stacked(teacher_network or network), own, chunk_size)
+    mixed = bool(weights.any())
 
-    def objective(theta: Tensor, teacher_logits: Tensor, tau: Tensor, x: Tensor) -> Tensor:
-        return tempered_kl(teacher_logits, model.outputs(theta, x), tau).mean()
+    def objective(theta: Tensor, teacher_logits: Tensor, tau: Tensor, weight: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        outputs = model.outputs(theta, x)
+        kd = loss(teacher_logits, outputs, tau)
+        return (with_labels(kd, outputs, y, weight) if mixed else kd).mean()
 
-    label = vmap(model.outputs, in_dims=(0, None))
-    step = vmap(grad_and_value(objective), in_dims=(0, 0, 0, None))
+    shared = None if own is None and callable(teachers) else 0
+    step = traced(vmap(grad_and_value(objective), in_dims=(0, shared, 0, 0, own, own), chunk_size=chunk_size))
 
-    def gradient(students: Tensor, batch: tuple[Tensor]) -> tuple[Tensor, Tensor]:
-        return step(students, label(teachers, batch[0]), temperatures, batch[0])
+    def gradient(students: Tensor, batch: tuple[Tensor, ...], draws: Generators) -> tuple[Tensor, Tensor]:
+        x = batch[0] if views is None else _viewed(views, batch[0], draws)
+        seen = x if views is None or teacher_view == "consistent" else batch[0]
+        if views is not None and teacher_view == "independent":
+            seen = _viewed(views, batch[0], draws)
+        return step(students, label(seen, draws), temperatures, weights, x, batch[-1])
 
-    return _descend(gradient, thetas, (inputs,), recipe, generator, lr_scale, record_every)
+    return descend(
+        gradient,
+        thetas,
+        (inputs, torch.zeros(len(inputs), device=inputs.device) if targets is None else targets),
+        recipe,
+        generator,
+        lr_scale=lr_scale,
+        record_every=record_every,
+        checkpoint=checkpoint,
+        facts=[temperatures, weights, *([teachers] if isinstance(teachers, Tensor) else [])],
+    )
 
 
 def logits(network: nn.Module, thetas: Tensor, inputs: Tensor) -> Tensor:
     """Return the outputs (K, n, C) of K copies of a network, weights (K, P), in eval mode. One forward pass each."""
     with torch.no_grad():
         return vmap(_Stacked(network, training=False).outputs, in_dims=(0, None))(thetas, inputs)
+
+
+def ensemble_of(network: nn.Module, thetas: Tensor, inputs: Tensor) -> Tensor:
+    """Return the logits (..., n, C) of ensembles (..., m, P): log of the mean of the members' probabilities."""
+    flat = logits(network, thetas.reshape(-1, thetas.shape[-1]), inputs)
+    return ensemble_logits(flat.view(*thetas.shape[:-1], *flat.shape[1:]).movedim(-3, 0))
 
 
 class _Stacked:
@@ -194,52 +228,56 @@ class _Stacked:
         return functional_call(self.network, self.space.unravel(theta), (inputs,))
 
 
-def _descend(
-    gradient: Callable[[Tensor, Any], tuple[Tensor, Tensor]],
+def _labeller(
+    teachers: Tensor | Teacher, model: _Stacked, own: int | None, chunk_size: int | None
+) -> Callable[[Tensor, Generators], Tensor]:
+    """Return a function that labels a batch: logits (K, b, C), or (b, C) where they are the same for all students."""
+    if not isinstance(teachers, Tensor):
+        teacher = teachers
+
+        def ask(x: Tensor, draws: Generators) -> Tensor:
+            with torch.no_grad():
+                if isinstance(draws, torch.Generator):
+                    return teacher(x, draws)
+                return torch.stack([teacher(row, draw) for row, draw in zip(x, draws, strict=True)])
+
+        return ask
+    program = model.outputs
+    if teachers.ndim == 3:
+        members = vmap(model.outputs, in_dims=(0, None))
+        program = lambda theta, x: ensemble_logits(members(theta, x))  # noqa: E731
+    label = traced(vmap(program, in_dims=(0, own), chunk_size=chunk_size))
+    return lambda x, draws: label(teachers, x)
+
+
+def _viewed(views: Views, x: Tensor, draws: Generators) -> Tensor:
+    if isinstance(draws, torch.Generator):
+        return views(x, draws)
+    return torch.stack([views(row, draw) for row, draw in zip(x, draws, strict=True)])
+
+
+def _each(value: float | Tensor, thetas: Tensor) -> Tensor:
+    return torch.as_tensor(value, dtype=thetas.dtype, device=thetas.device).expand(len(thetas))
+
+
+def _check(
     thetas: Tensor,
-    data: tuple[Tensor, ...],
-    recipe: Recipe,
-    generator: torch.Generator,
-    lr_scale: Tensor | None,
-    record_every: int | None,
-) -> Trained:
-    """Run SGD as torch.optim.SGD defines it, on all rows at once."""
-    if record_every is not None and record_every < 1:
-        raise ValueError(f"expected record_every of at least 1 step, got {record_every}")
-    thetas, velocity = thetas.clone(), torch.zeros_like(thetas)
-    scale = torch.ones(len(thetas)) if lr_scale is None else lr_scale
-    scale = scale.to(thetas)[:, None]
-    n = len(data[0])
-    steps_per_epoch = -(-n // recipe.batch_size)
-    last = recipe.epochs * steps_per_epoch
-    kept = {} if record_every is None else {0: thetas.clone()}
-    losses = torch.zeros(recipe.epochs, len(thetas), dtype=thetas.dtype, device=thetas.device)
-    for epoch in range(recipe.epochs):
-        for step, rows in enumerate(_order(n, recipe.batch_size, generator)):
-            slopes, values = gradient(thetas, tuple(tensor[rows] for tensor in data))
-            losses[epoch] += values * (len(rows) / n)
-            if recipe.weight_decay:
-                slopes = slopes + recipe.weight_decay * thetas
-            velocity.mul_(recipe.momentum).add_(slopes)
-            move = slopes + recipe.momentum * velocity if recipe.nesterov else velocity
-            done = (epoch + step / steps_per_epoch) / recipe.epochs
-            lr = recipe.lr_end + (recipe.lr - recipe.lr_end) * (1 + cos(pi * done)) / 2
-            thetas -= lr * scale * move
-            taken = epoch * steps_per_epoch + step + 1
-            if record_every is not None and (taken % record_every == 0 or taken == last):
-                kept[taken] = thetas.clone()
-        _refuse_divergence(losses[epoch], epoch)
-    return Trained(thetas, losses, tuple(kept), torch.stack(list(kept.values())) if kept else None)
-
-
-def _order(n: int, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
-    return iter(torch.randperm(n, generator=generator, device=generator.device).split(batch_size))
-
-
-def _refuse_divergence(losses: Tensor, epoch: int) -> None:
-    bad = (~torch.isfinite(losses)).nonzero().flatten().tolist()
-    if bad:
-        raise RuntimeError(
-            f"the loss of network {bad[0]} of {len(losses)} became {float(losses[bad[0]])} in epoch {epoch + 1}: "
-            "lower lr, or look at the inputs"
+    teachers: Tensor | Teacher,
+    targets: Tensor | None,
+    weights: Tensor,
+    views: Views | None,
+    teacher_view: str,
+) -> None:
+    if isinstance(teachers, Tensor) and (len(teachers) != len(thetas) or teachers.ndim not in (2, 3)):
+        raise ValueError(
+            f"expected a teacher for each student: shape {tuple(thetas.shape)}, got {tuple(teachers.shape)}; "
+            "repeat a shared teacher with teacher.expand(K, -1)"
         )
+    if not ((weights >= 0) & (weights <= 1)).all():
+        raise ValueError(f"expected hard_weight between 0 and 1, got {weights.tolist()}")
+    if weights.any() and targets is None:
+        raise ValueError("expected targets, the labels that hard_weight weighs; got none")
+    if weights.any() and views is mixup:
+        raise ValueError("expected hard_weight 0 with MixUp, whose mixed inputs have no label")
+    if teacher_view not in TEACHER_VIEWS:
+        raise ValueError(f"expected teacher_view to be {', '.join(TEACHER_VIEWS)}; got {teacher_view!r}")

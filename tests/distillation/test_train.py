@@ -1,14 +1,19 @@
 import copy
+import math
 
 import pytest
 import torch
 from torch import nn
+from torch.func import functional_call, vmap
 
 from kdlandscape.distillation import networks
+from kdlandscape.distillation.augment import jitter, mixup
+from kdlandscape.distillation.descent import traced
 from kdlandscape.distillation.losses import ensemble_logits, tempered_kl
 from kdlandscape.distillation.teachers import teachers
-from kdlandscape.distillation.train import Recipe, distill, logits, train
+from kdlandscape.distillation.train import Checkpoint, Recipe, distill, ensemble_of, logits, train
 from kdlandscape.landscape.interpolation import mix
+from kdlandscape.landscape.params import Ravel
 from tests.cases import DEVICES
 
 
@@ -119,6 +124,28 @@ def test_bad_settings_are_refused():
         Recipe(momentum=1.0)
     with pytest.raises(ValueError, match=r"a teacher for each student: shape \(3, \d+\)"):
         distill(network, thetas, thetas[:1], inputs, Recipe(), generator=seeded())
+    for name, value in {"optimizer": "lion", "schedule": "linear"}.items():
+        with pytest.raises(ValueError, match=f"expected {name} to be .*; got '{value}'"):
+            Recipe(**{name: value})
+    with pytest.raises(ValueError, match=r"warmup_epochs in \[0, 5\), got 5"):
+        Recipe(epochs=5, warmup_epochs=5)
+    with pytest.raises(ValueError, match="patience of at least 1 epoch, got 0"):
+        Recipe(patience=0)
+    with pytest.raises(ValueError, match="every epoch or less often, got every 0 epochs"):
+        Checkpoint("file", every=0)
+    with pytest.raises(ValueError, match="one for each of the 3 networks; got 2"):
+        distill(network, thetas, thetas, inputs, Recipe(), generator=[seeded(), seeded()])
+    with pytest.raises(ValueError, match=r"hard_weight between 0 and 1, got \[2\.0, 2\.0, 2\.0\]"):
+        distill(network, thetas, thetas, inputs, Recipe(), generator=seeded(), hard_weight=2.0)
+    with pytest.raises(ValueError, match="expected targets, the labels that hard_weight weighs; got none"):
+        distill(network, thetas, thetas, inputs, Recipe(), generator=seeded(), hard_weight=0.5)
+    with pytest.raises(ValueError, match="hard_weight 0 with MixUp"):
+        distill(
+            network, thetas, thetas, inputs, Recipe(), generator=seeded(), hard_weight=0.5, views=mixup,
+            targets=torch.zeros(50, dtype=torch.long),
+        )  # fmt: skip
+    with pytest.raises(ValueError, match="teacher_view to be consistent, independent, fixed; got 'other'"):
+        distill(network, thetas, thetas, inputs, Recipe(), generator=seeded(), views=mixup, teacher_view="other")
     with pytest.raises(ValueError, match="BatchNorm1d has buffers"):
         logits(nn.BatchNorm1d(3), thetas, inputs)
 
@@ -155,3 +182,194 @@ def test_unknown_networks_and_norms_are_refused():
         networks.mlp(4, 3, norm="group")
     with pytest.raises(ValueError, match="norm to be none or group"):
         networks.cnn(12, 3, norm="layer")
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw"])
+def test_adam_and_its_warm_up_take_the_steps_of_torch_optim(optimizer):
+    network, thetas, inputs, targets = problem()
+    recipe = Recipe(
+        epochs=4, batch_size=16, lr=0.02, lr_end=1e-3, weight_decay=0.05, optimizer=optimizer, warmup_epochs=1
+    )
+    trained = train(network, thetas, inputs, targets, recipe, generator=seeded())
+    one = copy.deepcopy(network)
+    nn.utils.vector_to_parameters(thetas[1], one.parameters())
+    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[optimizer]
+    reference = kind(one.parameters(), lr=0.02, weight_decay=0.05)
+    order, step = seeded(), 0
+    for _ in range(4):
+        for rows in torch.randperm(50, generator=order).split(16):
+            cosine = 1e-3 + 0.019 * (1 + math.cos(math.pi * (step - 4) / 12)) / 2
+            reference.param_groups[0]["lr"] = 0.02 * step / 4 if step < 4 else cosine
+            reference.zero_grad()
+            nn.functional.cross_entropy(one(inputs[rows]), targets[rows]).backward()
+            reference.step()
+            step += 1
+    expected = nn.utils.parameters_to_vector(one.parameters())
+    torch.testing.assert_close(trained.thetas[1], expected.detach(), rtol=1e-6, atol=1e-8)
+
+
+def test_students_with_generators_of_their_own_train_as_if_alone():
+    network, thetas, inputs, _ = problem()
+    settings = {"temperature": 2.0, "views": jitter}
+    together = distill(network, thetas, thetas.roll(1, 0), inputs, RECIPE, generator=[seeded(seed=k) for k in range(3)],
+                       **settings)  # fmt: skip
+    for k in range(3):
+        alone = distill(
+            network,
+            thetas[k : k + 1],
+            thetas.roll(1, 0)[k : k + 1],
+            inputs,
+            RECIPE,
+            generator=seeded(seed=k),
+            **settings,
+        )
+        torch.testing.assert_close(together.thetas[k], alone.thetas[0], rtol=1e-9, atol=1e-10)
+        torch.testing.assert_close(together.losses[:, k], alone.losses[:, 0], rtol=1e-9, atol=1e-10)
+
+
+def test_chunks_of_students_give_the_same_weights():
+    network, thetas, inputs, _ = problem()
+    whole, parts = (
+        distill(network, thetas, thetas.roll(1, 0), inputs, RECIPE, generator=seeded(), chunk_size=size).thetas
+        for size in (None, 2)
+    )
+    torch.testing.assert_close(parts, whole, rtol=1e-10, atol=1e-12)
+
+
+class StopError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize("own", [False, True])
+def test_resumed_training_equals_uninterrupted_training_to_the_bit(optimizer, own, tmp_path):
+    network, thetas, inputs, _ = problem(dtype=torch.float32)
+    recipe = Recipe(epochs=6, batch_size=16, lr=0.01, optimizer=optimizer, patience=4, min_delta=1e-6)
+    teacher = networks.mlp(6, 3, width=8)
+
+    def run(allowed, checkpoint=None):
+        calls = iter(range(10**6))
+
+        def ask(x, generator):
+            if next(calls) >= allowed:
+                raise StopError
+            return teacher(x) + torch.randn(3, generator=generator)
+
+        generator = [seeded(seed=k) for k in range(3)] if own else seeded()
+        return distill(network, thetas, ask, inputs, recipe, generator=generator, views=mixup, record_every=5,
+                       checkpoint=checkpoint)  # fmt: skip
+
+    expected = run(10**6)
+    saved = Checkpoint(tmp_path / "run.pt", every=2)
+    with pytest.raises(StopError):
+        run(15 * (3 if own else 1), saved)
+    resumed = run(10**6, saved)
+    assert torch.equal(resumed.thetas, expected.thetas)
+    assert torch.equal(resumed.losses, expected.losses)
+    assert resumed.steps == expected.steps
+    assert torch.equal(resumed.trajectory, expected.trajectory)
+    assert torch.equal(run(0, saved).thetas, expected.thetas)  # a finished training is read, not run
+    with pytest.raises(ValueError, match=r"a checkpoint of this training .*, got one of another"):
+        train(network, thetas, inputs, torch.zeros(50, dtype=torch.long), recipe, generator=seeded(), checkpoint=saved)
+
+
+def test_a_network_that_no_longer_improves_stays_as_it_is():
+    network, thetas, inputs, _ = problem()
+    recipe = Recipe(epochs=12, batch_size=50, lr=0.1, schedule="constant", patience=2)
+    trained = distill(network, thetas[:2], thetas[[0, 2]], inputs, recipe, generator=seeded(), record_every=1)
+    assert torch.equal(trained.thetas[0], thetas[0])
+    worse = [-1.0, *trained.losses[:, 1].diff().tolist()]
+    end = next(epoch for epoch in range(1, 12) if worse[epoch - 1] >= 0 and worse[epoch] >= 0)
+    assert not torch.equal(trained.trajectory[end, 1], trained.trajectory[end + 1, 1])
+    assert trained.losses[end + 1 :].isnan().all()
+    assert torch.equal(trained.thetas[1], trained.trajectory[-1, 1])
+    stopped = distill(network, thetas[:1], thetas[:1], inputs, recipe, generator=seeded())
+    assert torch.isfinite(stopped.losses[:3]).all()
+    assert stopped.losses[3:].isnan().all()
+
+
+def test_a_recorded_program_gives_the_same_bits_for_every_shape_and_one_that_branches_runs_as_it_is():
+    network, thetas, inputs, _ = problem(dtype=torch.float32)
+    plain = vmap(lambda theta, x: functional_call(network, unravel(network, theta), x), in_dims=(0, None))
+    replayed = traced(plain, after=1)
+    for x in (inputs, inputs, inputs[:7], inputs, inputs[:7], inputs[:7]):
+        assert torch.equal(replayed(thetas, x), plain(thetas, x))
+    branching = traced(lambda x: x if float(x.sum()) > 0 else -x, after=1)
+    for x in (torch.ones(2), -torch.ones(2), -torch.ones(2)):
+        assert torch.equal(branching(x), torch.ones(2))
+
+
+def test_an_ensemble_teaches_the_mean_of_its_members_probabilities():
+    network, thetas, inputs, _ = problem()
+    members = thetas[1:].expand(3, -1, -1)
+
+    def ask(x, generator):
+        probabilities = torch.stack(
+            [functional_call(network, unravel(network, row), x).softmax(-1) for row in thetas[1:]]
+        )
+        return probabilities.mean(0).log()
+
+    by_tensor = distill(network, thetas, members, inputs, RECIPE, generator=seeded()).thetas
+    by_function = distill(network, thetas, ask, inputs, RECIPE, generator=seeded()).thetas
+    torch.testing.assert_close(by_tensor, by_function, rtol=1e-9, atol=1e-10)
+    same = thetas[:, None].expand(3, 4, -1)
+    one, four = (distill(network, thetas.roll(1, 0), t, inputs, RECIPE, generator=seeded()) for t in (thetas, same))
+    torch.testing.assert_close(one.thetas, four.thetas, rtol=1e-8, atol=1e-9)
+    together = ensemble_of(network, members, inputs)
+    assert together.shape == (3, 50, 3)
+    torch.testing.assert_close(together[0], ask(inputs, None))
+
+
+def unravel(network, theta):
+    return Ravel.of(network).unravel(theta)
+
+
+def test_a_teacher_may_have_an_architecture_of_its_own():
+    network, thetas, inputs, _ = problem()
+    wide = networks.mlp(6, 3, width=20).double()
+    teacher = networks.random_thetas(wide, [7])
+    expected = distill(
+        network, thetas, lambda x, generator: functional_call(wide, unravel(wide, teacher[0]), x), inputs, RECIPE,
+        generator=seeded(),
+    )  # fmt: skip
+    got = distill(network, thetas, teacher.expand(3, -1), inputs, RECIPE, generator=seeded(), teacher_network=wide)
+    torch.testing.assert_close(got.thetas, expected.thetas, rtol=1e-9, atol=1e-10)
+
+
+def test_a_hard_weight_of_one_is_training_on_the_labels_and_each_student_has_its_own():
+    network, thetas, inputs, targets = problem()
+    start = thetas[:1].expand(3, -1)
+    weights = torch.tensor([0.0, 0.5, 1.0])
+    mixed = distill(
+        network, start, thetas[1:2].expand(3, -1), inputs, RECIPE, generator=seeded(), targets=targets,
+        hard_weight=weights,
+    )  # fmt: skip
+    labels = train(network, start, inputs, targets, RECIPE, generator=seeded())
+    teacher = distill(network, start, thetas[1:2].expand(3, -1), inputs, RECIPE, generator=seeded())
+    torch.testing.assert_close(mixed.thetas[2], labels.thetas[2], rtol=1e-9, atol=1e-10)
+    torch.testing.assert_close(mixed.thetas[0], teacher.thetas[0], rtol=1e-9, atol=1e-10)
+    assert not torch.allclose(mixed.thetas[1], mixed.thetas[0])
+
+
+def test_the_teacher_sees_the_same_view_another_one_or_the_input_itself():
+    network, thetas, inputs, _ = problem()
+    seen = []
+
+    def views(x, generator):
+        return x + torch.rand((), generator=generator)
+
+    def ask(x, generator):
+        seen.append(x)
+        return torch.zeros(len(x), 3, dtype=x.dtype)
+
+    offsets = {}
+    for view in ("consistent", "independent", "fixed"):
+        seen.clear()
+        recipe = Recipe(epochs=1, batch_size=50)
+        distill(network, thetas, ask, inputs, recipe, generator=seeded(), views=views, teacher_view=view)
+        order = torch.randperm(50, generator=(draws := seeded()))
+        drawn = [float(torch.rand((), generator=draws)) for _ in range(2)]
+        offsets[view] = (float((seen[0] - inputs[order]).mean()), drawn)
+    assert offsets["fixed"][0] == 0
+    assert offsets["consistent"][0] == pytest.approx(offsets["consistent"][1][0], abs=1e-6)
+    assert offsets["independent"][0] == pytest.approx(offsets["independent"][1][1], abs=1e-6)

@@ -1,0 +1,215 @@
+"""The training loop of many networks at once: batches, steps, early stop, checkpoints."""
+
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from kdlandscape.distillation.optimizers import direction, fresh_state
+from kdlandscape.distillation.recipe import Recipe
+
+Generators = torch.Generator | Sequence[torch.Generator]
+#: (thetas, batch, generators) -> gradients (K, P) and losses (K,); each tensor of the batch is (b, ...) or (K, b, ...)
+Gradient = Callable[[Tensor, tuple[Tensor, ...], Generators], tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What came out of a training.
+
+    Attributes
+    ----------
+    thetas
+        Final weights (K, P).
+    losses
+        The mean loss (epochs, K) seen during each epoch; NaN for epochs after every network has stopped early.
+    steps, trajectory
+        Where a stride was asked for: the recorded steps (S,) from 0, the initial weights, to the last one, and the
+        weights there (S, K, P).
+    """
+
+    thetas: Tensor
+    losses: Tensor = field(repr=False)
+    steps: tuple[int, ...] = field(default=(), repr=False)
+    trajectory: Tensor | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Where and how often a training is saved. A run that finds the file goes on from it, to the same bits on a CPU.
+
+    Attributes
+    ----------
+    path
+        Replaced atomically every ``every`` epochs and at the end. A file of another training is refused.
+    every
+        Epochs between two saves.
+    """
+
+    path: Path | str
+    every: int = 1
+
+    def __post_init__(self) -> None:
+        if self.every < 1:
+            raise ValueError(f"expected a checkpoint every epoch or less often, got every {self.every} epochs")
+
+
+def traced(function: Callable[..., Any], after: int = 40) -> Callable[..., Any]:
+    """Record a batched program for each shape of its arguments, once it has run a few times, and replay its operations.
+
+    The same operations in the same order, so the same bits, without the cost of ``vmap`` and ``grad`` at every step;
+    recording costs about as much as ``after`` runs. A program that cannot be recorded runs as it is.
+    """
+    programs: dict[tuple, Callable[..., Any]] = {}
+    calls: Counter[tuple] = Counter()
+
+    def run(*arguments: Tensor) -> Any:
+        key = tuple((argument.shape, argument.dtype, argument.stride()) for argument in arguments)
+        calls[key] += 1
+        if calls[key] == after + 1:
+            try:
+                programs[key] = make_fx(function)(*arguments)
+            except (RuntimeError, TypeError, ValueError, NotImplementedError):  # control flow on values, say
+                programs[key] = function
+        return programs.get(key, function)(*arguments)
+
+    return run
+
+
+def descend(
+    gradient: Gradient,
+    thetas: Tensor,
+    data: tuple[Tensor, ...],
+    recipe: Recipe,
+    generator: Generators,
+    *,
+    lr_scale: Tensor | None = None,
+    record_every: int | None = None,
+    checkpoint: Checkpoint | None = None,
+    facts: Sequence[Tensor] = (),
+) -> Trained:
+    """Take the recipe's steps from every row of thetas (K, P); see `kdlandscape.distillation.train.train`.
+
+    ``facts`` are what a checkpoint has to agree with beside the arguments, such as the teachers.
+    """
+    if record_every is not None and record_every < 1:
+        raise ValueError(f"expected record_every of at least 1 step, got {record_every}")
+    if isinstance(generator, Sequence) and len(generator) != len(thetas):
+        raise ValueError(f"expected one generator, or one for each of the {len(thetas)} networks; got {len(generator)}")
+    scale = torch.ones(len(thetas)) if lr_scale is None else lr_scale
+    scale = scale.to(thetas)[:, None]
+    n = len(data[0])
+    per_epoch = -(-n // recipe.batch_size)
+    run = _Run(thetas, recipe, generator, record_every)
+    name = _fingerprint(recipe, thetas, *data, scale, *facts) if checkpoint else ""
+    if checkpoint and Path(checkpoint.path).exists():
+        run.load(Path(checkpoint.path), name)
+    while run.epoch < recipe.epochs and not run.stopped.all():
+        for step, rows in enumerate(_order(n, recipe.batch_size, generator)):
+            slopes, values = gradient(run.thetas, tuple(tensor[rows] for tensor in data), generator)
+            run.losses[run.epoch] += values * (rows.shape[-1] / n)
+            move = direction(recipe, run.thetas, slopes, run.state)
+            if run.stopped.any():
+                move = move.masked_fill(run.stopped[:, None], 0.0)
+            run.thetas -= recipe.rate(run.epoch, step / per_epoch) * scale * move
+            run.record(run.epoch * per_epoch + step + 1, last=recipe.epochs * per_epoch)
+        run.end_epoch()
+        if checkpoint and (run.epoch % checkpoint.every == 0 or run.epoch == recipe.epochs):
+            run.save(Path(checkpoint.path), name)
+    run.losses[run.epoch :] = torch.nan
+    return run.result()
+
+
+class _Run:
+    """Everything that changes during a training: what a checkpoint holds."""
+
+    def __init__(self, thetas: Tensor, recipe: Recipe, generator: Generators, record_every: int | None) -> None:
+        self.recipe, self.record_every = recipe, record_every
+        self.generators = [generator] if isinstance(generator, torch.Generator) else list(generator)
+        self.epoch = 0
+        self.thetas = thetas.clone()
+        self.state = fresh_state(thetas, recipe)
+        self.losses = thetas.new_zeros(recipe.epochs, len(thetas))
+        self.best = thetas.new_full((len(thetas),), torch.inf)
+        self.waited = torch.zeros(len(thetas), dtype=torch.long, device=thetas.device)
+        self.stopped = torch.zeros(len(thetas), dtype=torch.bool, device=thetas.device)
+        self.kept: dict[int, Tensor] = {}
+        if record_every is not None:
+            self.kept[0] = thetas.clone()
+
+    def record(self, taken: int, last: int) -> None:
+        if self.record_every is not None and (taken % self.record_every == 0 or taken == last):
+            self.kept[taken] = self.thetas.clone()
+
+    def end_epoch(self) -> None:
+        losses = self.losses[self.epoch]
+        _refuse_divergence(losses, self.epoch)
+        self.epoch += 1
+        if self.recipe.patience is not None:
+            better = losses < self.best - self.recipe.min_delta
+            self.waited = torch.where(better, 0, self.waited + 1)
+            self.best = torch.minimum(self.best, losses)
+            self.stopped |= self.waited >= self.recipe.patience
+
+    def result(self) -> Trained:
+        if self.kept:
+            return Trained(self.thetas, self.losses, tuple(self.kept), torch.stack(list(self.kept.values())))
+        return Trained(self.thetas, self.losses)
+
+    def save(self, path: Path, name: str) -> None:
+        content = {key: getattr(self, key) for key in _SAVED}
+        content["draws"] = [generator.get_state() for generator in self.generators]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
+            torch.save({"training": name, **content}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(file.name, path)
+
+    def load(self, path: Path, name: str) -> None:
+        content = torch.load(path, map_location=self.thetas.device, weights_only=True)
+        if content["training"] != name:
+            raise ValueError(f"expected a checkpoint of this training in {path}, got one of another; remove it")
+        for key in _SAVED:
+            setattr(self, key, content[key])
+        self.state["steps"] = self.state["steps"].cpu()
+        for generator, state in zip(self.generators, content["draws"], strict=True):
+            generator.set_state(state.cpu())
+
+
+_SAVED = ("epoch", "thetas", "state", "losses", "best", "waited", "stopped", "kept")
+
+
+def _fingerprint(recipe: Recipe, *tensors: Tensor) -> str:
+    """Hash what a training starts from."""
+    digest = hashlib.sha256(json.dumps(asdict(recipe), sort_keys=True).encode())
+    for tensor in tensors:
+        digest.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:24]
+
+
+def _order(n: int, batch_size: int, generator: Generators) -> Sequence[Tensor]:
+    """Return the rows of each batch of an epoch: (b,), or (K, b) where every network has an order of its own."""
+    if isinstance(generator, torch.Generator):
+        return torch.randperm(n, generator=generator, device=generator.device).split(batch_size)
+    orders = [torch.randperm(n, generator=one, device=one.device) for one in generator]
+    return torch.stack(orders).split(batch_size, dim=1)
+
+
+def _refuse_divergence(losses: Tensor, epoch: int) -> None:
+    bad = (~torch.isfinite(losses)).nonzero().flatten().tolist()
+    if bad:
+        raise RuntimeError(
+            f"the loss of network {bad[0]} of {len(losses)} became {float(losses[bad[0]])} in epoch {epoch + 1}: "
+            "lower lr, or look at the inputs"
+        )

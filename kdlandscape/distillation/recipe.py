@@ -1,0 +1,73 @@
+"""How a network is trained: optimizer, schedule, and when to stop."""
+
+from dataclasses import dataclass
+from math import cos, pi
+
+OPTIMIZERS = ("sgd", "adam", "adamw")
+SCHEDULES = ("cosine", "constant")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    r"""An optimizer and its schedule over the whole training, as ``torch.optim`` defines them.
+
+    After the warm-up the rate falls from ``lr`` to ``lr_end`` as :math:`lr_{end} + (lr - lr_{end})(1 + \cos(\pi u))/2`
+    with u the share of the remaining steps that is done; during the warm-up it grows in equal steps to ``lr``.
+
+    Attributes
+    ----------
+    epochs, batch_size
+        Passes over the data, and examples a step; the last batch of an epoch may be smaller.
+    lr, lr_end, schedule, warmup_epochs
+        The learning rate. ``schedule="constant"`` stays at ``lr``.
+    optimizer
+        ``sgd`` (with ``momentum`` and ``nesterov``), ``adam`` or ``adamw`` (with ``beta1``, ``beta2``, ``eps``).
+    weight_decay
+        Added to the gradient, times theta; for ``adamw`` decoupled from it.
+    patience, min_delta
+        Early stop: a network whose mean loss over an epoch has not fallen by ``min_delta`` below its best for
+        ``patience`` epochs stays as it is. Default: never.
+    """
+
+    epochs: int = 50
+    batch_size: int = 128
+    lr: float = 0.1
+    lr_end: float = 0.0
+    momentum: float = 0.9
+    nesterov: bool = True
+    weight_decay: float = 0.0
+    optimizer: str = "sgd"
+    beta1: float = 0.9
+    beta2: float = 0.999
+    eps: float = 1e-8
+    schedule: str = "cosine"
+    warmup_epochs: float = 0.0
+    patience: int | None = None
+    min_delta: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"expected {name} of at least 1, got {getattr(self, name)}")
+        if not self.lr > 0:
+            raise ValueError(f"expected lr above 0, got {self.lr}")
+        for name in ("momentum", "beta1", "beta2"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"expected {name} in [0, 1), got {getattr(self, name)}")
+        for name, known in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
+            if getattr(self, name) not in known:
+                raise ValueError(f"expected {name} to be {', '.join(known)}; got {getattr(self, name)!r}")
+        if not 0 <= self.warmup_epochs < self.epochs:
+            raise ValueError(f"expected warmup_epochs in [0, {self.epochs}), got {self.warmup_epochs}")
+        if self.patience is not None and self.patience < 1:
+            raise ValueError(f"expected patience of at least 1 epoch, got {self.patience}")
+
+    def rate(self, epoch: int, share: float) -> float:
+        """Return the learning rate when ``share`` of the steps of an epoch (counted from 0) is done."""
+        done = epoch + share
+        if done < self.warmup_epochs:
+            return self.lr * done / self.warmup_epochs
+        if self.schedule == "constant":
+            return self.lr
+        u = (done - self.warmup_epochs) / (self.epochs - self.warmup_epochs)
+        return self.lr_end + (self.lr - self.lr_end) * (1 + cos(pi * u)) / 2
