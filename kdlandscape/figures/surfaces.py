@@ -10,7 +10,6 @@ from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
 from matplotlib.colors import LogNorm
 
-from kdlandscape.figures.lines import axis_label
 from kdlandscape.figures.panels import new_axes, row_of_axes
 
 MARKERS = {"teacher": "*", "init": "s", "student": "o"}
@@ -102,7 +101,7 @@ def surface(loss: xr.DataArray, ax: Any = None) -> Any:
     ax.plot_surface(x, y, height, cmap="viridis", rcount=64, ccount=64, linewidth=0, rasterized=True)
     ax.set_xlabel("x")
     ax.set_ylabel("y")
-    ax.set_zlabel(f"log₁₀ {axis_label(loss)}")
+    ax.set_zlabel(rf"$\log_{{10}}$ loss [{loss.attrs.get('units', '1')}]")
     return ax
 
 
