@@ -134,6 +134,18 @@ def batch_norm_cnn() -> nn.Module:
     return module
 
 
+def residual(norm: str, dims: int) -> Callable[[], nn.Module]:
+    def network() -> nn.Module:
+        module = networks.resnet(9, 3, width=3, depth=1, norm=norm, dims=dims)
+        for layer in module.modules():
+            if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
+                layer.running_mean.uniform_(-0.5, 0.5)
+                layer.running_var.uniform_(0.5, 2)
+        return module
+
+    return network
+
+
 def weighted(**settings: Any) -> Callable[[], nn.Module]:
     return lambda: nn.CrossEntropyLoss(weight=torch.tensor([0.2, 1.0, 5.0]), **settings)
 
@@ -155,6 +167,9 @@ CASES = [
         floats(12),
         classes(3),
     ),
+    Case("residual", residual("none", 1), nn.CrossEntropyLoss, floats(9), classes(3)),
+    Case("residual_group_norm", residual("group", 2), nn.CrossEntropyLoss, floats(9), classes(3)),
+    Case("residual_batch_norm", residual("batch", 1), nn.CrossEntropyLoss, floats(9), classes(3)),
     Case("batch_norm", batch_norm_cnn, nn.CrossEntropyLoss, floats(1, 8), classes(3)),
     Case(
         "class_weights",

@@ -1,6 +1,6 @@
 """Permute the units of one network onto those of another, without changing its function."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from math import prod
 from typing import Any, NamedTuple
 
@@ -9,12 +9,13 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
 from kdlandscape.landscape.params import Ravel, Theta
-from kdlandscape.landscape.permutation_groups import Group, Site, Slot
+from kdlandscape.landscape.permutation_groups import Group, Slot
 from kdlandscape.landscape.permutations import Symmetry, arguments, as_double, take, trace_symmetry, units
 
 METHODS = ("weights", "activations")
 TOLERANCE = 1e-10  # of the function's invariance, in float64 and relative to the largest output
 MIN_GAIN = 1e-9  # of a step of the coordinate descent, relative to the norms of both networks
+TIE_BREAK = 1e-6  # weight of the correlations of preactivations in activation matching
 _Slots = list[tuple[int, str, int]]  # axis, group, inner
 
 
@@ -246,21 +247,18 @@ def _assign(costs: Tensor) -> Tensor:
 
 
 def _match_activations(symmetry: Symmetry, reference: Mapping, other: Mapping, inputs: Any) -> dict[str, Tensor]:
-    nodes = sorted({site.node for group in symmetry.groups.values() for site in _sites(group)})
+    nodes = sorted({site.node for group in symmetry.groups.values() for site in (*group.reads, *group.writes)})
     values = [symmetry.values(state, inputs, nodes) for state in (reference, other)]
     permutations = {}
     for name, group in symmetry.groups.items():
         costs = torch.zeros(group.size, group.size, dtype=torch.float64)
-        for site in _sites(group):
-            a, b = (_standardized(units(value[site.node], site, group.size)) for value in values)
-            costs += a @ b.T / a.shape[1]
+        # What the next layers read decides; what was written breaks the ties of units that never fire.
+        for weight, sites in ((1.0, group.reads), (TIE_BREAK, group.writes)):
+            for site in sites:
+                a, b = (_standardized(units(value[site.node], site, group.size)) for value in values)
+                costs += weight * (a @ b.T) / a.shape[1]
         permutations[name] = _assign(costs)
     return permutations
-
-
-def _sites(group: Group) -> Iterator[Site]:
-    """Where units are compared: as the next layers read them, else as they are written."""
-    return iter(group.reads or group.writes)
 
 
 def _standardized(rows: Tensor) -> Tensor:

@@ -1,0 +1,126 @@
+import pytest
+import torch
+from torch import nn
+
+from kdlandscape.distillation import networks
+from kdlandscape.landscape.alignment import METHODS, align, check_invariance, example_inputs, full_state
+from kdlandscape.landscape.interpolation import barrier, interpolate
+from kdlandscape.landscape.objective import Objective
+from kdlandscape.landscape.params import Ravel, SpaceError
+from kdlandscape.landscape.permutations import trace_symmetry
+from tests.architectures import NAMES, make
+from tests.cases import CASES
+from tests.landscape.test_permutations import outputs, seeded
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("name", NAMES)
+def test_a_permuted_copy_is_put_back_and_gives_the_same_outputs(name, method):
+    module, inputs = make(name)
+    symmetry = trace_symmetry(module, inputs)
+    planted = symmetry.random(seeded(3))
+    permuted = symmetry.permute(full_state(module, module), planted)
+    found = align(module, module, permuted, seed=0, method=method, inputs=inputs)
+    back = found.state
+    assert (outputs(module, back, inputs) - outputs(module, module.state_dict(), inputs)).abs().max() < 1e-10
+    for group, permutation in planted.items():
+        assert torch.equal(permutation[found.permutations[group]], torch.arange(len(permutation)))
+    assert torch.equal(found.theta, Ravel.of(module).ravel(module))
+    assert found.similarity[1] == pytest.approx(1)
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.name in NAMES], ids=lambda case: case.name)
+def test_the_barrier_to_a_permuted_copy_is_zero_after_alignment(case):
+    module, loss, data = case.make()
+    symmetry = trace_symmetry(module, data[0])
+    permuted = symmetry.permute(full_state(module, module), symmetry.random(seeded(3)))
+    objective = Objective(module, loss, data)
+    moved = align(module, module, permuted, seed=0, inputs=data[0]).theta
+    assert barrier(interpolate(objective, module, moved, t=5)).item() == pytest.approx(0, abs=1e-12)
+
+
+def two(width=20, dtype=torch.float64):
+    network = networks.mlp(6, 3, width=width).to(dtype)
+    a, b = networks.random_thetas(network, [0, 1])
+    return network, a, b
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("method", METHODS)
+def test_alignment_brings_independent_networks_closer_and_keeps_their_dtype(method, dtype):
+    network, a, b = two(dtype=dtype)
+    inputs = torch.randn(200, 6, generator=seeded())
+    found = align(network, a, b, seed=0, method=method, inputs=inputs)
+    assert found.theta.dtype == dtype
+    assert torch.equal(found.theta.sort().values, b.sort().values)
+    assert found.similarity[1] > found.similarity[0] + 0.1
+    assert (a - found.theta).norm() < (a - b).norm()
+
+
+def test_the_seed_decides_everything():
+    network, a, b = two()
+    first, again = (align(network, a, b, seed=4, restarts=3) for _ in range(2))
+    assert torch.equal(first.theta, again.theta)
+    assert align(network, a, b, seed=4, restarts=8).similarity[1] >= first.similarity[1]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_descent_ends_where_units_are_interchangeable(dtype):
+    network, a, _ = two(width=8, dtype=dtype)
+    flat = torch.full_like(a, 0.1)
+    assert align(network, flat, flat, seed=0).sweeps == 1
+    noisy = flat + 1e-7 * torch.randn(flat.shape, generator=seeded(), dtype=torch.float64).to(dtype)
+    assert align(network, flat, noisy, seed=0).sweeps < 5
+
+
+def test_the_descent_stops_at_a_local_optimum_of_the_similarity():
+    network, a, b = two(width=5)
+    found = align(network, a, b, seed=0)
+    symmetry = trace_symmetry(network, example_inputs(network, 0))
+    space = Ravel.of(network)
+    best = a @ found.theta
+    state = space.unravel(found.theta)
+    for name in symmetry.groups:
+        for i in range(5):
+            for j in range(i):
+                swap = torch.arange(5)
+                swap[[i, j]] = torch.tensor([j, i])
+                assert a @ space.ravel(symmetry.permute(state, {name: swap})) <= best + 1e-12
+
+
+def test_running_statistics_come_from_the_module_that_is_aligned():
+    module, inputs = make("batch_norm")
+    other, _ = make("batch_norm")
+    other[1].running_mean += 1.0
+    found = align(module, module, other, seed=0, inputs=inputs)
+    permutation = found.permutations["0"]
+    assert torch.equal(found.state["1.running_mean"], other[1].running_mean[permutation])
+
+
+def test_a_changed_function_is_noticed():
+    module, inputs = make("mlp")
+    symmetry = trace_symmetry(module, inputs)
+    state = full_state(module, module)
+    changed = state | {"0.weight": state["0.weight"][[1, 0, 2, 3, 4]]}
+    with pytest.raises(RuntimeError, match="the permuted network computes another function: its outputs differ by"):
+        check_invariance(symmetry, state, changed, inputs)
+
+
+def test_bad_requests_are_refused():
+    network, a, b = two()
+    with pytest.raises(ValueError, match="method to be one of weights, activations; got 'gradients'"):
+        align(network, a, b, seed=0, method="gradients")
+    with pytest.raises(ValueError, match="expected inputs: activation matching"):
+        align(network, a, b, seed=0, method="activations")
+    with pytest.raises(ValueError, match=r"does not follow from the first layer \(Conv1d\)"):
+        align(nn.Sequential(nn.Conv1d(1, 2, 3)), a, b, seed=0)
+    with pytest.raises(SpaceError, match=r"parameter '0.weight' differs: expected shape \(20, 6\), got \(9, 6\)"):
+        align(network, a, networks.mlp(6, 3, width=9), seed=0)
+    with pytest.raises(SpaceError, match=r"parameter '4\.bias' of shape"):
+        align(network, {k: v for k, v in network.state_dict().items() if k != "4.bias"}, b, seed=0)
+
+
+def test_the_shape_of_a_batch_follows_from_the_first_layer():
+    assert example_inputs(networks.mlp(6, 3), 0).shape == (8, 6)
+    assert example_inputs(networks.cnn(40, 3), 0).shape == (8, 40)
+    assert example_inputs(nn.Sequential(nn.LayerNorm([5])), 0).shape == (8, 5)
