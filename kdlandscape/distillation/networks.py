@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from copy import deepcopy
+from inspect import signature
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
+from kdlandscape.distillation import vision
 from kdlandscape.landscape.params import Ravel
 
 
@@ -97,19 +99,27 @@ def _side(num_features: int, dims: int) -> int:
     return side
 
 
-NETWORKS: dict[str, Callable[..., nn.Module]] = {"mlp": mlp, "cnn": cnn, "resnet": resnet}
+NETWORKS: dict[str, Callable[..., nn.Module]] = {
+    "mlp": mlp,
+    "cnn": cnn,
+    "resnet": resnet,
+    "lenet": vision.lenet,
+    "preact_resnet": vision.preact_resnet,
+    "vgg": vision.vgg,
+    "transformer": vision.transformer,
+}
 
 
 def network(name: str, num_features: int, num_classes: int, **settings: int | str | None) -> nn.Module:
-    """Build a network by name: ``mlp``, ``cnn`` or ``resnet``, with ``width``, ``depth``, ``norm`` and ``dims``.
+    """Build a network by name, with any of ``width``, ``depth``, ``norm``, ``dims``, ``channels`` it knows.
 
-    A setting that is None, and ``dims`` of an MLP, are left to the network.
+    A setting that is None, and ``dims`` or ``channels`` that a network does not have, are left out.
     """
     if name not in NETWORKS:
         raise ValueError(f"expected a network of {', '.join(NETWORKS)}; got {name!r}")
     given = {key: value for key, value in settings.items() if value is not None}
-    if name == "mlp":
-        given.pop("dims", None)
+    for key in {"dims", "channels"} - set(signature(NETWORKS[name]).parameters):
+        given.pop(key, None)
     return NETWORKS[name](num_features, num_classes, **given)
 
 

@@ -242,7 +242,7 @@ def _labeller(
                 return torch.stack([teacher(row, draw) for row, draw in zip(x, draws, strict=True)])
 
         return ask
-    program = model.outputs
+    program: Callable[[Tensor, Tensor], Tensor] = model.outputs
     if teachers.ndim == 3:
         members = vmap(model.outputs, in_dims=(0, None))
         program = lambda theta, x: ensemble_logits(members(theta, x))  # noqa: E731

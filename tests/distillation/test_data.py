@@ -47,7 +47,9 @@ def test_digits_are_split_without_overlap():
 
 
 def test_impossible_requests_are_refused():
-    with pytest.raises(ValueError, match="a data set of mnist1d, digits; got 'mnist'"):
+    with pytest.raises(
+        ValueError, match="a data set of mnist1d, digits, mnist5k, hub:<name> or parquet:<folder>; got 'mnist'"
+    ):
         data.load("mnist")
     with pytest.raises(ValueError, match="num_train between 1 and 1437 for digits, got 5000"):
         data.load("digits", num_train=5000)

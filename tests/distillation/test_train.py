@@ -176,7 +176,9 @@ def test_random_weights_follow_their_seed_and_leave_the_random_state_alone():
 
 
 def test_unknown_networks_and_norms_are_refused():
-    with pytest.raises(ValueError, match="a network of mlp, cnn, resnet; got 'mpl'"):
+    with pytest.raises(
+        ValueError, match="a network of mlp, cnn, resnet, lenet, preact_resnet, vgg, transformer; got 'mpl'"
+    ):
         networks.network("mpl", 4, 3)
     with pytest.raises(ValueError, match="norm to be none or layer"):
         networks.mlp(4, 3, norm="group")
