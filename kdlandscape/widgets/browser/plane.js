@@ -1,0 +1,144 @@
+// The surface from above: colours between grid points, contours, marks, the chosen point, and a colour bar.
+
+function drawPlane(ctx, size, panel, theme) {
+  const z = panel.floats, xs = panel.x.places, ys = panel.y.places;
+  const rx = [xs[0], xs[xs.length - 1]], ry = [ys[0], ys[ys.length - 1]];
+  const side = Math.max(60, Math.min(size.width - 52 - 66, size.height - 10 - 38));
+  const box = { left: 52, top: 10, width: side, height: side };
+  const sx = scaleOf(rx, false, box.left, box.left + box.width);
+  const sy = scaleOf(ry, false, box.top + box.height, box.top);
+  hatch(ctx, box, theme);
+  drawColors(ctx, box, panel, z, xs, ys, rx, ry);
+  ctx.save();
+  ctx.beginPath();
+  ctx.rect(box.left, box.top, box.width, box.height);
+  ctx.clip();
+  drawContours(ctx, panel, z, xs, ys, sx, sy);
+  if (panel.point) {
+    const [px, py] = [sx(panel.point[0]), sy(panel.point[1])];
+    for (const [color, width] of [["black", 3], ["white", 1.2]]) {
+      ctx.strokeStyle = color;
+      ctx.lineWidth = width;
+      ctx.globalAlpha = color === "black" ? 0.45 : 0.95;
+      ctx.setLineDash([5, 4]);
+      ctx.beginPath();
+      ctx.moveTo(box.left, py);
+      ctx.lineTo(box.left + box.width, py);
+      ctx.moveTo(px, box.top);
+      ctx.lineTo(px, box.top + box.height);
+      ctx.stroke();
+    }
+    ctx.setLineDash([]);
+    ctx.globalAlpha = 1;
+    ctx.strokeStyle = "white";
+    ctx.lineWidth = 2;
+    ctx.beginPath();
+    ctx.arc(px, py, 7, 0, 7);
+    ctx.stroke();
+  }
+  for (const mark of panel.marks) drawMark(ctx, mark.symbol, sx(mark.x), sy(mark.y), 5, "white", "black");
+  ctx.restore();
+  drawAxes(ctx, box, theme,
+    { name: panel.x.name, labels: panel.x.labels, scale: sx, ticks: tickPlaces(panel.x, rx, 5) },
+    { name: panel.y.name, labels: panel.y.labels, scale: sy, ticks: tickPlaces(panel.y, ry, 5) });
+  drawLegend(ctx, box, theme, panel.marks.map((mark) => ({
+    name: mark.name,
+    draw: (a, b, y) => drawMark(ctx, mark.symbol, (a + b) / 2, y, 4.5, "white", "black"),
+  })), "top right");
+  drawColorBar(ctx, { left: box.left + box.width + 10, top: box.top, width: 12, height: box.height }, panel, theme);
+  panel.box = box;
+  panel.toData = (px, py) => [
+    rx[0] + ((px - box.left) / box.width) * (rx[1] - rx[0]),
+    ry[0] + ((box.top + box.height - py) / box.height) * (ry[1] - ry[0]),
+  ];
+}
+
+function cellsAlong(places, count, range, flip) {
+  const index = new Int32Array(count), weight = new Float32Array(count);
+  let k = 0;
+  for (let i = 0; i < count; i++) {
+    const v = range[0] + ((i + 0.5) / count) * (range[1] - range[0]);
+    while (k < places.length - 2 && places[k + 1] < v) k++;
+    const at = flip ? count - 1 - i : i;
+    index[at] = k;
+    weight[at] = (v - places[k]) / (places[k + 1] - places[k]);
+  }
+  return [index, weight];
+}
+
+function drawColors(ctx, box, panel, z, xs, ys, rx, ry) {
+  const n = xs.length, ratio = window.devicePixelRatio || 1;
+  const w = Math.round(box.width * ratio), h = Math.round(box.height * ratio);
+  const [ix, wx] = cellsAlong(xs, w, rx, false), [iy, wy] = cellsAlong(ys, h, ry, true);
+  const picture = new ImageData(w, h), out = picture.data, table = panel.table;
+  const share = shareOf(panel.limits, panel.log);
+  // Colours are interpolated in the colour scale (in the logarithm, where it is logarithmic).
+  const shares = Float32Array.from(z, (v) => (Number.isFinite(v) ? share(v) : NaN));
+  for (let j = 0, o = 0; j < h; j++) {
+    const a = wy[j], low = iy[j] * n, high = low + n;
+    for (let i = 0; i < w; i++, o += 4) {
+      const k = ix[i], b = wx[i];
+      let v = (1 - a) * ((1 - b) * shares[low + k] + b * shares[low + k + 1])
+        + a * ((1 - b) * shares[high + k] + b * shares[high + k + 1]);
+      if (v !== v) v = shares[(a < 0.5 ? low : high) + (b < 0.5 ? k : k + 1)]; // beside a gap: the nearest point
+      if (v !== v) continue; // the hatching stays
+      const c = 3 * Math.min(255, (v * 256) | 0);
+      out[o] = table.getUint8(c);
+      out[o + 1] = table.getUint8(c + 1);
+      out[o + 2] = table.getUint8(c + 2);
+      out[o + 3] = 255;
+    }
+  }
+  const off = new OffscreenCanvas(w, h);
+  off.getContext("2d").putImageData(picture, 0, 0);
+  ctx.drawImage(off, box.left, box.top, box.width, box.height);
+}
+
+// Marching squares; a cell with a gap at a corner has no contour.
+function drawContours(ctx, panel, z, xs, ys, sx, sy) {
+  const n = xs.length;
+  const f = panel.log ? Math.log : (v) => v;
+  ctx.strokeStyle = "white";
+  ctx.globalAlpha = 0.6;
+  ctx.lineWidth = 0.8;
+  ctx.beginPath();
+  for (let j = 0; j + 1 < ys.length; j++)
+    for (let i = 0; i + 1 < n; i++) {
+      const v = [z[j * n + i], z[j * n + i + 1], z[(j + 1) * n + i + 1], z[(j + 1) * n + i]];
+      const low = Math.min(...v), high = Math.max(...v);
+      if (!Number.isFinite(low + high)) continue;
+      const px = [sx(xs[i]), sx(xs[i + 1]), sx(xs[i + 1]), sx(xs[i])];
+      const py = [sy(ys[j]), sy(ys[j]), sy(ys[j + 1]), sy(ys[j + 1])];
+      for (const level of panel.levels) {
+        if (level <= low || level > high) continue;
+        const cuts = [];
+        for (let e = 0; e < 4; e++) {
+          const g = (e + 1) % 4;
+          if (v[e] < level === v[g] < level) continue;
+          const start = panel.log ? Math.max(v[e], level / 1e6) : v[e], end = panel.log ? Math.max(v[g], level / 1e6) : v[g];
+          const s = (f(level) - f(start)) / (f(end) - f(start));
+          cuts.push([px[e] + s * (px[g] - px[e]), py[e] + s * (py[g] - py[e])]);
+        }
+        for (let c = 0; c + 1 < cuts.length; c += 2) {
+          ctx.moveTo(...cuts[c]);
+          ctx.lineTo(...cuts[c + 1]);
+        }
+      }
+    }
+  ctx.stroke();
+  ctx.globalAlpha = 1;
+}
+
+function drawColorBar(ctx, box, panel, theme) {
+  for (let i = 0; i < box.height; i++) {
+    const c = 3 * Math.min(255, Math.floor(256 * (1 - i / box.height)));
+    ctx.fillStyle = `rgb(${panel.table.getUint8(c)},${panel.table.getUint8(c + 1)},${panel.table.getUint8(c + 2)})`;
+    ctx.fillRect(box.left, box.top + i, box.width, 1.5);
+  }
+  const scale = scaleOf(panel.limits, panel.log, box.top + box.height, box.top);
+  ctx.fillStyle = theme.ink;
+  ctx.font = `11px ${theme.font}`;
+  ctx.textAlign = "left";
+  ctx.textBaseline = "middle";
+  for (const v of ticksOf(panel.limits, panel.log, 5)) ctx.fillText(textOf(v), box.left + box.width + 4, scale(v));
+}

@@ -1,0 +1,223 @@
+"""A live surface without a view: directions, a background computation that refines and stops, and probes at a point.
+
+Everything that knows a network comes in as a callable, or as an object with ``theta`` and ``evaluate``; arrays may be
+numpy arrays or tensors.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import numpy as np
+import xarray as xr
+from traitlets import Dict, HasTraits, Int, List, Tuple, Unicode
+
+from kdlandscape.cubes.variables import dataset
+from kdlandscape.widgets.refine import filled, order
+
+#: A chunk of points takes about this long, so that a cancel or a click waits no longer.
+CHUNK_SECONDS = 0.15
+
+
+class Layout(NamedTuple):
+    """A plane in theta-space: its origin (P,), two directions (2, P), and named points in its coordinates."""
+
+    origin: Any
+    directions: Any
+    marks: list[dict[str, Any]]
+
+
+def layout_of(plane: Any, origin: Any, names: Sequence[str]) -> Layout:
+    """Read a plane: two directions (2, P), a `Plane` with origin and points, or a callable that makes either.
+
+    Raises
+    ------
+    ValueError
+        If the directions are not two vectors of theta's length.
+    """
+    plane = plane() if callable(plane) else plane
+    marks = []
+    if hasattr(plane, "directions"):
+        origin, points, plane = plane.origin, plane.points, plane.directions
+        marks = [{"name": name, "x": float(x), "y": float(y)} for name, (x, y) in zip(names, points, strict=False)]
+    if tuple(plane.shape) != (2, len(origin)):
+        raise ValueError(f"expected directions of shape (2, {len(origin)}), got {tuple(plane.shape)}")
+    return Layout(origin, plane, marks)
+
+
+def points_on(layout: Layout, x: Sequence[float], y: Sequence[float]) -> Any:
+    """Return the points origin + x d0 + y d1, (K, P)."""
+    along = [_like(layout.origin, values)[:, None] for values in (x, y)]
+    return layout.origin[None] + along[0] * layout.directions[0][None] + along[1] * layout.directions[1][None]
+
+
+def _like(origin: Any, values: Sequence[float]) -> Any:
+    return origin.new_tensor(list(values)) if hasattr(origin, "new_tensor") else np.asarray(values, float)
+
+
+def _numbers(values: Any) -> np.ndarray:
+    return np.asarray(values.tolist() if hasattr(values, "tolist") else values, float)
+
+
+class Live(HasTraits):
+    """The state of a live surface: what is chosen, how far it is, and what was found at a point."""
+
+    direction = Unicode(help="name of the chosen plane")
+    metric = Unicode("loss")
+    x_range: Tuple = Tuple(default_value=(-1.0, 1.0))
+    y_range: Tuple = Tuple(default_value=(-1.0, 1.0))
+    num = Int(33)
+    done = Int(0)
+    total = Int(0)
+    status = Unicode("idle")
+    point: Tuple = Tuple(default_value=())
+    found: Dict = Dict(help="loss and metrics at the point")
+    eigenvalues: List = List(help="top eigenvalues at the point, once asked for")
+
+    def __init__(
+        self,
+        evaluate: Callable[[Any], Mapping[str, Any]],
+        planes: Mapping[str, Any],
+        origin: Any,
+        *,
+        eigenvalues: Callable[[Any], Any] | None = None,
+        names: Sequence[str] = ("teacher", "student", "init"),
+        **choices: Any,
+    ) -> None:
+        super().__init__(direction=next(iter(planes)), **choices)
+        self.planes, self.origin, self.names = planes, origin, names
+        self._evaluate, self._eigenvalues = evaluate, eigenvalues
+        # One thread: a network that is being evaluated must not be evaluated from a second one.
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="surface")
+        self._turn = 0
+        self._values: dict[str, np.ndarray] = {}
+        self._known = np.zeros((0, 0), bool)
+        self.axes = (np.zeros(0), np.zeros(0))
+        self.layout: Layout | None = None
+
+    def start(self) -> None:
+        """Compute the plane anew: a coarse picture, then finer ones, in the background."""
+        self._turn += 1
+        problem = self.problem()
+        if problem:
+            self.status = problem
+            return
+        n = self.num
+        (left, right), (low, high) = self.x_range, self.y_range
+        self.axes = (np.linspace(left, right, n), np.linspace(low, high, n))
+        self._values, self._known = {}, np.zeros((n, n), bool)
+        with self.hold_trait_notifications():
+            self.done, self.total, self.point, self.found, self.eigenvalues = 0, n * n, (), {}, []
+            self.status = "computing"
+        self._pool.submit(self._begin, self._turn, self.direction, list(order(n)))
+
+    def cancel(self) -> None:
+        """Stop computing: what is there stays, and the chunk under way is thrown away."""
+        if self.status.startswith("computing"):
+            self._turn += 1
+            self.status = f"cancelled at {self.done} of {self.total} points"
+
+    def probe(self, x: float, y: float) -> None:
+        """Find the loss and the metrics at a point, between two chunks of the surface."""
+        if self.layout is None:
+            return
+        with self.hold_trait_notifications():
+            self.point, self.found, self.eigenvalues = (float(x), float(y)), {}, []
+        self._pool.submit(self._guard, self._probe, self.layout, self.point)
+
+    def probe_eigenvalues(self) -> None:
+        """Find the top eigenvalues at the chosen point."""
+        if self.layout is not None and self.point and self._eigenvalues is not None:
+            self._pool.submit(self._guard, self._spectrum, self.layout, self.point)
+
+    def problem(self) -> str:
+        """Say what is wrong with the choices; empty if nothing is."""
+        for name, (low, high) in {"x": self.x_range, "y": self.y_range}.items():
+            if not (np.isfinite([low, high]).all() and low < high):
+                return f"failed: expected a range of {name} from low to high, got {low:g} to {high:g}; change it"
+        return "" if self.num >= 2 else f"failed: expected at least two points along each axis, got {self.num}"
+
+    def surface(self) -> xr.DataArray:
+        """Return the chosen metric over ``y, x``: NaN where it is not computed yet."""
+        values = self._values.get(self.metric, np.full(self._known.shape, np.nan))
+        held = dataset({self.metric: values}, ("y", "x"), {"y": self.axes[1], "x": self.axes[0]})
+        return held[self.metric]
+
+    def drawn(self) -> xr.DataArray:
+        """Return `surface` with the nearest computed value where none is computed yet."""
+        values = self.surface()
+        return values.copy(data=filled(values.values, self._known))
+
+    def metrics(self) -> list[str]:
+        """Return what was computed at each point."""
+        return list(self._values)
+
+    def wait(self, seconds: float = 60) -> None:
+        """Wait until nothing is under way (for a script; a notebook need not)."""
+        end = time.monotonic() + seconds
+        while self.status == "computing" and time.monotonic() < end:
+            time.sleep(0.01)
+        self._pool.submit(int).result(max(0.1, end - time.monotonic()))
+
+    def close(self) -> None:
+        """End the thread."""
+        self._turn += 1
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _begin(self, turn: int, direction: str, levels: list[np.ndarray]) -> None:
+        def begin() -> None:
+            self.layout = layout_of(self.planes[direction], self.origin, self.names)
+
+        self._guard(begin)
+        if self.status == "computing":
+            self._pool.submit(self._chunk, turn, levels, 1)
+
+    def _chunk(self, turn: int, levels: list[np.ndarray], size: int) -> None:
+        """Compute a few points and hand on to the next chunk, so that a click comes in between."""
+        if turn != self._turn:
+            return
+        places, rest = levels[0][:size], levels[0][size:]
+        began = time.monotonic()
+        if not self._guard(self._compute, turn, places) or turn != self._turn:
+            return
+        took = time.monotonic() - began
+        size = int(np.clip(size * CHUNK_SECONDS / max(took, 1e-4), max(1, size // 2), 2 * size))
+        levels = [rest, *levels[1:]] if len(rest) else levels[1:]
+        if levels:
+            self._pool.submit(self._chunk, turn, levels, size)
+        else:
+            self.status = "finished"
+
+    def _compute(self, turn: int, places: np.ndarray) -> None:
+        assert self.layout is not None
+        rows, columns = places.T
+        found = self._evaluate(points_on(self.layout, self.axes[0][columns], self.axes[1][rows]))
+        if turn != self._turn:
+            return
+        for name, values in found.items():
+            held = self._values.setdefault(name, np.full(self._known.shape, np.nan))
+            held[rows, columns] = _numbers(values)
+        self._known[rows, columns] = True
+        self.done = int(self._known.sum())
+
+    def _probe(self, layout: Layout, point: tuple[float, float]) -> None:
+        found = self._evaluate(points_on(layout, [point[0]], [point[1]]))
+        if point == self.point:
+            self.found = {name: float(_numbers(values).ravel()[0]) for name, values in found.items()}
+
+    def _spectrum(self, layout: Layout, point: tuple[float, float]) -> None:
+        assert self._eigenvalues is not None
+        found = self._eigenvalues(points_on(layout, [point[0]], [point[1]])[0])
+        values = found["eigenvalues"].values if hasattr(found, "data_vars") else found
+        if point == self.point:
+            self.eigenvalues = _numbers(values).ravel().tolist()
+
+    def _guard(self, action: Callable[..., None], *arguments: Any) -> bool:
+        """Run in the background: what goes wrong there is said in the status, where it can be read."""
+        try:
+            action(*arguments)
+        except Exception as error:
+            self.status = f"failed: {type(error).__name__}: {error}"
+            return False
+        return True
