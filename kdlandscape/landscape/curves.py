@@ -9,6 +9,7 @@ import xarray as xr
 from torch import Tensor
 
 from kdlandscape.cubes.variables import dataset
+from kdlandscape.landscape.interpolation import evaluate_path
 from kdlandscape.landscape.objective import Objective
 from kdlandscape.landscape.params import Theta
 
@@ -96,7 +97,7 @@ def bezier(
     control = torch.stack([first, *inner, last])
     # Row by row: a sum over k keeps the exact zeros and ones of the ends exact.
     thetas = torch.stack([_point(control, coefficients(value, bends, kind)) for value in points.tolist()])
-    values: dict = {name: row.cpu() for name, row in objective.evaluate(thetas).items()}
+    values: dict = {name: row.cpu() for name, row in evaluate_path(objective, thetas).items()}
     phases = [float(part.mean()) for part in losses.tensor_split(min(10, steps))]
     values["curve_loss"] = (("phase",), np.array(phases))
     coords: dict = {"t": points, "phase": np.arange(1, len(phases) + 1) / len(phases)}
@@ -143,8 +144,8 @@ def _descend(
         loss = reduced.total / reduced.weight
         slope = torch.autograd.grad(loss, theta)[0]
         losses[step] = loss.detach()
-        if not torch.isfinite(loss):
-            raise RuntimeError(f"the loss on the curve became {float(loss)} in step {step + 1}: lower lr")
+        if not torch.isfinite(losses[step]):
+            raise RuntimeError(f"the loss on the curve became {float(losses[step])} in step {step + 1}: lower lr")
         slopes = torch.tensor(weights[1:-1], dtype=torch.float64).to(inner)[:, None] * slope
         velocity = momentum * velocity + slopes
         inner = inner - lr * (1 + cos(pi * step / steps)) / 2 * (slopes + momentum * velocity)

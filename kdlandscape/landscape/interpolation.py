@@ -81,7 +81,7 @@ def interpolate(
         for k, value in enumerate(points.tolist()):
             if 0 < value < 1:
                 thetas[k] = correct(thetas[k], value)
-    values = {name: row.cpu() for name, row in objective.evaluate(thetas).items()}
+    values = {name: row.cpu() for name, row in evaluate_path(objective, thetas).items()}
     if curvature:
         pairs = zip(thetas, points.tolist(), strict=True)
         rows = [_curvature(objective, theta, tangent(value)) for theta, value in pairs]
@@ -97,6 +97,15 @@ def interpolate(
         correction="none" if correct is None else getattr(correct, "__name__", "custom"),
         running_statistics=str(getattr(objective, "bn", "frozen")),
     )
+
+
+def evaluate_path(objective: Objective, thetas: Tensor) -> dict[str, Tensor]:
+    """Evaluate the points of a path (K, P): the ends one by one, so that they are to the bit what ``value`` gives."""
+    first, last = (objective.evaluate(thetas[k : k + 1]) for k in (0, len(thetas) - 1))
+    if len(thetas) == 2:
+        return {name: torch.cat([first[name], last[name]]) for name in first}
+    inner = objective.evaluate(thetas[1:-1])
+    return {name: torch.cat([first[name], inner[name], last[name]]) for name in first}
 
 
 def interpolate_blocks(

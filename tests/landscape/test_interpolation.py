@@ -2,9 +2,12 @@ import numpy as np
 import pytest
 import torch
 
+from kdlandscape.distillation import networks
+from kdlandscape.landscape.barriers import barrier_matrix
 from kdlandscape.landscape.batch import along
-from kdlandscape.landscape.interpolation import barrier, interpolate, mix
+from kdlandscape.landscape.interpolation import _path, barrier, interpolate, interpolate_blocks, mix
 from kdlandscape.landscape.objective import Objective
+from kdlandscape.landscape.params import SpaceError
 from tests import dense
 from tests.cases import CASES, IDS
 
@@ -80,3 +83,126 @@ def test_a_probe_is_stacked_along_a_named_axis():
     assert paths["loss"].sel(init_lambda=0.5, t=1.0) == objective.value(b).item()
     with pytest.raises(ValueError, match="one row of theta for each of the 3 coordinates of 'init_lambda'"):
         along("init_lambda", [0, 1, 2], lambda start: None, torch.stack([a, b]))
+
+
+def test_a_spherical_path_turns_at_a_constant_rate_and_keeps_equal_lengths():
+    objective, a, b = objective_and_two()
+    b = b * a.norm() / b.norm()
+    point, tangent = _path(a, b, "spherical")
+    angle = torch.acos(a @ b / a.norm() ** 2)
+    for t in (0.0, 0.3, 1.0):
+        assert point(t).norm() == pytest.approx(a.norm().item())
+        assert torch.acos((a @ point(t) / a.norm() ** 2).clamp(-1, 1)).item() == pytest.approx(t * angle.item())
+        step = (point(t + 1e-6) - point(t - 1e-6)) / 2e-6
+        torch.testing.assert_close(tangent(t), step / step.norm(), rtol=1e-6, atol=1e-8)
+    path = interpolate(objective, a, b, t=5, kind="spherical")
+    assert path["loss"].values[0] == objective.value(a).item()
+    assert path["loss"].values[-1] == objective.value(b).item()
+    assert path["loss"].values[2] == pytest.approx(objective.value(point(0.5)).item())
+
+
+def test_a_spherical_path_between_opposite_ends_and_an_unknown_kind_are_refused():
+    objective, a, b = objective_and_two()
+    with pytest.raises(ValueError, match="opposite: expected an angle below 180 degrees"):
+        interpolate(objective, a, -2 * a, kind="spherical")
+    with pytest.raises(ValueError, match="kind to be one of linear, spherical; got 'curved'"):
+        interpolate(objective, a, b, kind="curved")
+    straight = interpolate(objective, a, 2 * a, kind="spherical", t=3)
+    np.testing.assert_allclose(straight["loss"], interpolate(objective, a, 2 * a, t=3)["loss"])
+
+
+@pytest.mark.parametrize("kind", ["linear", "spherical"])
+def test_the_curvature_along_a_path_is_that_of_the_dense_hessian(kind):
+    module, loss, data = next(case for case in CASES if case.name == "tanh").make()
+    objective = Objective(module, loss, data)
+    a, b = objective.theta, objective.theta.flip(0)
+    path = interpolate(objective, a, b, t=3, kind=kind, curvature=True)
+    point, tangent = _path(a, b, kind)
+    for t, value in zip(path["t"].values, path["path_curvature"].values, strict=True):
+        v = tangent(t)
+        assert v.norm() == pytest.approx(1)
+        assert value == pytest.approx((v @ dense.hessian(module, loss, data, point(t)) @ v).item(), rel=1e-9)
+
+
+def test_one_block_moves_and_the_rest_is_held():
+    objective, a, b = objective_and_two()
+    paths = interpolate_blocks(objective, a, b, t=3)
+    assert paths["block"].values.tolist() == ["0.*", "2.*", "4.*"]
+    for block in ("0", "2", "4"):
+        parts = zip(objective.unravel(a).items(), objective.unravel(b).values(), strict=True)
+        hybrid = {name: end if name.startswith(block) else start for (name, start), end in parts}
+        assert paths["loss"].sel(block=f"{block}.*").values[0] == objective.value(a).item()
+        assert paths["loss"].sel(block=f"{block}.*").values[-1] == objective.value(hybrid).item()
+    every = interpolate(objective, a, b, t=3, block=["0.*", "[24].*"])
+    np.testing.assert_array_equal(every["loss"], interpolate(objective, a, b, t=3)["loss"])
+    with pytest.raises(ValueError, match=r"block '7\.\*' matches no parameter of 0\.weight, 0\.bias"):
+        interpolate(objective, a, b, block="7.*")
+
+
+def test_every_barrier_carries_its_definition():
+    objective, a, b = objective_and_two()
+    path = interpolate(objective, a, b, t=5)
+    known = path.assign(loss=("t", [1.0, 4.0, 4.5, 2.0, 3.0]))
+    assert barrier(known).item() == pytest.approx(4.0 - 1.5)
+    assert barrier(known).attrs["definition"].startswith("chord: max over t of loss - ((1 - t)")
+    assert barrier(known, definition="end").item() == pytest.approx(4.5 - 3.0)
+    assert barrier(known, definition="end").attrs["definition"].startswith("end: ")
+    slope = path.assign(loss=("t", [1.0, 2.0, 3.0, 4.0, 5.0]))
+    assert [barrier(slope, definition=name).item() for name in ("chord", "end")] == [0.0, 0.0]
+    with pytest.raises(ValueError, match="definition to be one of chord, end; got 'mean'"):
+        barrier(path, definition="mean")
+
+
+def test_a_barrier_matrix_holds_the_barriers_of_all_pairs():
+    objective, a, b = objective_and_two()
+    matrix = barrier_matrix(objective, [a, b, a], ["a", "b", "again"], t=5, definition="end")
+    expected = barrier(interpolate(objective, a, b, t=5), definition="end").item()
+    assert matrix["barrier"].sel(first="a", second="b") == matrix["barrier"].sel(first="b", second="a") == expected
+    assert matrix["barrier"].sel(first="a", second="again").item() == pytest.approx(0, abs=1e-14)
+    assert (np.diag(matrix["barrier"]) == 0).all()
+    assert matrix["barrier"].attrs["definition"].startswith("end: ")
+    assert matrix["distance"].sel(first="a", second="b") == (a - b).norm().item()
+    with pytest.raises(ValueError, match="one name for each of 2 networks, got 1"):
+        barrier_matrix(objective, [a, b], ["a"])
+
+
+def test_a_correction_acts_inside_the_path_and_not_at_its_ends():
+    objective, a, b = objective_and_two()
+    seen = []
+
+    def back_to_start(theta, t):
+        seen.append(t)
+        return a
+
+    path = interpolate(objective, a, b, t=4, correct=back_to_start)
+    assert seen == pytest.approx([1 / 3, 2 / 3])
+    start, end = objective.value(a).item(), objective.value(b).item()
+    assert path["loss"].values.tolist() == [start, start, start, end]
+    assert path.attrs["correction"] == "back_to_start"
+
+
+def test_networks_that_do_not_fit_are_refused_by_their_first_difference():
+    module, loss, data = CASES[0].make()
+    objective = Objective(module, loss, data)
+    state = module.state_dict()
+    with pytest.raises(SpaceError, match=r"'2\.weight' of shape \(5, 5\) is missing"):
+        interpolate(objective, module, {key: value for key, value in state.items() if key != "2.weight"})
+    with pytest.raises(SpaceError, match=r"'0\.weight' differs: expected shape \(5, 4\), got \(6, 4\)"):
+        interpolate(objective, module, networks.mlp(4, 3, width=6).double())
+    with pytest.raises(SpaceError, match=r"'2\.bias' differs: torch.float64 at the start, torch.float32 at the end"):
+        interpolate(objective, module, state | {"2.bias": state["2.bias"].float()})
+    with pytest.raises(SpaceError, match=r"'0\.bias' differs: expected floating point, got torch.int64"):
+        interpolate(objective, module, state | {"0.bias": state["0.bias"].long()})
+
+
+def test_buffers_are_never_interpolated():
+    module, loss, data = next(case for case in CASES if case.name == "batch_norm").make()
+    objective = Objective(module, loss, data)
+    counted = {key: value.clone() for key, value in module.state_dict().items()}
+    counted["1.num_batches_tracked"] += 1000
+    path = interpolate(objective, module, counted, t=3)
+    assert np.unique(path["loss"]).tolist() == [objective.value(module).item()]
+    counted["1.running_mean"] += 1.0
+    with pytest.raises(ValueError, match=r"buffer '1\.running_mean' of the end is not the one that the objective"):
+        interpolate(objective, module, counted)
+    assert interpolate(objective, module, objective.ravel(counted), t=3)["loss"].notnull().all()
