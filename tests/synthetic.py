@@ -47,3 +47,28 @@ def demo_cube(seeds: int = 4) -> xr.Dataset:
         },
     )
     return ds.assign(done=(outer, np.ones((seeds, 2), bool)))
+
+
+def basins_cube(seeds: int = 3) -> xr.Dataset:
+    """Barriers 1 (student) and 2 (independent); weights remove 0.7, 0.8, 0.9 of the first, 0.1 less of the second."""
+    removed = 0.7 + np.arange(seeds)[:, None] / 10 - np.array([0.0, 0.0, 0.1])  # seed, partner
+    height = np.array([1.0, 0.0, 2.0])
+    left = np.stack([np.ones_like(removed), 1 - removed, 1 - removed], -1) * height[:, None]  # seed, partner, alignment
+    barrier = np.stack([left, left / 2], -1)[:, None]  # seed, network, partner, alignment, correction
+    path = barrier[..., None] * np.array([0.0, 1.0, 0.0])
+    outer = ("seed", "network", "partner")
+    return dataset(
+        {
+            "barrier": ((*outer, "alignment", "correction"), barrier),
+            "path_kl": ((*outer, "alignment", "correction", "t"), path),
+            "bezier_barrier": (outer, barrier[..., 1, 1]),
+        },
+        coords={
+            "seed": range(seeds),
+            "network": ["mlp"],
+            "partner": ["λ = 0", "λ = 0.5", "independent"],
+            "alignment": ["none", "weights", "activations"],
+            "correction": ["none", "repair"],
+            "t": [0.0, 0.5, 1.0],
+        },
+    )

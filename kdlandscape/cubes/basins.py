@@ -96,6 +96,7 @@ def basin_findings(cube: xr.Dataset, over: str = "seed") -> list[str]:
     if not {STUDENT, INDEPENDENT} <= set(cube["partner"].values.tolist()):
         return []
     answer = compare_shares(cube, over=over).sel(correction="none", drop=True)
+    answer = answer.sel(alignment=answer["alignment"] != "none")
     before = cube["barrier"].sel(alignment="none", correction="none", drop=True)
     dims = [str(dim) for dim in answer["mean"].dims if dim != "quantity"]
     stacked = answer.stack(cell=dims)

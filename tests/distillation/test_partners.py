@@ -1,0 +1,48 @@
+import pytest
+import torch
+
+from kdlandscape.distillation import networks
+from kdlandscape.distillation.partners import partners
+from kdlandscape.distillation.train import Recipe, logits, train
+
+
+def test_every_partner_starts_where_its_name_says():
+    network = networks.mlp(6, 3, width=8)
+    inputs = torch.randn(100, 6, generator=torch.Generator().manual_seed(0))
+    start, targets = networks.random_thetas(network, [40, 41]), inputs[:, :3].argmax(1)
+    recipe = Recipe(epochs=20, lr=0.1)
+    teacher, independent = train(
+        network, start, inputs, targets, recipe, generator=torch.Generator().manual_seed(0)
+    ).thetas
+    found = partners(
+        network, inputs, teacher, independent, Recipe(epochs=20, lr=0.05),
+        seed=2, teacher_seed=4, init_lambda=[0.0, 0.5, 1.0], temperature=4.0,
+    )  # fmt: skip
+    assert found.names == ["λ = 0", "λ = 0.5", "λ = 1", "same init", "hard labels", "independent"]
+    random, born = networks.random_thetas(network, [1_000_002, 4])
+    expected = [random, (random + teacher) / 2, teacher, born, random, independent]
+    for start, wanted in zip(found.starts, expected, strict=True):
+        torch.testing.assert_close(start, wanted)
+    assert torch.equal(found.thetas[2], teacher)
+    assert torch.equal(found.thetas[-1], independent)
+    labels = logits(network, teacher[None], inputs)[0].argmax(-1)
+    agreement = (logits(network, found.thetas, inputs).argmax(-1) == labels).float().mean(1)
+    assert agreement[4] > (logits(network, random[None], inputs)[0].argmax(-1) == labels).float().mean() + 0.2
+    assert agreement[2] == 1
+
+
+@pytest.mark.parametrize(("norm", "dims"), [("none", 1), ("group", 1), ("none", 2), ("group", 2), ("batch", 2)])
+def test_a_residual_network_maps_signals_and_images_to_classes(norm, dims):
+    network = networks.network("resnet", 16, 5, width=4, depth=2, norm=norm, dims=dims)
+    assert network(torch.zeros(3, 16)).shape == (3, 5)
+    assert networks.network("cnn", 64, 5, width=None, dims=2)(torch.zeros(3, 64)).shape == (3, 5)
+    assert networks.network("mlp", 16, 5, width=4, dims=2)(torch.zeros(3, 16)).shape == (3, 5)
+
+
+def test_shapes_that_are_no_image_and_unknown_norms_are_refused():
+    with pytest.raises(ValueError, match="a square number of features for dims=2, got 40"):
+        networks.cnn(40, 3, dims=2)
+    with pytest.raises(ValueError, match="dims to be 1 or 2, got 3"):
+        networks.cnn(27, 3, dims=3)
+    with pytest.raises(ValueError, match="norm to be none, group, batch for a residual network, got 'layer'"):
+        networks.resnet(16, 3, norm="layer")

@@ -1,0 +1,43 @@
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+
+from kdlandscape import figures
+from tests.synthetic import basins_cube
+
+
+@pytest.fixture(autouse=True)
+def close():
+    yield
+    plt.close("all")
+
+
+def drawn(ax, label):
+    """The x and y data of the error bars with a label."""
+    container = next(c for c in ax.containers if c.get_label() == label)
+    return container[0].get_xydata()
+
+
+def test_barriers_are_drawn_by_partner_with_the_means_over_seeds():
+    axes = figures.basins(basins_cube())
+    assert axes.shape == (2, 1)
+    assert [text.get_text() for text in axes[0, 0].get_xticklabels()] == ["λ = 0", "λ = 0.5", "independent"]
+    np.testing.assert_allclose(drawn(axes[0, 0], "as they are")[:, 1], [1.0, 0.0, 2.0])
+    np.testing.assert_allclose(drawn(axes[0, 0], "weights matched")[:, 1], [0.2, 0.0, 0.6])
+    lines = {line.get_label(): line.get_ydata() for line in axes[1, 0].lines}
+    np.testing.assert_allclose(lines["independent, as they are"], [0.0, 2.0, 0.0])
+    assert len(lines) == 6
+
+
+def test_the_removed_share_is_drawn_where_there_was_a_barrier():
+    (ax,) = figures.removed_share(basins_cube())
+    shares = drawn(ax, "weights matched")[:, 1]
+    np.testing.assert_allclose(shares[[0, 2]], [0.8, 0.7])
+    assert np.isnan(shares[1])
+
+
+def test_one_run_draws_as_well_and_given_axes_are_used():
+    run = basins_cube().isel(seed=0, network=0, drop=True)
+    given = plt.subplots(2, 1, squeeze=False)[1]
+    assert figures.basins(run, given)[0, 0] is given[0, 0]
+    assert len(figures.removed_share(run)) == 1

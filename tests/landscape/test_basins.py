@@ -1,0 +1,49 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from kdlandscape.distillation import networks
+from kdlandscape.landscape.alignment import full_state
+from kdlandscape.landscape.basins import aligned_paths, curves
+from kdlandscape.landscape.interpolation import barrier
+from kdlandscape.landscape.objective import Objective
+from kdlandscape.landscape.permutations import trace_symmetry
+
+
+@pytest.fixture(scope="module")
+def problem():
+    network = networks.mlp(6, 3, width=10).double()
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randn(60, 6, generator=generator, dtype=torch.float64)
+    objective = Objective(network, nn.CrossEntropyLoss(), (inputs, inputs[:, :3].argmax(1)))
+    reference, other = networks.random_thetas(network, [0, 1])
+    for _ in range(100):
+        reference = reference - 0.5 * objective.grad(reference)
+    symmetry = trace_symmetry(network, inputs)
+    copy = objective.ravel(symmetry.permute(full_state(network, reference), symmetry.random(generator)))
+    return network, inputs, objective, reference, torch.stack([copy, other])
+
+
+def test_alignment_removes_the_whole_barrier_of_a_permuted_copy_and_keeps_every_end(problem):
+    network, inputs, objective, reference, thetas = problem
+    paths = aligned_paths(
+        objective, network, thetas, reference, names=["copy", "other"], inputs=inputs, seed=0, t=5
+    )  # fmt: skip
+    assert paths["loss"].dims == ("partner", "alignment", "correction", "t")
+    height = barrier(paths).sel(partner="copy", correction="none")
+    assert height.sel(alignment="none") > 0.05
+    np.testing.assert_allclose(height.sel(alignment=["weights", "activations"]), 0, atol=1e-12)
+    ends = paths["loss"].isel(t=[0, -1])
+    np.testing.assert_allclose(ends, ends.sel(alignment="none").broadcast_like(ends), rtol=1e-10)
+    cosine = paths["cosine"]
+    assert cosine.dims == ("partner", "alignment")
+    np.testing.assert_allclose(cosine.sel(partner="copy", alignment="weights"), 1)
+    assert cosine.sel(partner="other", alignment="weights") > cosine.sel(partner="other", alignment="none")
+
+
+def test_curves_are_trained_for_every_partner(problem):
+    _, _, objective, reference, thetas = problem
+    found = curves(objective, thetas, reference, names=["copy", "other"], seed=0, steps=3, t=5)
+    assert found["loss"].dims == ("partner", "t")
+    np.testing.assert_array_equal(found["loss"].isel(t=-1), objective.value(reference).item())
