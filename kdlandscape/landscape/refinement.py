@@ -61,14 +61,15 @@ class Grid:
 
 
 def coarse_to_fine(shape: Sequence[int]) -> list[np.ndarray]:
-    """Return the flat indices of a grid level by level: every 8th point of an axis, every 4th, every 2nd, all."""
+    """Return flat indices by level: every 8th point of an axis, every 4th, every 2nd, all; each from the middle out."""
     strides = [2**k for k in range(3, -1, -1)]
     # An axis counts its points from the middle, so that the centre of a symmetric grid belongs to every level.
     distances = np.meshgrid(*(np.abs(np.arange(n) - n // 2) for n in shape), indexing="ij")
     level = np.full(tuple(shape), len(strides) - 1)
     for rank in range(len(strides) - 1, -1, -1):
         level[np.all([d % strides[rank] == 0 for d in distances], axis=0)] = rank
-    levels = [np.flatnonzero(level.reshape(-1) == rank) for rank in range(len(strides))]
+    outwards = np.argsort(np.sum(distances, axis=0).reshape(-1), kind="stable")
+    levels = [outwards[level.reshape(-1)[outwards] == rank] for rank in range(len(strides))]
     return [index for index in levels if len(index)]
 
 

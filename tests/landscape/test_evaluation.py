@@ -1,0 +1,177 @@
+import pytest
+import torch
+from torch import nn
+
+from kdlandscape.landscape import trial
+from kdlandscape.landscape.evaluation import Strategy, evaluator
+from kdlandscape.landscape.objective import Objective
+from kdlandscape.landscape.reduction import calibration_error
+from tests import dense
+from tests.cases import CASES, DEVICES, IDS
+
+EXACT = {"rtol": 1e-12, "atol": 1e-12}
+STRATEGIES = [
+    Strategy(),
+    Strategy(examples=7),
+    Strategy(points=3),
+    Strategy(trace=True),
+    Strategy(trace=True, examples=9, affine=True),
+    Strategy(trace=True, examples=5, workers=2),
+]
+#: What a strategy cannot do, and says so.
+NO_LAYER_FIRST = "no layer is affine in theta: expected affine=False"
+REFUSED = {
+    ("lstm", "points"): r"layer 'lstm' \(LSTM\) cannot run several points at once .* use Strategy\(points=1\)",
+    ("batch_norm", "affine"): NO_LAYER_FIRST,
+    ("attention", "affine"): NO_LAYER_FIRST,
+    ("embedding", "affine"): NO_LAYER_FIRST,
+}
+
+
+def plane(objective, k=5):
+    generator = torch.Generator().manual_seed(3)
+    directions = torch.randn(2, objective.dim, dtype=torch.float64, generator=generator).to(objective.device)
+    return 0.1 * directions, torch.randn(k, 2, dtype=torch.float64, generator=generator).to(objective.device)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("strategy", STRATEGIES, ids=lambda s: "-".join(s.facts()))
+@pytest.mark.parametrize("case", CASES, ids=IDS)
+def test_every_strategy_equals_the_dense_reference_or_names_the_way_out(case, strategy, device):
+    module, loss, data = case.make(device)
+    objective = Objective(module, loss, data)
+    directions, points = plane(objective)
+    evaluate = evaluator(objective, strategy, objective.theta, directions)
+    refused = [message for (name, what), message in REFUSED.items() if name == case.name and what in strategy.facts()]
+    if refused and (strategy.points > 1 or strategy.affine):
+        with pytest.raises(ValueError, match=refused[0]):
+            evaluate(points)
+        return
+    thetas = objective.theta + points @ directions
+    expected = torch.stack([dense.value(module, loss, data, theta) for theta in thetas])
+    torch.testing.assert_close(evaluate(points)["loss"], expected, **EXACT)
+    torch.testing.assert_close(evaluate(points[:2])["loss"], expected[:2], **EXACT)
+
+
+@pytest.mark.parametrize("strategy", [Strategy(examples=6), Strategy(points=2), Strategy(trace=True)])
+def test_thetas_without_a_plane_are_evaluated_by_every_strategy(strategy):
+    module, loss, data = CASES[0].make()
+    objective = Objective(module, loss, data, metrics={"ece": calibration_error()})
+    thetas = torch.stack([objective.theta, 1.5 * objective.theta, -objective.theta])
+    expected = objective.evaluate(thetas)
+    for name, values in objective.evaluate(thetas, strategy=strategy).items():
+        torch.testing.assert_close(values, expected[name], **EXACT)
+
+
+def test_convolution_and_batch_norm_fold_exactly_with_channels_last():
+    torch.manual_seed(0)
+    module = nn.Sequential(
+        nn.Conv2d(3, 4, 3, bias=False), nn.BatchNorm2d(4), nn.ReLU(inplace=True),
+        nn.ConvTranspose2d(4, 4, 3), nn.BatchNorm2d(4, affine=False), nn.ReLU(),
+        nn.Conv2d(4, 4, 3, groups=2), nn.BatchNorm2d(4), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3),
+    ).double()  # fmt: skip
+    for layer in module:
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.running_mean.uniform_(-1, 1)
+            layer.running_var.uniform_(0.5, 2)
+    data = torch.randn(11, 3, 6, 6, dtype=torch.float64), torch.randint(3, (11,))
+    loss = nn.CrossEntropyLoss()
+    objective = Objective(module, loss, data)
+    thetas = objective.theta + 0.3 * torch.randn(3, objective.dim, dtype=torch.float64)
+    expected = torch.stack([dense.value(module, loss, data, theta) for theta in thetas])
+    for settings in ({}, {"channels_last": True}, {"channels_last": True, "examples": 4}):
+        strategy = Strategy(trace=True, **settings)
+        torch.testing.assert_close(objective.evaluate(thetas, strategy=strategy)["loss"], expected, **EXACT)
+
+
+@pytest.mark.slow
+def test_a_compiled_graph_gives_the_same_numbers():
+    module, loss, data = CASES[0].make()
+    objective = Objective(module, loss, data)
+    directions, points = plane(objective, 3)
+    expected = evaluator(objective, Strategy(), objective.theta, directions)(points)["loss"]
+    try:
+        compiled = evaluator(objective, Strategy(trace=True, compile=True), objective.theta, directions)(points)
+    except ValueError as error:
+        pytest.skip(f"no compiler here: {error}")
+    torch.testing.assert_close(compiled["loss"], expected, **EXACT)
+
+
+def test_a_trial_changes_no_number_and_is_remembered(monkeypatch):
+    monkeypatch.setattr(trial, "LEAST_SECONDS", 0.0)
+    monkeypatch.setattr(trial, "TRIAL_SECONDS", 60.0)
+    module, loss, data = CASES[0].make()
+    objective = Objective(module, loss, data)
+    directions, points = plane(objective, 30)
+    tried = []
+    monkeypatch.setattr(trial, "_try", lambda *args, old=trial._try: tried.append(args[1]) or old(*args))
+    strategy = trial.choose(objective, points, objective.theta, directions)
+    assert {"trace", "affine", "points"} <= {name for candidate in tried for name in candidate.facts()}
+    values = evaluator(objective, strategy, objective.theta, directions)(points)["loss"]
+    torch.testing.assert_close(
+        values, evaluator(objective, Strategy(), objective.theta, directions)(points)["loss"], **EXACT
+    )
+    count = len(tried)
+    assert trial.choose(objective, points, objective.theta, directions) == strategy
+    assert len(tried) == count
+
+
+def test_a_candidate_that_gives_other_numbers_is_dropped(monkeypatch):
+    module, loss, data = CASES[0].make()
+    objective = Objective(module, loss, data)
+    directions, points = plane(objective, 1)
+    reference = {"loss": torch.tensor([123.0], dtype=torch.float64)}
+    seconds = trial._try(objective, Strategy(trace=True), (objective.theta, directions), points, reference)
+    assert seconds == float("inf")
+
+
+def test_a_metric_outside_torch_is_refused_by_the_recording_and_works_in_the_loop():
+    module, loss, data = CASES[0].make()
+
+    def numpy_metric(outputs, targets):
+        return torch.from_numpy(outputs.detach().numpy().max(1))
+
+    objective = Objective(module, loss, data, metrics={"largest": numpy_metric})
+    thetas = torch.stack([objective.theta, 2 * objective.theta])
+    values = objective.evaluate(thetas)["largest"]
+    assert float(values[1]) != float(values[0])
+    with pytest.raises(ValueError, match=r"cannot be traced .* use Strategy\(trace=False\)"):
+        objective.evaluate(thetas, strategy=Strategy(trace=True))
+
+
+def test_settings_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match="of at least 1"):
+        Strategy(points=0)
+    with pytest.raises(ValueError, match="expected trace=True"):
+        Strategy(workers=2)
+    with pytest.raises(ValueError, match="expected points=1"):
+        Strategy(points=2, trace=True)
+    module, loss, data = CASES[IDS.index("batch_norm")].make()
+    objective = Objective(module, loss, data)
+    with pytest.raises(ValueError, match=r"expected Strategy\(examples=None\)"):
+        evaluator(objective.with_batch_norm("batch"), Strategy(examples=3))
+    with pytest.raises(ValueError, match=r"expected Strategy\(\)"):
+        evaluator(objective.with_batch_norm("recalibrate"), Strategy(trace=True))
+    with pytest.raises(ValueError, match="one of frozen, recalibrate, batch; got 'train'"):
+        objective.with_batch_norm("train")
+    with pytest.raises(ValueError, match="'1' has no running statistics"):
+        objective.with_batch_norm("batch").with_batch_norm("recalibrate")
+
+
+def test_what_the_points_share_must_fit_the_memory(monkeypatch):
+    monkeypatch.setattr("kdlandscape.landscape.evaluation.MEMORY", 10)
+    module, loss, data = CASES[0].make()
+    objective = Objective(module, loss, data)
+    directions, points = plane(objective)
+    with pytest.raises(ValueError, match=r"expected at most 0 MiB; use Strategy\(affine=False\)"):
+        evaluator(objective, Strategy(trace=True, affine=True), objective.theta, directions)(points)
+
+
+def test_calibration_error_is_pooled_over_the_data_set_whatever_the_batch_size():
+    from kdlandscape.distillation import fidelity
+
+    module, loss, data = CASES[0].make()
+    expected = fidelity.calibration_error(module(data[0]).softmax(-1), data[1])
+    for batch_size in (None, 1, 7):
+        objective = Objective(module, loss, data, metrics={"ece": calibration_error()}, batch_size=batch_size)
+        torch.testing.assert_close(objective.evaluate(objective.theta[None])["ece"][0], expected.detach(), **EXACT)
