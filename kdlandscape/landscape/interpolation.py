@@ -37,13 +37,14 @@ def interpolate(
     block: str | Sequence[str] | None = None,
     correct: Correction | None = None,
     curvature: bool = False,
+    bn: str | None = None,
 ) -> xr.Dataset:
     r"""Evaluate the loss and the metrics on a path from one network to another.
 
     Parameters
     ----------
     objective
-        The loss and its metrics. Its policy for running statistics holds on the whole path.
+        The loss and its metrics.
     start, end
         The networks at t = 0 and t = 1: theta, module or state dict. Buffers are no part of theta and are never
         interpolated, integer ones included.
@@ -58,6 +59,9 @@ def interpolate(
         A function of (theta, t) applied inside the path, not at its ends; see `kdlandscape.landscape.repair.repair`.
     curvature
         Whether to add ``path_curvature``, :math:`v^T H v` for the unit tangent v, by one Hessian product a point.
+    bn
+        What BatchNorm does along the path: ``frozen`` (the model's statistics), ``recalibrate`` (re-estimated at every
+        point, for one more forward pass) or ``batch``; default: the objective's policy. Kept in the attrs.
 
     Returns
     -------
@@ -74,6 +78,7 @@ def interpolate(
         objective holds fixed, or the ends of a spherical path are opposite.
     """
     points = _points(t)
+    objective = objective if bn is None else objective.with_batch_norm(bn)
     first, last = _ends(objective, start, end, block)
     point, tangent = _path(first, last, kind)
     thetas = torch.stack([point(value) for value in points.tolist()])
@@ -95,7 +100,7 @@ def interpolate(
         path=kind,
         block=", ".join(_patterns(block)) or "all",
         correction="none" if correct is None else getattr(correct, "__name__", "custom"),
-        running_statistics=str(getattr(objective, "bn", "frozen")),
+        bn=objective.bn,
     )
 
 
@@ -230,7 +235,7 @@ def _tensors(theta: nn.Module | Mapping[str, Tensor]) -> Mapping[str, Tensor]:
 
 def _check_statistics(objective: Objective, theta: Theta, where: str) -> None:
     """Refuse an end whose own running statistics the objective would silently replace by its own."""
-    if isinstance(theta, Tensor) or getattr(objective, "bn", "frozen") != "frozen":
+    if isinstance(theta, Tensor) or objective.bn != "frozen":
         return
     held = objective._constants
     for name, tensor in _tensors(theta).items():
@@ -238,7 +243,7 @@ def _check_statistics(objective: Objective, theta: Theta, where: str) -> None:
         if own is not None and tensor.is_floating_point() and not torch.equal(tensor.to(own), own):
             raise ValueError(
                 f"buffer {name!r} of the {where} is not the one that the objective holds fixed: no path joins running "
-                "statistics; let the objective re-estimate them at every point, or give theta to accept its own"
+                "statistics; re-estimate them at every point (bn='recalibrate'), or give theta to accept it"
             )
 
 

@@ -25,7 +25,7 @@ def repair(network: nn.Module, start: Theta, end: Theta, inputs: Any) -> Correct
     Parameters
     ----------
     network
-        The architecture. Networks with BatchNorm re-estimate their running statistics instead.
+        The architecture. Networks with BatchNorm re-estimate their statistics instead (``bn="recalibrate"``).
     start, end
         The ends of the path, aligned already.
     inputs
@@ -48,7 +48,7 @@ def repair(network: nn.Module, start: Theta, end: Theta, inputs: Any) -> Correct
     symmetry = trace_symmetry(network, inputs)
     if any(buffer.is_floating_point() for buffer in network.buffers()):
         raise ValueError(
-            f"{type(network).__name__} has running statistics: re-estimate them at every point of the path instead"
+            f"{type(network).__name__} has running statistics: re-estimate them along the path by bn='recalibrate'"
         )
     sites = {site.node: (site, group.size) for group in symmetry.groups.values() for site in group.writes}
     for node in symmetry.graph.graph.nodes:

@@ -206,3 +206,24 @@ def test_buffers_are_never_interpolated():
     with pytest.raises(ValueError, match=r"buffer '1\.running_mean' of the end is not the one that the objective"):
         interpolate(objective, module, counted)
     assert interpolate(objective, module, objective.ravel(counted), t=3)["loss"].notnull().all()
+    free = interpolate(objective, module, counted, t=3, bn="recalibrate")
+    assert free.attrs["bn"] == "recalibrate"
+
+
+@pytest.mark.parametrize("name", ["batch_norm", "residual_batch_norm"])
+def test_running_statistics_are_re_estimated_at_every_point_of_a_path(name):
+    module, loss, (inputs, targets) = next(case for case in CASES if case.name == name).make()
+    objective = Objective(module, loss, (inputs, targets))
+    start = objective.theta
+    end = start + torch.randn(start.shape, dtype=start.dtype, generator=torch.Generator().manual_seed(3))
+    path = interpolate(objective, start, end, t=3, bn="recalibrate")
+    for t, value in zip(path["t"].values, path["loss"].values, strict=True):
+        one = dense.loaded(module, (1 - t) * start + t * end)
+        for layer in one.modules():
+            if isinstance(layer, torch.nn.BatchNorm1d):
+                layer.train()
+                layer.momentum = 1.0
+        with torch.no_grad():
+            one(inputs)
+            assert value == pytest.approx(loss(one.eval()(inputs), targets).item(), rel=1e-12)
+    assert objective.bn == "frozen"
