@@ -20,7 +20,7 @@ def distillation_set(
     kind
         ``train``: the first ``num_train`` training inputs, which the teacher learnt. ``held_out``: as many or fewer of
         the rest, which it did not. ``both``. ``fresh``: ``num_fresh`` new examples of the same distribution (MNIST-1D
-        only). ``train+fresh``. ``ood``: inputs of another data set, resampled to the shape and scaled to the mean and
+        only). ``train+fresh``: both, or ``train`` where ``num_fresh`` is 0. ``ood``: inputs of another data set, resampled to the shape and scaled to the mean and
         standard deviation of the training inputs. ``noise``: uniform between their least and greatest number. The
         last two are as many as the training inputs (or ``num_fresh``) and have no labels.
     name
@@ -44,11 +44,12 @@ def distillation_set(
         return _foreign(kind, own[0], num_fresh or n, seed, other or _OTHER.get(name, "digits")), None
     if kind in ("held_out", "both") and not len(rest[0]):
         raise ValueError(f"expected num_train below {n}, all training examples of {name}, to hold some out")
-    if "fresh" in kind and (name != "mnist1d" or num_fresh < 1):
-        raise ValueError(f"expected num_fresh above 0 and mnist1d for fresh examples, got {num_fresh} and {name}")
-    parts = {"train": [own], "held_out": [rest], "both": [own, rest]}.get(kind)
-    if parts is None:
-        parts = [*([own] if kind == "train+fresh" else []), fresh_mnist1d(num_fresh, seed)]
+    parts = {"train": [own], "held_out": [rest], "both": [own, rest], "train+fresh": [own]}.get(kind)
+    if kind == "fresh" or (kind == "train+fresh" and num_fresh):
+        if name != "mnist1d" or num_fresh < 1:
+            raise ValueError(f"expected num_fresh above 0 and mnist1d for fresh examples, got {num_fresh} and {name}")
+        parts = [*(parts or []), fresh_mnist1d(num_fresh, seed)]
+    assert parts is not None
     inputs, targets = (torch.cat(pieces) for pieces in zip(*parts, strict=True))
     return inputs, targets
 

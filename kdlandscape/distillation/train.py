@@ -200,10 +200,16 @@ def distill(
     )
 
 
-def logits(network: nn.Module, thetas: Tensor, inputs: Tensor) -> Tensor:
-    """Return the outputs (K, n, C) of K copies of a network, weights (K, P), in eval mode. One forward pass each."""
+def logits(network: nn.Module, thetas: Tensor, inputs: Tensor, *, batch_size: int | None = None) -> Tensor:
+    """Return the outputs (K, n, C) of K copies of a network, weights (K, P), in eval mode. One forward pass each.
+
+    ``batch_size`` examples at a time; default: as many as make 16 million input numbers over all copies.
+    """
+    if batch_size is None:
+        batch_size = max(1, 2**24 // max(1, len(thetas) * inputs[0].numel()))
+    program = vmap(_Stacked(network, training=False).outputs, in_dims=(0, None))
     with torch.no_grad():
-        return vmap(_Stacked(network, training=False).outputs, in_dims=(0, None))(thetas, inputs)
+        return torch.cat([program(thetas, part) for part in inputs.split(batch_size)], dim=1)
 
 
 def ensemble_of(network: nn.Module, thetas: Tensor, inputs: Tensor) -> Tensor:
