@@ -27,6 +27,7 @@ def demo_cube(seeds: int = 4) -> xr.Dataset:
             "barrier": ((*outer, "init_lambda"), barrier),
             "distance_start": ((*outer, "init_lambda"), start),
             "distance_end": ((*outer, "init_lambda"), end),
+            "distance_travelled": ((*outer, "init_lambda"), 0.8 * start),
             "agreement": ((*outer, "split", "init_lambda"), agreement),
             "control_agreement": ((*outer, "split", "init_lambda"), np.full_like(agreement, 0.6)),
             "student_eigenvalues": ((*outer, "init_lambda", "eigenvalue"), np.broadcast_to([20.0, 10.0], (*shape, 2))),

@@ -8,7 +8,6 @@ import xarray as xr
 from matplotlib.axes import Axes
 
 from kdlandscape.cubes.basins import INDEPENDENT, STUDENT, share_removed, t_interval
-from kdlandscape.figures.lines import axis_label
 
 OUTER = ("data_set", "network")
 MARKS = {"none": ("o", "#0173b2", "as they are"), "weights": ("s", "#de8f05", "weights matched"),
@@ -44,14 +43,14 @@ def name_partners(ax: Axes, names: Sequence[str]) -> None:
 
 
 def basins(cube: xr.Dataset, axes: np.ndarray | None = None) -> np.ndarray:
-    """Draw barriers by partner (above) and the KL along the straight path (below), a column for each setting.
+    """Draw barriers by partner (left) and the KL along the straight path (right), a row for each setting.
 
     Parameters
     ----------
     cube
         Of a basins study, or one of its runs: mean and 95 % t interval over seeds.
     axes
-        (2, number of data sets and networks); default: new ones.
+        (number of data sets and networks, 2); default: new ones.
 
     Returns
     -------
@@ -61,22 +60,26 @@ def basins(cube: xr.Dataset, axes: np.ndarray | None = None) -> np.ndarray:
     parts = settings(cube)
     if axes is None:
         width = plt.rcParams["figure.figsize"][0]
-        size = (width * max(1.0, len(parts) / 2.5), 0.75 * width)
-        axes = plt.subplots(2, len(parts), figsize=size, layout="constrained", squeeze=False, sharey="row")[1]
-    for (title, part), (above, below) in zip(parts, np.asarray(axes).T, strict=True):
+        size = (width, width * (0.15 + 0.3 * len(parts)))
+        axes = plt.subplots(len(parts), 2, figsize=size, layout="constrained", squeeze=False, sharex="col")[1]
+    axes = np.asarray(axes)
+    for (title, part), (left, right) in zip(parts, axes, strict=True):
         straight = part["barrier"].sel(correction="none")
         for offset, (alignment, mark) in zip((-0.2, 0, 0.2), MARKS.items(), strict=True):
-            points(straight.sel(alignment=alignment), above, offset, *mark)
-        points(part["bezier_barrier"], above, 0.35, "x", "0.4", "trained curve")
-        above.set_title(title)
-        above.axhline(0, color="0.8", lw=0.8, zorder=0)
-        name_partners(above, part["partner"].values.tolist())
-        _profiles(part["path_kl"].sel(correction="none"), below)
-    axes[0, 0].set_ylabel(axis_label(cube["barrier"]))
-    axes[1, 0].set_ylabel("KL to the teacher [nat]")
+            points(straight.sel(alignment=alignment), left, offset, *mark)
+        points(part["bezier_barrier"], left, 0.35, "x", "0.4", "trained curve")
+        left.axhline(0, color="0.8", lw=0.8, zorder=0)
+        name_partners(left, part["partner"].values.tolist())
+        left.set_ylabel("barrier to the teacher [nat]")
+        left.set_title(title)
+        _profiles(part["path_kl"].sel(correction="none"), right)
+        right.set_ylabel("KL to the teacher [nat]")
+        for ax in (left, right):
+            ax.label_outer()
+            ax.yaxis.label.set_visible(True)
     axes[0, 0].legend(fontsize="x-small")
-    axes[1, 0].legend(fontsize="x-small")
-    return np.asarray(axes)
+    axes[0, 1].legend(fontsize="x-small")
+    return axes
 
 
 def _profiles(values: xr.DataArray, ax: Axes) -> None:
@@ -108,9 +111,10 @@ def removed_share(cube: xr.Dataset, axes: np.ndarray | None = None) -> np.ndarra
     parts = settings(cube)
     if axes is None:
         width = plt.rcParams["figure.figsize"][0]
-        size = (width * max(1.0, len(parts) / 2.5), 0.45 * width)
-        axes = plt.subplots(1, len(parts), figsize=size, layout="constrained", squeeze=False, sharey=True)[1][0]
-    axes = np.asarray(axes).ravel()
+        rows, columns = -(-len(parts) // 2), min(len(parts), 2)
+        size = (width, width * (0.15 + 0.35 * rows))
+        axes = plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False, sharex=True)[1]
+    axes = np.asarray(axes).ravel()[: len(parts)]
     for (title, part), ax in zip(parts, axes, strict=True):
         share = share_removed(part)
         for offset, alignment in ((-0.15, "weights"), (0.15, "activations")):
@@ -123,6 +127,7 @@ def removed_share(cube: xr.Dataset, axes: np.ndarray | None = None) -> np.ndarra
         ax.set_title(title)
         ax.set_ylim(-0.5, 1.1)
         name_partners(ax, part["partner"].values.tolist())
-    axes[0].set_ylabel("share of the barrier removed")
+        ax.set_ylabel("share of the barrier removed")
+        ax.label_outer()
     axes[0].legend(fontsize="x-small", loc="lower left")
     return axes

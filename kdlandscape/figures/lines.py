@@ -41,7 +41,7 @@ def axis_label(values: xr.DataArray) -> str:
 
 
 def init_lambda(cube: xr.Dataset, axes: Sequence[Axes] | None = None) -> np.ndarray:
-    """Draw what depends on λ: barrier, change of distance, agreement with its baseline, and sharpness.
+    """Draw what depends on λ: barrier, distance left and travelled, agreement with its baseline, and sharpness.
 
     Parameters
     ----------
@@ -63,12 +63,7 @@ def init_lambda(cube: xr.Dataset, axes: Sequence[Axes] | None = None) -> np.ndar
     first, second, third, fourth = axes
     hue = "lr_policy" if "lr_policy" in cube.dims else None
     line(cube["barrier"], "init_lambda", first, hue=hue)
-    start = cube["distance_start"]
-    ratio = (cube["distance_end"] / start.where(start > 0)).assign_attrs(
-        long_name="distance to teacher, end / start", units="1"
-    )
-    line(ratio, "init_lambda", second, hue=hue, legend=False)
-    second.axhline(1, color="0.6", linewidth=0.8, zorder=0)
+    _distances(cube, second, hue)
     agreement = xr.concat(
         [cube["agreement"], cube["control_agreement"]],
         xr.DataArray(["student", "independent"], dims="role", name="role"),
@@ -89,6 +84,20 @@ def init_lambda(cube: xr.Dataset, axes: Sequence[Axes] | None = None) -> np.ndar
         ax.set_xlabel("teacher's share of the initial weights, λ")
         ax.label_outer()
     return np.asarray(axes)
+
+
+def _distances(cube: xr.Dataset, ax: Axes, hue: str | None) -> None:
+    """Draw the distance to the teacher (solid) and the distance travelled (dotted), over the distance at the start."""
+    start = cube["distance_start"].where(cube["distance_start"] > 0)
+    line(cube["distance_end"] / start, "init_lambda", ax, hue=hue, legend=False)
+    if "distance_travelled" in cube:
+        dotted = {"linestyle": ":"} | ({"dashes": False} if hue else {})
+        line(cube["distance_travelled"] / start, "init_lambda", ax, hue=hue, legend=False, **dotted)
+        ax.plot([], [], "-", color="0.3", label="to the teacher")
+        ax.plot([], [], ":", color="0.3", label="travelled")
+        ax.legend()
+    ax.axhline(1, color="0.6", linewidth=0.8, zorder=0)
+    ax.set_ylabel("distance, end / start")
 
 
 def fidelity_accuracy(cube: xr.Dataset, ax: Axes | None = None, *, split: str = "test", hue: str | None = None) -> Axes:

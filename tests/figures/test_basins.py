@@ -20,11 +20,11 @@ def drawn(ax, label):
 
 def test_barriers_are_drawn_by_partner_with_the_means_over_seeds():
     axes = figures.basins(basins_cube())
-    assert axes.shape == (2, 1)
+    assert axes.shape == (1, 2)
     assert [text.get_text() for text in axes[0, 0].get_xticklabels()] == ["λ = 0", "λ = 0.5", "independent"]
     np.testing.assert_allclose(drawn(axes[0, 0], "as they are")[:, 1], [1.0, 0.0, 2.0])
     np.testing.assert_allclose(drawn(axes[0, 0], "weights matched")[:, 1], [0.2, 0.0, 0.6])
-    lines = {line.get_label(): line.get_ydata() for line in axes[1, 0].lines}
+    lines = {line.get_label(): line.get_ydata() for line in axes[0, 1].lines}
     np.testing.assert_allclose(lines["independent, as they are"], [0.0, 2.0, 0.0])
     assert len(lines) == 6
 
@@ -38,6 +38,6 @@ def test_the_removed_share_is_drawn_where_there_was_a_barrier():
 
 def test_one_run_draws_as_well_and_given_axes_are_used():
     run = basins_cube().isel(seed=0, network=0, drop=True)
-    given = plt.subplots(2, 1, squeeze=False)[1]
+    given = plt.subplots(1, 2, squeeze=False)[1]
     assert figures.basins(run, given)[0, 0] is given[0, 0]
     assert len(figures.removed_share(run)) == 1

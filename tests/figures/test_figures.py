@@ -25,6 +25,10 @@ def test_the_lambda_figure_draws_the_means_over_seeds():
     np.testing.assert_allclose(constant.get_xdata(), INIT_LAMBDA)
     np.testing.assert_allclose(constant.get_ydata(), [3.15, 1.0, 0.001, 0.0])
     np.testing.assert_allclose(axes[1].lines[0].get_ydata(), [1.5, 1.2, 0.5])  # no ratio where there is no distance
+    travelled = [line.get_ydata() for line in axes[1].lines if line.get_linestyle() == ":" and len(line.get_ydata())]
+    assert len(travelled) == 2
+    np.testing.assert_allclose(travelled[0], [0.8, 0.8, 0.8])
+    assert [text.get_text() for text in axes[1].get_legend().get_texts()] == ["to the teacher", "travelled"]
     assert axes[0].get_ylabel() == "linear barrier to the teacher [nat]"
     texts = [text.get_text() for text in axes[2].get_legend().get_texts()]
     assert texts == ["train, student", "train, independent", "test, student", "test, independent"]
