@@ -12,11 +12,17 @@ from kdlandscape.landscape.interpolation import mix
 
 
 class Partners(NamedTuple):
-    """K named networks: where they started and where they ended, (K, P) each."""
+    """K named networks: where they started and where they ended, (K, P) each.
+
+    ``trajectory`` (S, K - 1, P) holds the weights of all but the independent network at the training steps ``steps``;
+    None where no stride was asked for.
+    """
 
     names: list[str]
     starts: Tensor
     thetas: Tensor
+    steps: tuple[int, ...]
+    trajectory: Tensor | None
 
 
 def student_name(init_lambda: float) -> str:
@@ -35,6 +41,7 @@ def partners(
     teacher_seed: int,
     init_lambda: Sequence[float],
     temperature: float,
+    record_every: int | None = None,
 ) -> Partners:
     r"""Train the networks that a study of basins compares with one teacher.
 
@@ -56,19 +63,34 @@ def partners(
         Shares of the teacher's weights.
     temperature
         Of the distillation.
+    record_every
+        Stride, in steps, at which the weights of the students are kept; default: not at all.
     """
     share = torch.tensor(list(init_lambda), device=teacher.device)
     random, born = random_thetas(network, [1_000_000 + seed, teacher_seed]).to(teacher)
     starts = torch.cat([mix(random, teacher, share), born[None]])
     same = teacher.expand(len(starts), -1)
     device = inputs.device
-    generator = torch.Generator(device).manual_seed(seed)
-    students = distill(network, starts, same, inputs, recipe, generator=generator, temperature=temperature).thetas
+    soft = distill(
+        network,
+        starts,
+        same,
+        inputs,
+        recipe,
+        generator=torch.Generator(device).manual_seed(seed),
+        temperature=temperature,
+        record_every=record_every,
+    )
     labels = logits(network, teacher[None], inputs)[0].argmax(-1)
     generator = torch.Generator(device).manual_seed(seed)
-    hard = train(network, random[None], inputs, labels, recipe, generator=generator).thetas
+    hard = train(
+        network, random[None], inputs, labels, recipe, generator=generator, record_every=record_every
+    )  # fmt: skip
+    ways = [trained.trajectory for trained in (soft, hard) if trained.trajectory is not None]
     return Partners(
         [*(student_name(x) for x in init_lambda), "same init", "hard labels", "independent"],
         torch.cat([starts, random[None], independent[None]]),
-        torch.cat([students, hard, independent[None]]),
+        torch.cat([soft.thetas, hard.thetas, independent[None]]),
+        soft.steps,
+        torch.cat(ways, 1) if ways else None,
     )

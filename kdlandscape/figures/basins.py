@@ -74,23 +74,20 @@ def basins(cube: xr.Dataset, axes: np.ndarray | None = None) -> np.ndarray:
         left.set_title(title)
         _profiles(part["path_kl"].sel(correction="none"), right)
         right.set_ylabel("KL to the teacher [nat]")
-        for ax in (left, right):
-            ax.label_outer()
-            ax.yaxis.label.set_visible(True)
+    axes[-1, 1].set_xlabel("t (teacher at 1)")
     axes[0, 0].legend(fontsize="x-small")
     axes[0, 1].legend(fontsize="x-small")
     return axes
 
 
 def _profiles(values: xr.DataArray, ax: Axes) -> None:
-    """Draw the path of the λ = 0 student (solid) and of the independent network (dashed), as is and aligned."""
+    """Draw the path of the λ = 0 student (solid) and of the independent network (dashed), coloured as the barriers."""
     names = values["partner"].values.tolist()
     for name, style in ((STUDENT, "-"), (INDEPENDENT, "--")):
-        for alignment, (_, color, label) in MARKS.items():
+        for alignment, (_, color, _) in MARKS.items():
             if name in names:
                 mean = values.sel(partner=name, alignment=alignment).mean("seed")
-                ax.plot(mean["t"], mean, style, color=color, lw=1, label=f"{name}, {label}")
-    ax.set_xlabel("t (teacher at 1)")
+                ax.plot(mean["t"], mean, style, color=color, lw=1, label=name if alignment == "none" else None)
 
 
 def removed_share(cube: xr.Dataset, axes: np.ndarray | None = None) -> np.ndarray:

@@ -16,13 +16,16 @@ def test_every_partner_starts_where_its_name_says():
     ).thetas
     found = partners(
         network, inputs, teacher, independent, Recipe(epochs=20, lr=0.05),
-        seed=2, teacher_seed=4, init_lambda=[0.0, 0.5, 1.0], temperature=4.0,
+        seed=2, teacher_seed=4, init_lambda=[0.0, 0.5, 1.0], temperature=4.0, record_every=10,
     )  # fmt: skip
     assert found.names == ["λ = 0", "λ = 0.5", "λ = 1", "same init", "hard labels", "independent"]
     random, born = networks.random_thetas(network, [1_000_002, 4])
     expected = [random, (random + teacher) / 2, teacher, born, random, independent]
     for start, wanted in zip(found.starts, expected, strict=True):
         torch.testing.assert_close(start, wanted)
+    assert found.steps == (0, 10, 20)
+    torch.testing.assert_close(found.trajectory[0], found.starts[:-1])
+    assert torch.equal(found.trajectory[-1], found.thetas[:-1])
     assert torch.equal(found.thetas[2], teacher)
     assert torch.equal(found.thetas[-1], independent)
     labels = logits(network, teacher[None], inputs)[0].argmax(-1)
