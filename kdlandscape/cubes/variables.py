@@ -58,6 +58,9 @@ VARIABLES: dict[str, tuple[str, str]] = {
     "end_barrier": ("highest loss on the path minus the larger end", "nat"),
     "cosine": ("cosine with the teacher's parameters", "1"),
     "train_loss": ("distillation loss during training", "nat"),
+    "nll": ("negative log likelihood", "nat"),
+    "nll_barrier": ("linear barrier of the negative log likelihood", "nat"),
+    "curve_kl": ("KL(teacher ‖ network) along the trained curve to the teacher (t = 1)", "nat"),
 }
 _PREFIXES = {
     "marked_": "marked",
