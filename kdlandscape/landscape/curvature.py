@@ -1,102 +1,190 @@
-"""Curvature operators at one theta: a function of vectors, linearized once."""
+"""Curvature operators at one theta: Hessian, Gauss-Newton, Fisher; linear maps of rows over the whole data set."""
 
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.func import jvp, vjp
 
+from kdlandscape.landscape.blocks import Params, narrow
+from kdlandscape.landscape.compilation import Compiled
 from kdlandscape.landscape.objective import Objective
 from kdlandscape.landscape.params import Theta
+from kdlandscape.landscape.plans import MEMORY, Plan, choose, pieces
+from kdlandscape.landscape.products import Piece, Rows, graph_bytes, linearize
+from kdlandscape.landscape.reduction import num_examples
 
-Operator = Callable[[Tensor], Tensor]
-CURVATURES = ("hessian", "ggn")
+CURVATURES = ("hessian", "ggn", "fisher", "empirical_fisher")
 
 
-def operator(objective: Objective, theta: Theta, *, curvature: str = "hessian", products: int = 100) -> Operator:
-    r"""Return :math:`v \mapsto Av` for rows v (K, P) or one v (P,), with A taken from the *mean* loss at theta.
+@dataclass(frozen=True)
+class Operator:
+    """A symmetric linear map of rows (b, P') to rows, or of one vector (P',).
+
+    Attributes
+    ----------
+    apply
+        The map of a block of rows.
+    theta
+        The point (P',), a copy: later changes of the caller's have no effect.
+    places
+        Where the P' parameters of the block stand in the whole theta.
+    weight
+        Total weight W of the examples: W times this operator is that of the summed loss. N without class weights.
+    facts
+        How products are taken, for a result's attrs.
+    """
+
+    apply: Rows
+    theta: Tensor
+    places: Tensor
+    weight: float
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def dim(self) -> int:
+        """P', how many parameters the operator acts on."""
+        return len(self.theta)
+
+    def __call__(self, v: Tensor) -> Tensor:
+        """Return A v for v (P',), or for every row of v (b, P')."""
+        if v.shape[-1:] != (self.dim,) or v.ndim > 2:
+            raise ValueError(f"expected v of shape ({self.dim},) or (K, {self.dim}), got {tuple(v.shape)}")
+        rows = v.detach().to(self.theta)
+        return self.apply(rows[None])[0] if rows.ndim == 1 else self.apply(rows)
+
+
+def operator(
+    objective: Objective,
+    theta: Theta,
+    *,
+    curvature: str = "hessian",
+    params: Params = None,
+    dtype: torch.dtype | None = None,
+    products: int = 100,
+    plan: Plan | None = None,
+    compile: bool = False,
+    memory: int = MEMORY,
+) -> Operator:
+    r"""Return :math:`v \mapsto Av` with A taken from the *mean* loss at theta, over the whole data set.
+
+    Sums and weights are added up apart, so that no cut of the data changes the result.
 
     Parameters
     ----------
     objective, theta
-        The loss and the point; theta is copied, later changes of it have no effect.
+        The loss and the point.
     curvature
-        ``hessian``: :math:`\nabla^2 L`; ``ggn``: :math:`\sum_i J_i^T (\nabla^2_z \ell_i) J_i / \sum_i w_i`.
+        ``hessian``: :math:`\nabla^2 L`; ``ggn``: :math:`\sum_i J_i^T (\nabla^2_z w_i \ell_i) J_i / W`; ``fisher``: the
+        same with :math:`\mathbb{E}_{y \sim p(y|z_i)} [\nabla_z \log p\, \nabla_z \log p^T]`, exact, no sampling;
+        ``empirical_fisher``: :math:`\sum_i w_i g_i g_i^T / W`, :math:`g_i` the gradient of the loss of example i.
+    params
+        Glob patterns of a block of parameters; the operator is then that diagonal block, (P', P').
+    dtype
+        Precision of theta, network and products; default: the objective's. ``torch.float64`` where small eigenvalues
+        count.
     products
-        How many products are expected; with more than one the Hessian keeps the graph of the gradient.
+        How many products are expected; up to 8, nothing is measured, and with one, nothing is kept.
+    plan
+        How to cut the data and differentiate; default: the fastest of a short trial.
+    compile
+        Whether to compile Hessian products (seconds to minutes). The compiled code is kept where it reproduces the
+        eager product and beats it; ``facts["compiled"]`` says so.
+    memory
+        Bytes of graphs that may be kept between products; pieces of the data beyond it are differentiated anew.
+
+    Raises
+    ------
+    SpaceError
+        A theta of another space.
+    ValueError
+        An unknown curvature, a block that matches nothing, a loss that is not finite at theta, a data set whose weight
+        is 0, or statistics that are re-estimated at every point (then A is not the derivative of what is evaluated).
+    NotImplementedError
+        A layer without second derivatives, by name.
 
     Notes
     -----
-    One Hessian product costs about two gradients (one, where the graph of the gradient is kept).
+    Construction costs one forward pass, and a gradient for what is kept. A product costs about 2 gradients a row, 1.5
+    where graphs are kept (Pearlmutter, Fast exact multiplication by the Hessian, 1994; Schraudolph, Fast curvature
+    matrix-vector products, 2002).
     """
     if curvature not in CURVATURES:
         raise ValueError(f"expected curvature to be one of {', '.join(CURVATURES)}; got {curvature!r}")
-    point = objective.ravel(theta).clone()
-    one = _hessian(objective, point, keep=products > 1) if curvature == "hessian" else _ggn(objective, point)
+    if objective.bn == "recalibrate":
+        raise ValueError(
+            "expected an objective with bn='frozen' or 'batch' for curvature, got 'recalibrate': statistics that are "
+            "re-estimated at every point are not differentiated"
+        )
+    objective, point, places = narrow(objective, theta, params, dtype)
+    plan = plan or choose(objective, point, curvature, products)
+    cut = list(pieces(objective, plan)) if objective.batches.held else None
 
-    def product(v: Tensor) -> Tensor:
-        if v.shape[-1] != objective.dim or v.ndim > 2:
-            raise ValueError(f"expected v of shape ({objective.dim},) or (K, {objective.dim}), got {tuple(v.shape)}")
-        rows = v.detach().to(point)
-        return one(rows) if rows.ndim == 1 else torch.stack([one(row) for row in rows])
+    def data() -> Iterator[Piece]:
+        return iter(cut) if cut is not None else pieces(objective, plan)
 
-    return product
+    weight = _weight(objective, point, data)
+    maps = _Maps(objective, point, curvature, plan, memory if products > 1 and cut is not None else 0)
+    facts = {"differentiation": plan.mode, "examples_a_piece": plan.examples or "all", "compiled": False}
+    if compile and curvature == "hessian":
+        facts["compiled"] = maps.compile(next(data()))
 
+    def apply(rows: Tensor) -> Tensor:
+        total = torch.zeros_like(rows)
+        for index, piece in enumerate(data()):
+            total += maps(index, piece)(rows)
+        return total / weight
 
-def _hessian(objective: Objective, point: Tensor, keep: bool) -> Operator:
-    """Reverse over reverse: the derivative of the gradient's graph along v."""
-    point.requires_grad_()
-
-    def gradients() -> "list[Tensor] | map[Tensor]":
-        def gradient(batch: tuple) -> Tensor:
-            total = objective.reduced(point, batch).total
-            return torch.autograd.grad(total, point, create_graph=True)[0]
-
-        return map(gradient, objective.stream())
-
-    weight = _weight(objective, point)
-    kept = list(gradients()) if keep else None
-
-    def product(v: Tensor) -> Tensor:
-        result = torch.zeros_like(point)
-        for gradient in kept if kept is not None else gradients():
-            if gradient.requires_grad:  # a loss linear in theta has a constant gradient
-                (part,) = torch.autograd.grad(gradient, point, v, retain_graph=keep, allow_unused=True)
-                if part is not None:
-                    result += part
-        return result / weight
-
-    return product
+    return Operator(apply, point, places, weight, facts)
 
 
-def _ggn(objective: Objective, point: Tensor) -> Operator:
-    """Forward through the network, the loss's own curvature at the outputs, and back: exact for any loss."""
-    weight = _weight(objective, point)
+class _Maps:
+    """The linear map of each piece: kept as long as they fit the memory, made anew beyond it."""
 
-    def product(v: Tensor) -> Tensor:
-        result = torch.zeros_like(point)
-        for inputs, targets in objective.stream():
-            network = partial(objective.outputs, inputs=inputs)
-            outputs, pull_back = vjp(network, point)  # type: ignore[misc]
-            tangent = jvp(network, (point,), (v,))[1]
-            result += pull_back(_curve(objective, outputs, targets, tangent))[0]
-        return result / weight
+    def __init__(self, objective: Objective, point: Tensor, curvature: str, plan: Plan, memory: int) -> None:
+        self.objective, self.point, self.curvature, self.mode = objective, point, curvature, plan.mode
+        self.room, self.kept = memory, dict[int, Rows]()
+        self.compiled: Compiled | None = None
+        self.bytes: int | None = None
 
-    return product
+    def __call__(self, index: int, piece: Piece) -> Rows:
+        if index in self.kept:
+            return self.kept[index]
+        if self.compiled is not None and self.compiled.fits(piece):
+            return self.compiled.linearize(self.point, piece)
+        made = linearize(self.objective, self.point, piece, self.curvature, self.mode)
+        if self.mode == "reverse" and self.room > 0:
+            if self.bytes is None:
+                self.bytes = graph_bytes(self.objective, self.point, piece, self.curvature)
+            needed = self.bytes * num_examples(piece)
+            if needed <= self.room:
+                self.kept[index] = made
+                self.room -= needed
+        return made
+
+    def compile(self, piece: Piece) -> bool:
+        """Compile the Hessian product; keep the code where it is right and fast."""
+        eager = linearize(self.objective, self.point, piece, self.curvature, self.mode)
+        compiled = Compiled(self.objective, self.point, piece, eager)
+        if compiled.faster:
+            self.compiled = compiled
+        return compiled.faster
 
 
-def _curve(objective: Objective, outputs: Tensor, targets: Any, tangent: Tensor) -> Tensor:
-    """Return the Hessian of the summed loss with respect to the outputs, times a tangent of the outputs."""
-    z = outputs.detach().requires_grad_()
-    (slope,) = torch.autograd.grad(objective.reduce(z, targets).total, z, create_graph=True)
-    if not slope.requires_grad:  # a loss linear in the outputs
-        return torch.zeros_like(outputs)
-    return torch.autograd.grad(slope, z, tangent)[0]
-
-
-def _weight(objective: Objective, point: Tensor) -> Tensor | float:
+def _weight(objective: Objective, point: Tensor, data: Callable[[], Iterator[Piece]]) -> float:
+    """Total weight of the examples; refuse a loss that is not finite."""
+    total = weight = torch.zeros((), dtype=torch.float64)
     with torch.no_grad():
-        weights = [objective.reduced(point, batch).weight for batch in objective.stream()]
-    return sum(weights[1:], start=weights[0])
+        for piece in data():
+            reduced = objective.reduced(point, piece)
+            total = total + reduced.total.detach().cpu().double()
+            weight = weight + torch.as_tensor(reduced.weight).cpu().double()
+    if not bool(torch.isfinite(total)):
+        raise ValueError(
+            f"the loss at theta is {float(total)}: expected a finite number; check theta for NaN and the inputs for "
+            "values that overflow"
+        )
+    if not bool(weight > 0):
+        raise ValueError(f"expected examples of positive weight, got a total weight of {float(weight)}")
+    return float(weight)

@@ -37,7 +37,7 @@ def test_hessian_products_equal_the_dense_hessian(case, batch_size):
     torch.testing.assert_close(objective.hvp(theta, v), expected, rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if case.name not in ("lstm",)], ids=lambda case: case.name)
+@pytest.mark.parametrize("case", CASES, ids=IDS)
 def test_ggn_products_equal_the_dense_ggn(case):
     module, loss, data = case.make()
     objective = Objective(module, loss, data, batch_size=9)
@@ -241,7 +241,7 @@ def test_products_refuse_vectors_of_another_length_and_unknown_curvature():
     objective = Objective(module, loss, data)
     with pytest.raises(ValueError, match=r"expected v of shape \(73,\) or \(K, 73\), got \(3,\)"):
         objective.hvp(module, torch.zeros(3))
-    with pytest.raises(ValueError, match="one of hessian, ggn; got 'hesian'"):
+    with pytest.raises(ValueError, match="one of hessian, ggn, fisher, empirical_fisher; got 'hesian'"):
         operator(objective, module, curvature="hesian")
 
 

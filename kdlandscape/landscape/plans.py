@@ -1,0 +1,131 @@
+"""How to cut the data for curvature products, chosen by measuring, and what to keep between products."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_leaves, tree_map
+
+from kdlandscape.landscape.batches import preserve_rng
+from kdlandscape.landscape.objective import Objective
+from kdlandscape.landscape.products import MODES, Piece, first_mode, linearize
+from kdlandscape.landscape.reduction import num_examples
+from kdlandscape.landscape.trial import activation_bytes
+
+MEMORY = 2**29  # bytes of graphs to keep between products
+ACTIVATION = 4 * 2**20  # the largest activation of a micro-batch: it stays in the caches of a CPU core
+FEW = 8  # products for which a trial never pays
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to take products.
+
+    Parameters
+    ----------
+    mode
+        ``reverse`` or ``forward``; see `kdlandscape.landscape.products.linearize`.
+    examples
+        Examples a micro-batch; None: the objective's batches, or all the data at once.
+    channels_last
+        Whether images are laid out channels last, which convolutions on a CPU prefer. In float32 the order of the
+        sums changes, and units of ReLU networks at their kink may switch: differences of 1e-5 to 1e-4.
+    """
+
+    mode: str = "reverse"
+    examples: int | None = None
+    channels_last: bool = False
+
+    def __post_init__(self) -> None:
+        if self.mode not in MODES:
+            raise ValueError(f"expected mode to be one of {', '.join(MODES)}; got {self.mode!r}")
+        if self.examples is not None and self.examples < 1:
+            raise ValueError(f"expected examples of at least 1, got {self.examples}")
+
+
+def pieces(objective: Objective, plan: Plan) -> Iterator[Piece]:
+    """Yield the data in micro-batches, laid out as planned.
+
+    BatchNorm by the batch's own statistics keeps the objective's batches, which it depends on.
+    """
+
+    def layout(leaf: Tensor) -> Tensor:
+        images = plan.channels_last and leaf.ndim == 4 and leaf.is_floating_point()
+        return leaf.contiguous(memory_format=torch.channels_last) if images else leaf
+
+    whole = objective.bn != "batch" and plan.examples is not None
+    for batch in objective.batches.loaded() if whole else objective.stream():
+        n = num_examples(batch)
+        step = plan.examples if whole and plan.examples else n
+        for start in range(0, n, step):
+            yield tree_map(lambda leaf, a=start, s=step: layout(leaf[a : a + s]), batch)
+
+
+def choose(objective: Objective, point: Tensor, curvature: str, products: int) -> Plan:
+    """Return the fastest plan of a short measured trial; remembered by the objective.
+
+    The mode is the first that the network supports: reverse over reverse, which every layer with second derivatives
+    has, then forward over reverse. With many products and large activations, micro-batches of about 4 MiB and
+    channels-last images are timed against the data as they come.
+    """
+    sample = next(pieces(objective, Plan()))
+    key = ("plan", curvature == "hessian", torch.get_num_threads(), products > FEW)
+    if key not in objective.cache:
+        plan = Plan(first_mode(objective, point, sample, curvature, MODES))
+        objective.cache[key] = _measured(objective, point, curvature, plan, products)
+    return objective.cache[key]
+
+
+def _measured(objective: Objective, point: Tensor, curvature: str, plan: Plan, products: int) -> Plan:
+    fit = _fit(objective)
+    images = any(leaf.ndim == 4 and leaf.is_floating_point() for leaf in _leaves(objective))
+    large = fit < min(objective.batches.batch_size or objective.num_examples, objective.num_examples)
+    if objective.bn == "batch" or objective.device.type != "cpu" or not (large or images):
+        return plan
+    if products <= FEW:  # no time to measure: what was best on every network measured so far
+        return replace(plan, examples=fit if large else None, channels_last=images)
+    candidates = [replace(plan, examples=fit if large else None, channels_last=images)]
+    if large:
+        candidates += [replace(candidates[0], examples=max(fit // 4, 8))]
+    if images:
+        candidates += [replace(candidates[0], channels_last=False)]
+    batch = next(objective.batches.loaded())
+    examples = min(num_examples(batch), 2 * fit)
+    rows = torch.ones_like(point)[None]
+    with preserve_rng():
+        seconds = [_seconds(objective, point, curvature, each, (batch, examples), rows) for each in candidates]
+    return candidates[seconds.index(min(seconds))]
+
+
+def _fit(objective: Objective) -> int:
+    fit = max(ACTIVATION // max(activation_bytes(objective), 1), 8)
+    return 2 ** (fit.bit_length() - 1)
+
+
+def _leaves(objective: Objective) -> list[Any]:
+    return [leaf for leaf in tree_leaves(next(objective.batches.loaded())[0]) if isinstance(leaf, Tensor)]
+
+
+def _seconds(
+    objective: Objective, point: Tensor, curvature: str, plan: Plan, sample: tuple[Piece, int], rows: Tensor
+) -> float:
+    """Best of two products on the sample, nothing kept."""
+    batch, examples = sample
+    cut = tree_map(lambda leaf: leaf[:examples], batch)
+    step, times = min(plan.examples or examples, examples), []
+    for _ in range(2):
+        start = time.perf_counter()
+        for first in range(0, examples, step):
+            piece = tree_map(lambda leaf, a=first: leaf[a : a + step], cut)
+            if plan.channels_last:
+                piece = tree_map(_last, piece)
+            linearize(objective, point, piece, curvature, plan.mode)(rows)
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def _last(leaf: Tensor) -> Tensor:
+    return leaf.contiguous(memory_format=torch.channels_last) if leaf.ndim == 4 and leaf.is_floating_point() else leaf

@@ -1,0 +1,173 @@
+"""Products of a curvature with row vectors on one piece of the data, in several modes of differentiation."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
+from torch.func import grad, jvp, vjp
+from torch.utils._pytree import tree_leaves, tree_map
+
+from kdlandscape.landscape.objective import Objective, plain_attention
+from kdlandscape.landscape.output_curvature import between
+
+Rows = Callable[[Tensor], Tensor]
+Piece = tuple[Any, Any]
+MODES = ("reverse", "forward")
+UNSUPPORTED = (RuntimeError, NotImplementedError)
+
+
+def linearize(objective: Objective, point: Tensor, piece: Piece, curvature: str, mode: str) -> Rows:
+    """Return the map of rows (b, P) to rows A v, with A of the *summed* loss on one piece of the data.
+
+    Parameters
+    ----------
+    objective, point, piece
+        The loss, theta (P,), and ``(inputs, targets)``.
+    curvature
+        ``hessian``, or one that `kdlandscape.landscape.output_curvature.between` knows.
+    mode
+        ``reverse``: two backward passes; the graph lives as long as the map, so a map that is kept costs about one
+        gradient and a half a row, one that is used once about three. ``forward``: a tangent through the gradient
+        (Hessian) or the network (others); nothing but theta is held between rows of a Hessian.
+    """
+    make = _HESSIANS[mode] if curvature == "hessian" else partial(_OUTER[mode], curvature=curvature)
+    return make(objective, point, piece)
+
+
+def _reverse_hessian(objective: Objective, point: Tensor, piece: Piece) -> Rows:
+    theta = point.detach().requires_grad_()
+    with torch.enable_grad():
+        total = objective.reduced(theta, piece).total
+        gradient = _gradient(total, theta, create_graph=True)
+
+    def apply(rows: Tensor) -> Tensor:
+        return torch.stack([_gradient(gradient, theta, row) for row in rows])
+
+    return apply
+
+
+def _forward_hessian(objective: Objective, point: Tensor, piece: Piece) -> Rows:
+    slope = grad(lambda theta: objective.reduced(theta, piece).total)
+    return lambda rows: torch.stack([jvp(slope, (point,), (row,))[1].detach() for row in rows])
+
+
+def _reverse_outer(objective: Objective, point: Tensor, piece: Piece, *, curvature: str) -> Rows:
+    """J v is the derivative of u -> J' u, itself a backward pass, so no forward mode is needed."""
+    theta = point.detach().requires_grad_()
+    with torch.enable_grad():
+        outputs = objective.outputs(theta, piece[0])
+        middle = between(objective, outputs, piece[1], curvature)
+        dual = torch.zeros_like(outputs, requires_grad=True)
+        pulled = _gradient(outputs, theta, dual, create_graph=True)
+
+    def apply(rows: Tensor) -> Tensor:
+        return torch.stack([_gradient(outputs, theta, middle(_gradient(pulled, dual, row))) for row in rows])
+
+    return apply
+
+
+def _forward_outer(objective: Objective, point: Tensor, piece: Piece, *, curvature: str) -> Rows:
+    network = partial(objective.outputs, inputs=piece[0])
+    outputs, pull = vjp(network, point)  # type: ignore[misc]
+    middle = between(objective, outputs, piece[1], curvature)
+    return lambda rows: torch.stack([pull(middle(jvp(network, (point,), (row,))[1]))[0].detach() for row in rows])
+
+
+_HESSIANS = {"reverse": _reverse_hessian, "forward": _forward_hessian}
+_OUTER = {"reverse": _reverse_outer, "forward": _forward_outer}
+
+
+def _gradient(value: Tensor, wanted: Tensor, along: Tensor | None = None, *, create_graph: bool = False) -> Tensor:
+    """Differentiate; zero where the value does not depend on what is wanted (a loss linear in theta)."""
+    if not value.requires_grad:
+        return torch.zeros_like(wanted)
+    (result,) = torch.autograd.grad(
+        value, wanted, along, retain_graph=True, create_graph=create_graph, allow_unused=True
+    )
+    return torch.zeros_like(wanted) if result is None else result
+
+
+def first_mode(objective: Objective, point: Tensor, piece: Piece, curvature: str, modes: tuple[str, ...]) -> str:
+    """Return the first mode that works on a few examples.
+
+    Raises
+    ------
+    NotImplementedError
+        None does; the error names the layer.
+    """
+    few = tree_map(lambda leaf: leaf[:2], piece)
+    problems = []
+    for mode in modes:
+        try:
+            linearize(objective, point, few, curvature, mode)(torch.ones_like(point)[None])
+            return mode
+        except UNSUPPORTED as error:
+            problems.append(f"{mode}: {str(error).splitlines()[0]}")
+    raise NotImplementedError(
+        f"{blame(objective, few)} cannot be differentiated twice: expected a layer with second derivatives, got "
+        f"{'; '.join(problems)}. Replace it (EmbeddingBag by Embedding and a mean, a fused layer by its plain parts)"
+    )
+
+
+def blame(objective: Objective, piece: Piece) -> str:
+    """Name the innermost layer that cannot be differentiated twice, from its own inputs in a forward pass."""
+    found: list[str] = []
+
+    def check(name: str, layer: nn.Module, args: Any, kwargs: Any) -> None:
+        if found:
+            return
+        inputs = tree_map(lambda leaf: leaf.detach() if isinstance(leaf, Tensor) else leaf, (args, kwargs))
+        try:
+            with torch.enable_grad():
+                for leaf in tree_leaves(inputs):
+                    if isinstance(leaf, Tensor) and leaf.is_floating_point():
+                        leaf.requires_grad_()
+                _twice(layer.forward(*inputs[0], **inputs[1]), [*layer.parameters(), *tree_leaves(inputs)])
+        except UNSUPPORTED:
+            found.append(f"layer {name!r} ({type(layer).__name__})" if name else f"network {type(layer).__name__}")
+
+    hooks = [
+        layer.register_forward_hook(
+            lambda layer, args, kwargs, output, name=name: check(name, layer, args, kwargs), with_kwargs=True
+        )
+        for name, layer in objective._model.named_modules()
+    ]
+    try:
+        with torch.enable_grad(), plain_attention():
+            objective.outputs(objective.theta.clone().requires_grad_(), piece[0])
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return found[0] if found else "the loss"
+
+
+def _twice(output: Any, wanted: list[Any]) -> None:
+    outputs = [leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor) and leaf.requires_grad]
+    sources = [leaf for leaf in wanted if isinstance(leaf, Tensor) and leaf.requires_grad]
+    if not outputs or not sources:
+        return
+    total = torch.stack([leaf.sin().sum() for leaf in outputs]).sum()
+    first = torch.autograd.grad(total, sources, create_graph=True, allow_unused=True)
+    slope = sum(leaf.sin().sum() for leaf in first if leaf is not None and leaf.requires_grad)
+    if isinstance(slope, Tensor):
+        torch.autograd.grad(slope, sources, allow_unused=True)
+
+
+def graph_bytes(objective: Objective, point: Tensor, piece: Piece, curvature: str) -> int:
+    """Bytes that a kept reverse map holds for one example, from the tensors that it saves for a few examples."""
+    few = tree_map(lambda leaf: leaf[:8], piece)
+    saved: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        saved[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with saved_tensors_hooks(pack, lambda tensor: tensor):
+        kept = linearize(objective, point, few, curvature, "reverse")
+    del kept
+    constants = 2 * point.nbytes  # theta and the convolutions' own layouts of it
+    return max(sum(saved.values()) - constants, 0) // max(len(tree_leaves(few)[0]), 1)
