@@ -94,7 +94,8 @@ def dataset(
     Parameters
     ----------
     values
-        name -> array over ``dims``, or a pair (dims, array) for a variable with dims of its own.
+        name -> array over ``dims``, or a pair (dims, array) for a variable with dims of its own. A DataArray keeps
+        its dims and attributes (a barrier its definition) but for its label.
     dims, coords
         Names of the axes, and coordinates by name.
     attrs
@@ -103,8 +104,9 @@ def dataset(
     variables = {}
     for name, value in values.items():
         axes, array = value if isinstance(value, tuple) else (dims, value)
+        kept: dict[str, Any] = {}
         if isinstance(array, xr.DataArray):
-            axes, array = array.dims, array.values
+            axes, kept, array = array.dims, array.attrs, array.values
         long_name, units = label(name)
-        variables[name] = (tuple(axes), np.asarray(array), {"long_name": long_name, "units": units})
+        variables[name] = (tuple(axes), np.asarray(array), {**kept, "long_name": long_name, "units": units})
     return xr.Dataset(variables, coords=coords, attrs=attrs)

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from kdlandscape.cubes.variables import dataset
 from kdlandscape.distillation import networks
 from kdlandscape.landscape.barriers import barrier_matrix
 from kdlandscape.landscape.batch import along
@@ -147,6 +148,7 @@ def test_every_barrier_carries_its_definition():
     assert barrier(known).attrs["definition"].startswith("chord: max over t of loss - ((1 - t)")
     assert barrier(known, definition="end").item() == pytest.approx(4.5 - 3.0)
     assert barrier(known, definition="end").attrs["definition"].startswith("end: ")
+    assert dataset({"barrier": barrier(known)})["barrier"].attrs["definition"] == barrier(known).attrs["definition"]
     slope = path.assign(loss=("t", [1.0, 2.0, 3.0, 4.0, 5.0]))
     assert [barrier(slope, definition=name).item() for name in ("chord", "end")] == [0.0, 0.0]
     with pytest.raises(ValueError, match="definition to be one of chord, end; got 'mean'"):
