@@ -56,39 +56,29 @@ def aligned_paths(
     xarray.Dataset
         The loss and every metric over ``partner, alignment, correction, t``, and ``cosine`` with the reference over
         ``partner, alignment``.
+
+    Raises
+    ------
+    ValueError
+        For an unknown correction, and as `align` and `repair` do.
     """
+    unknown = sorted(set(corrections) - set(CORRECTIONS))
+    if unknown:
+        raise ValueError(f"expected corrections of {', '.join(CORRECTIONS)}; got {unknown[0]!r}")
+
+    def corrected(theta: Tensor) -> xr.Dataset:
+        fix = {"none": None, "repair": repair(network, theta, reference, inputs) if "repair" in corrections else None}
+        paths = [interpolate(objective, theta, reference, t=t, correct=fix[name]) for name in corrections]
+        dim = xr.DataArray(list(corrections), dims="correction", name="correction")
+        cosine = float(torch.nn.functional.cosine_similarity(theta, reference, dim=0))
+        label = {"long_name": "cosine with the reference's weights", "units": "1"}
+        return xr.concat(paths, dim, combine_attrs="drop_conflicts").assign(cosine=((), cosine, label))
 
     def one(theta: Tensor) -> xr.Dataset:
-        versions = [
-            theta,
-            *(align(network, reference, theta, seed=seed, method=m, inputs=inputs).theta for m in METHODS),
-        ]
-        return along(
-            "alignment",
-            ALIGNMENTS,
-            lambda moved: _corrected(objective, network, moved, reference, inputs, t, corrections),
-            torch.stack(versions),
-        )
+        moved = [align(network, reference, theta, seed=seed, method=m, inputs=inputs).theta for m in METHODS]
+        return along("alignment", ALIGNMENTS, corrected, torch.stack([theta, *moved]))
 
     return along("partner", names, one, thetas)
-
-
-def _corrected(
-    objective: Objective,
-    network: nn.Module,
-    theta: Tensor,
-    reference: Tensor,
-    inputs: Any,
-    t: int | Sequence[float],
-    corrections: Sequence[str],
-) -> xr.Dataset:
-    fix = {"none": None, "repair": repair(network, theta, reference, inputs) if "repair" in corrections else None}
-    paths = [interpolate(objective, theta, reference, t=t, correct=fix[name]) for name in corrections]
-    result = xr.concat(
-        paths, xr.DataArray(list(corrections), dims="correction", name="correction"), combine_attrs="drop_conflicts"
-    )
-    cosine = torch.nn.functional.cosine_similarity(theta, reference, dim=0)
-    return result.assign(cosine=((), float(cosine), {"long_name": "cosine with the teacher's weights", "units": "1"}))
 
 
 def curves(

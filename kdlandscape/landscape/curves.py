@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from math import comb, cos, pi
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,6 +15,14 @@ from kdlandscape.landscape.objective import Objective
 from kdlandscape.landscape.params import Theta
 
 CURVES = ("bezier", "chain")
+
+
+class _Settings(NamedTuple):
+    kind: str
+    bends: int
+    steps: int
+    lr: float
+    momentum: float
 
 
 def coefficients(t: float, bends: int, kind: str = "bezier") -> list[float]:
@@ -91,10 +100,10 @@ def bezier(
         raise ValueError(f"expected at least one bend and one step, got {bends} and {steps}")
     first, last = objective.ravel(start), objective.ravel(end)
     shares = torch.arange(1, bends + 1, dtype=torch.float64)[:, None].to(first) / (bends + 1)
-    inner = (1 - shares) * first + shares * last
-    inner, losses = _descend(objective, first, inner, last, kind, steps, lr, momentum, generator)
+    straight = torch.stack([first, *((1 - shares) * first + shares * last), last])
+    settings = _Settings(kind, bends, steps, lr, momentum)
+    control, losses = _descend(objective, straight, settings, generator)
     points = np.linspace(0.0, 1.0, t) if isinstance(t, int) else np.asarray(t, dtype=float)
-    control = torch.stack([first, *inner, last])
     # Row by row: a sum over k keeps the exact zeros and ones of the ends exact.
     thetas = torch.stack([_point(control, coefficients(value, bends, kind)) for value in points.tolist()])
     values: dict = {name: row.cpu() for name, row in evaluate_path(objective, thetas).items()}
@@ -102,11 +111,10 @@ def bezier(
     values["curve_loss"] = (("phase",), np.array(phases))
     coords: dict = {"t": points, "phase": np.arange(1, len(phases) + 1) / len(phases)}
     if control_points:
-        values["control_points"] = (("bend", "dim"), inner.cpu())
+        values["control_points"] = (("bend", "dim"), control[1:-1].cpu())
         coords |= {"bend": range(bends), "dim": range(objective.dim)}
-    settings = {"path": kind, "bends": bends, "steps": steps, "lr": lr, "momentum": momentum}
-    distance = float((last - first).norm())
-    return dataset(values, ("t",), coords, **settings, distance=distance, num_examples=objective.num_examples)
+    facts = {"distance": float((last - first).norm()), "num_examples": objective.num_examples, "bn": objective.bn}
+    return dataset(values, ("t",), coords, **settings._asdict(), **facts)
 
 
 def _point(control: Tensor, weights: list[float]) -> Tensor:
@@ -118,18 +126,11 @@ def _point(control: Tensor, weights: list[float]) -> Tensor:
 
 
 def _descend(
-    objective: Objective,
-    first: Tensor,
-    inner: Tensor,
-    last: Tensor,
-    kind: str,
-    steps: int,
-    lr: float,
-    momentum: float,
-    generator: torch.Generator,
+    objective: Objective, control: Tensor, settings: _Settings, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Return the trained bends (bends, P) and the loss of every step."""
-    inner, velocity = inner.clone(), torch.zeros_like(inner)
+    """Return the control points (bends + 2, P), those between the ends trained, and the loss of every step."""
+    kind, bends, steps, lr, momentum = settings
+    control, velocity = control.clone(), torch.zeros_like(control[1:-1])
     draws = torch.rand(steps, generator=generator, device=generator.device, dtype=torch.float64).tolist()
     losses = torch.zeros(steps, dtype=torch.float64)
     stream = objective.stream()
@@ -138,15 +139,15 @@ def _descend(
         if batch is None:
             stream = objective.stream()
             batch = next(stream)
-        weights = coefficients(t, len(inner), kind)
-        theta = _point(torch.stack([first, *inner, last]), weights).requires_grad_()
+        weights = coefficients(t, bends, kind)
+        theta = _point(control, weights).requires_grad_()
         reduced = objective.reduced(theta, batch)
         loss = reduced.total / reduced.weight
         slope = torch.autograd.grad(loss, theta)[0]
         losses[step] = loss.detach()
         if not torch.isfinite(losses[step]):
             raise RuntimeError(f"the loss on the curve became {float(losses[step])} in step {step + 1}: lower lr")
-        slopes = torch.tensor(weights[1:-1], dtype=torch.float64).to(inner)[:, None] * slope
+        slopes = torch.tensor(weights[1:-1], dtype=torch.float64).to(control)[:, None] * slope
         velocity = momentum * velocity + slopes
-        inner = inner - lr * (1 + cos(pi * step / steps)) / 2 * (slopes + momentum * velocity)
-    return inner, losses
+        control[1:-1] -= lr * (1 + cos(pi * step / steps)) / 2 * (slopes + momentum * velocity)
+    return control, losses

@@ -47,3 +47,11 @@ def test_curves_are_trained_for_every_partner(problem):
     found = curves(objective, thetas, reference, names=["copy", "other"], seed=0, steps=3, t=5)
     assert found["loss"].dims == ("partner", "t")
     np.testing.assert_array_equal(found["loss"].isel(t=-1), objective.value(reference).item())
+
+
+def test_an_unknown_correction_is_refused(problem):
+    network, inputs, objective, reference, thetas = problem
+    with pytest.raises(ValueError, match="corrections of none, repair; got 'rescale'"):
+        aligned_paths(
+            objective, network, thetas, reference, names=["a", "b"], inputs=inputs, seed=0, corrections=["rescale"]
+        )  # fmt: skip
