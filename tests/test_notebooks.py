@@ -21,6 +21,16 @@ SMALL = {
         "path_examples": 100,
         "curve_steps": 5,
     },
+    "claims.ipynb": {"studies": ["demo"], "root": "."},
+    "distill.ipynb": {
+        "num_train": 100,
+        "teacher_epochs": 1,
+        "student_steps": 8,
+        "width": 8,
+        "ensemble_size": 2,
+        "augmentation": "shift",
+        "hard_weight": [0.0, 0.5],
+    },
     "distill_init.ipynb": {
         "num_train": 200,
         "num_fresh": 200,

@@ -146,7 +146,7 @@ def arm_fidelity(
     -------
     dict of name -> (seed, temperature, hard weight)
         All of `kdlandscape.distillation.fidelity.fidelity`, ``confidence_slope``, and ``control_agreement``,
-        ``control_kl``, ``excess_agreement``.
+        ``control_kl``, ``excess_agreement`` and ``excess_teacher_wrong`` (the same where the teacher errs).
     """
     z_t = ensemble_of(teacher_network, teacher_thetas[0], inputs)[:, None, None]
     z_s = logits(network, thetas.flatten(0, 3), inputs).unflatten(0, thetas.shape[:4])
@@ -160,6 +160,7 @@ def arm_fidelity(
         "control_agreement": control["agreement"],
         "control_kl": control["kl_teacher_student"],
         "excess_agreement": found["agreement"] - control["agreement"],
+        "excess_teacher_wrong": found["agreement_teacher_wrong"] - control["agreement_teacher_wrong"],
     }
 
 

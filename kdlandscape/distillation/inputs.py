@@ -20,9 +20,10 @@ def distillation_set(
     kind
         ``train``: the first ``num_train`` training inputs, which the teacher learnt. ``held_out``: as many or fewer of
         the rest, which it did not. ``both``. ``fresh``: ``num_fresh`` new examples of the same distribution (MNIST-1D
-        only). ``train+fresh``: both, or ``train`` where ``num_fresh`` is 0. ``ood``: inputs of another data set, resampled to the shape and scaled to the mean and
-        standard deviation of the training inputs. ``noise``: uniform between their least and greatest number. The
-        last two are as many as the training inputs (or ``num_fresh``) and have no labels.
+        only). ``train+fresh``: both, or ``train`` where ``num_fresh`` is 0. ``ood``: inputs of another data set,
+        resampled to the shape and scaled to the mean and standard deviation of the training inputs. ``noise``: uniform
+        between their least and greatest number. The last two are as many as the training inputs (or ``num_fresh``) and
+        have no labels.
     name
         Data set; see `kdlandscape.distillation.data.load`.
     num_train, num_fresh, seed

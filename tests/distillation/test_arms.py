@@ -36,8 +36,8 @@ def test_a_student_of_an_arm_is_distilled_as_if_alone_and_compared_with_its_own_
     )  # fmt: skip
     assert thetas.shape[:4] == (2, 2, 2, 2)
     alone = distill(
-        network, init[1, 1:], groups[1, 1:], inputs, RECIPE, generator=torch.Generator().manual_seed(3), temperature=4.0,
-        targets=targets, hard_weight=0.5,
+        network, init[1, 1:], groups[1, 1:], inputs, RECIPE, generator=torch.Generator().manual_seed(3),
+        temperature=4.0, targets=targets, hard_weight=0.5,
     ).thetas[0]  # fmt: skip
     torch.testing.assert_close(thetas[1, 1, 1, 1], alone, rtol=1e-4, atol=1e-5)
     found = arms.arm_fidelity(network, thetas, inputs, targets, groups, network)

@@ -1,0 +1,113 @@
+"""Small pictures of claims, and agreement by arm."""
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+
+from kdlandscape.cubes.basins import t_interval
+from kdlandscape.cubes.claims import NOT_REPRODUCED, NOT_TESTED, REPRODUCED
+
+COLORS = {REPRODUCED: "C2", NOT_REPRODUCED: "C3", NOT_TESTED: "0.6"}
+
+
+def claims(table: xr.Dataset, axes: Sequence[Axes] | None = None, *, columns: int = 5) -> np.ndarray:
+    """Draw a small picture of each claim: the seeds, their mean and interval, and the side that reproduces it (shaded).
+
+    Parameters
+    ----------
+    table
+        From `kdlandscape.cubes.claims.verdicts`, or the cube of a study of one level.
+    axes
+        As many as claims; default: a new grid.
+    columns
+        Of a new grid.
+
+    Returns
+    -------
+    numpy.ndarray
+        The axes of the claims.
+    """
+    table = table.squeeze("level", drop=True) if "level" in table.dims else table
+    count = table.sizes["claim"]
+    if axes is None:
+        rows = -(-count // columns)
+        size = (2.0 * columns, 1.1 * rows)
+        grid = plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False)[1].ravel()
+        for empty in grid[count:]:
+            empty.set_axis_off()
+        axes = list(grid[:count])
+    for i, ax in enumerate(axes):
+        _claim(table.isel(claim=i), ax)
+    return np.asarray(axes)
+
+
+def _claim(row: xr.Dataset, ax: Axes) -> None:
+    verdict = str(row["verdict"].values)
+    values = row["values"].values[np.isfinite(row["values"].values)]
+    ax.set_title(f"{row['source'].item()}: {row['claim'].item()}", fontsize="x-small", color=COLORS[verdict])
+    ax.set_yticks([])
+    ax.tick_params(labelsize="x-small")
+    if not len(values):
+        ax.text(0.5, 0.5, NOT_TESTED, transform=ax.transAxes, ha="center", va="center", fontsize="x-small")
+        return
+    ax.plot(values, np.zeros_like(values), "|", color="0.4", ms=10)
+    mean, low, high = (float(row[name]) for name in ("mean", "low", "high"))
+    ax.errorbar([mean], [0], xerr=[[mean - low], [high - mean]], fmt="o", color=COLORS[verdict], ms=4, capsize=3)
+    bounds = [float(row[name]) for name in ("above", "below")]
+    known = [bound for bound in bounds if np.isfinite(bound)]
+    left, right = (f([*values, low, high, *known]) for f in (np.nanmin, np.nanmax))
+    room = 0.15 * max(right - left, 1e-3)
+    ax.set_xlim(left - room, right + room)
+    start = bounds[0] if np.isfinite(bounds[0]) else left - room
+    end = bounds[1] if np.isfinite(bounds[1]) else right + room
+    ax.axvspan(start, end, color="C2", alpha=0.12, lw=0)
+    for bound in known:
+        ax.axvline(bound, color="0.5", lw=0.8, ls="--")
+    ax.set_ylim(-1, 1)
+
+
+def agreement(cube: xr.Dataset, ax: Axes | None = None) -> np.ndarray:
+    """Draw train and test agreement of every arm, and that of the independent student, with 95 % t intervals.
+
+    Parameters
+    ----------
+    cube
+        Of a distillation study, or one run: ``agreement`` and ``control_agreement`` over ``split``, ``seed`` and more;
+        every cell of the other dims is an arm.
+    ax
+        Default: a new one.
+
+    Returns
+    -------
+    numpy.ndarray
+        The axes, in an array of length 1.
+    """
+    both = cube[["agreement", "control_agreement"]]
+    others = [str(dim) for dim in both["agreement"].dims if dim not in ("split", "seed")]
+    shown = [dim for dim in others if both.sizes[dim] > 1]
+    both = both.stack(arm=others) if others else both.expand_dims("arm")
+    if ax is None:
+        width = plt.rcParams["figure.figsize"][0]
+        height = 0.8 + 0.22 * both.sizes["arm"]
+        ax = plt.subplots(figsize=(width, height), layout="constrained")[1]
+    names = [", ".join(f"{dim} {both[dim].values[i]}" for dim in shown) or "all" for i in range(both.sizes["arm"])]
+    both = both.drop_vars(["arm", *others], errors="ignore")
+    kinds = [
+        ("agreement", "train", "s", "C1"),
+        ("agreement", "test", "o", "C0"),
+        ("control_agreement", "test", "x", "0.5"),
+    ]
+    for offset, (name, split, marker, color) in zip((-0.15, 0, 0.15), kinds, strict=True):
+        found = t_interval(both[name].sel(split=split))
+        mean = found["mean"].values
+        bars = np.nan_to_num(np.stack([mean - found["low"].values, found["high"].values - mean]))
+        label = f"{split}, {'independent student' if name.startswith('control') else 'student'}"
+        ax.errorbar(mean, np.arange(len(mean)) + offset, xerr=bars, fmt=marker, color=color, ms=4, lw=1, label=label)
+    ax.set_yticks(range(len(names)), names)
+    ax.invert_yaxis()
+    ax.set_xlabel("agreement with the teacher")
+    ax.legend(fontsize="x-small")
+    return np.array([ax])

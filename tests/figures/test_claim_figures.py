@@ -1,0 +1,50 @@
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import xarray as xr
+
+from kdlandscape import figures
+from kdlandscape.cubes.claims import Claim, value, verdicts
+
+
+@pytest.fixture(autouse=True)
+def close():
+    yield
+    plt.close("all")
+
+
+def study():
+    rng = np.random.default_rng(0)
+    dims = ("augmentation", "split", "seed", "temperature", "hard_weight")
+    shape = (2, 2, 3, 1, 1)
+    coords = {"augmentation": ["none", "mixup"], "split": ["train", "test"], "seed": [0, 1, 2], "temperature": [4.0],
+              "hard_weight": [0.0]}  # fmt: skip
+    return xr.Dataset({name: (dims, rng.random(shape)) for name in ("agreement", "control_agreement")}, coords)
+
+
+def test_every_claim_gets_a_picture_with_its_seeds_and_its_side():
+    cube = study()
+    claims = [
+        Claim(name, "Fig. 3", "s", at, "n", value("agreement", augmentation="none", split="test"), above=bound)
+        for name, at, bound in (("a", "s", -2.0), ("b", "s", 0.99), ("c", "other", 0.0))
+    ]
+    table = verdicts(claims, {"s": cube})
+    axes = figures.claims(table.expand_dims(level=[0.95]))
+    assert len(axes) == 3
+    seeds = np.sort(axes[0].lines[0].get_xdata())
+    np.testing.assert_allclose(seeds, np.sort(cube["agreement"].sel(augmentation="none", split="test").values.ravel()))
+    assert [ax.title.get_color() for ax in axes] == ["C2", "C3", "0.6"]
+    assert axes[2].texts[0].get_text() == "not tested here"
+
+
+def test_every_arm_is_a_row_with_its_means():
+    cube = study()
+    ax = figures.agreement(cube)[0]
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["augmentation none", "augmentation mixup"]
+    test = ax.containers[1].lines[0].get_xdata()
+    np.testing.assert_allclose(test, cube["agreement"].sel(split="test").mean("seed").values.ravel())
+
+
+def test_one_run_draws_as_well():
+    run = study().isel(augmentation=0, drop=True)
+    assert [text.get_text() for text in figures.agreement(run)[0].get_yticklabels()] == ["all"]
