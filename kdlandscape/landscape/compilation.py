@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from torch.func import grad, jvp
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from kdlandscape.landscape.objective import Objective
-from kdlandscape.landscape.products import Piece, Rows
+from kdlandscape.landscape.products import Network, Piece, Rows
 
 
 class Compiled:
@@ -18,8 +19,8 @@ class Compiled:
 
     Parameters
     ----------
-    objective, point, piece
-        The loss, theta and a first piece of the data, whose shapes the code is made for.
+    objective, network, point, piece
+        The loss, the outputs if other than its own, theta and a first piece of the data, whose shapes the code is for.
     eager
         The product on that piece that the compiled one must reproduce, and beat.
 
@@ -31,13 +32,17 @@ class Compiled:
         Whether the compiled product is right and faster; if not, it is not used.
     """
 
-    def __init__(self, objective: Objective, point: Tensor, piece: Piece, eager: Rows) -> None:
-        structure = tree_flatten(piece)[1]
+    def __init__(self, objective: Objective, network: Network | None, point: Tensor, piece: Piece, eager: Rows) -> None:
+        structure, outputs = tree_flatten(piece)[1], network or objective.outputs
         self.key = _shapes(piece)
 
         def product(theta: Tensor, v: Tensor, *leaves: Tensor) -> Tensor:
-            inputs = tree_unflatten(list(leaves), structure)
-            return jvp(grad(lambda at: objective.reduced(at, inputs).total), (theta,), (v,))[1]
+            inputs, targets = tree_unflatten(list(leaves), structure)
+
+            def total(at: Tensor) -> Tensor:
+                return objective.reduce(outputs(at, inputs), targets).total
+
+            return jvp(grad(total), (theta,), (v,))[1]
 
         self._product = torch.compile(product, dynamic=False)
         start = time.perf_counter()
@@ -48,7 +53,8 @@ class Compiled:
             self.seconds = time.perf_counter() - start
             expected = eager(v[None])[0]
             close = (value - expected).norm() <= torch.finfo(point.dtype).eps ** 0.5 * expected.norm()
-            self.faster = bool(close) and _time(lambda: self._run(point, v, piece)) < _time(lambda: eager(v[None]))
+            ours, others = _time(partial(self._run, point, v, piece)), _time(partial(eager, v[None]))
+            self.faster = bool(close) and ours < others
         except Exception as error:  # the compiler's errors have no common class; the eager product is at hand
             self.problem = f"{type(error).__name__}: {error}"
 

@@ -9,10 +9,11 @@ from torch import Tensor
 
 from kdlandscape.landscape.blocks import Params, narrow
 from kdlandscape.landscape.compilation import Compiled
+from kdlandscape.landscape.folding import Folded
 from kdlandscape.landscape.objective import Objective
 from kdlandscape.landscape.params import Theta
 from kdlandscape.landscape.plans import MEMORY, Plan, choose, pieces
-from kdlandscape.landscape.products import Piece, Rows, graph_bytes, linearize
+from kdlandscape.landscape.products import Network, Piece, Rows, graph_bytes, linearize
 from kdlandscape.landscape.reduction import num_examples
 
 CURVATURES = ("hessian", "ggn", "fisher", "empirical_fisher")
@@ -126,7 +127,10 @@ def operator(
 
     weight = _weight(objective, point, data)
     maps = _Maps(objective, point, curvature, plan, memory if products > 1 and cut is not None else 0)
+    if plan.fold:
+        maps.network = Folded(objective, next(data()))
     facts = {"differentiation": plan.mode, "examples_a_piece": plan.examples or "all", "compiled": False}
+    facts["channels_last"], facts["folded_batch_norm"] = plan.channels_last, plan.fold
     if compile and curvature == "hessian":
         facts["compiled"] = maps.compile(next(data()))
 
@@ -147,13 +151,14 @@ class _Maps:
         self.room, self.kept = memory, dict[int, Rows]()
         self.compiled: Compiled | None = None
         self.bytes: int | None = None
+        self.network: Network | None = None
 
     def __call__(self, index: int, piece: Piece) -> Rows:
         if index in self.kept:
             return self.kept[index]
         if self.compiled is not None and self.compiled.fits(piece):
             return self.compiled.linearize(self.point, piece)
-        made = linearize(self.objective, self.point, piece, self.curvature, self.mode)
+        made = linearize(self.objective, self.point, piece, self.curvature, self.mode, self.network)
         if self.mode == "reverse" and self.room > 0:
             if self.bytes is None:
                 self.bytes = graph_bytes(self.objective, self.point, piece, self.curvature)
@@ -165,8 +170,8 @@ class _Maps:
 
     def compile(self, piece: Piece) -> bool:
         """Compile the Hessian product; keep the code where it is right and fast."""
-        eager = linearize(self.objective, self.point, piece, self.curvature, self.mode)
-        compiled = Compiled(self.objective, self.point, piece, eager)
+        eager = linearize(self.objective, self.point, piece, self.curvature, self.mode, self.network)
+        compiled = Compiled(self.objective, self.network, self.point, piece, eager)
         if compiled.faster:
             self.compiled = compiled
         return compiled.faster

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map
 
 from kdlandscape.landscape.batches import preserve_rng
+from kdlandscape.landscape.folding import Folded, can_fold
 from kdlandscape.landscape.objective import Objective
 from kdlandscape.landscape.products import MODES, Piece, first_mode, linearize
 from kdlandscape.landscape.reduction import num_examples
@@ -32,12 +33,15 @@ class Plan:
         Examples a micro-batch; None: the objective's batches, or all the data at once.
     channels_last
         Whether images are laid out channels last, which convolutions on a CPU prefer. In float32 the order of the
-        sums changes, and units of ReLU networks at their kink may switch: differences of 1e-5 to 1e-4.
+        sums changes, and units of ReLU networks at their kink may switch: differences of 1e-5 to 1e-3.
+    fold
+        Whether BatchNorm is folded into convolutions; see `kdlandscape.landscape.folding.Folded`. The same holds.
     """
 
     mode: str = "reverse"
     examples: int | None = None
     channels_last: bool = False
+    fold: bool = False
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
@@ -53,8 +57,7 @@ def pieces(objective: Objective, plan: Plan) -> Iterator[Piece]:
     """
 
     def layout(leaf: Tensor) -> Tensor:
-        images = plan.channels_last and leaf.ndim == 4 and leaf.is_floating_point()
-        return leaf.contiguous(memory_format=torch.channels_last) if images else leaf
+        return _last(leaf) if plan.channels_last else leaf
 
     whole = objective.bn != "batch" and plan.examples is not None
     for batch in objective.batches.loaded() if whole else objective.stream():
@@ -88,10 +91,12 @@ def _measured(objective: Objective, point: Tensor, curvature: str, plan: Plan, p
     if products <= FEW:  # no time to measure: what was best on every network measured so far
         return replace(plan, examples=fit if large else None, channels_last=images)
     candidates = [replace(plan, examples=fit if large else None, channels_last=images)]
+    if can_fold(objective):
+        candidates += [replace(candidates[0], fold=True)]
     if large:
-        candidates += [replace(candidates[0], examples=max(fit // 4, 8))]
+        candidates += [replace(candidates[0], examples=max(fit // 4, 8), fold=candidates[-1].fold)]
     if images:
-        candidates += [replace(candidates[0], channels_last=False)]
+        candidates += [replace(candidates[-1], examples=candidates[0].examples, channels_last=False)]
     batch = next(objective.batches.loaded())
     examples = min(num_examples(batch), 2 * fit)
     rows = torch.ones_like(point)[None]
@@ -116,13 +121,13 @@ def _seconds(
     batch, examples = sample
     cut = tree_map(lambda leaf: leaf[:examples], batch)
     step, times = min(plan.examples or examples, examples), []
+    parts = [tree_map(lambda leaf, a=a: leaf[a : a + step], cut) for a in range(0, examples, step)]
+    parts = [tree_map(_last, part) for part in parts] if plan.channels_last else parts
+    network = Folded(objective, parts[0]) if plan.fold else None
     for _ in range(2):
         start = time.perf_counter()
-        for first in range(0, examples, step):
-            piece = tree_map(lambda leaf, a=first: leaf[a : a + step], cut)
-            if plan.channels_last:
-                piece = tree_map(_last, piece)
-            linearize(objective, point, piece, curvature, plan.mode)(rows)
+        for part in parts:
+            linearize(objective, point, part, curvature, plan.mode, network)(rows)
         times.append(time.perf_counter() - start)
     return min(times)
 

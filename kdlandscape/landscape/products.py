@@ -15,11 +15,14 @@ from kdlandscape.landscape.output_curvature import between
 
 Rows = Callable[[Tensor], Tensor]
 Piece = tuple[Any, Any]
+Network = Callable[[Tensor, Any], Any]
 MODES = ("reverse", "forward")
 UNSUPPORTED = (RuntimeError, NotImplementedError)
 
 
-def linearize(objective: Objective, point: Tensor, piece: Piece, curvature: str, mode: str) -> Rows:
+def linearize(
+    objective: Objective, point: Tensor, piece: Piece, curvature: str, mode: str, network: Network | None = None
+) -> Rows:
     """Return the map of rows (b, P) to rows A v, with A of the *summed* loss on one piece of the data.
 
     Parameters
@@ -32,15 +35,17 @@ def linearize(objective: Objective, point: Tensor, piece: Piece, curvature: str,
         ``reverse``: two backward passes; the graph lives as long as the map, so a map that is kept costs about one
         gradient and a half a row, one that is used once about three. ``forward``: a tangent through the gradient
         (Hessian) or the network (others); nothing but theta is held between rows of a Hessian.
+    network
+        The outputs as a function of theta and inputs; default: the objective's.
     """
     make = _HESSIANS[mode] if curvature == "hessian" else partial(_OUTER[mode], curvature=curvature)
-    return make(objective, point, piece)
+    return make(objective, network or objective.outputs, point, piece)
 
 
-def _reverse_hessian(objective: Objective, point: Tensor, piece: Piece) -> Rows:
+def _reverse_hessian(objective: Objective, network: Network, point: Tensor, piece: Piece) -> Rows:
     theta = point.detach().requires_grad_()
     with torch.enable_grad():
-        total = objective.reduced(theta, piece).total
+        total = objective.reduce(network(theta, piece[0]), piece[1]).total
         gradient = _gradient(total, theta, create_graph=True)
 
     def apply(rows: Tensor) -> Tensor:
@@ -49,16 +54,16 @@ def _reverse_hessian(objective: Objective, point: Tensor, piece: Piece) -> Rows:
     return apply
 
 
-def _forward_hessian(objective: Objective, point: Tensor, piece: Piece) -> Rows:
-    slope = grad(lambda theta: objective.reduced(theta, piece).total)
+def _forward_hessian(objective: Objective, network: Network, point: Tensor, piece: Piece) -> Rows:
+    slope = grad(lambda theta: objective.reduce(network(theta, piece[0]), piece[1]).total)
     return lambda rows: torch.stack([jvp(slope, (point,), (row,))[1].detach() for row in rows])
 
 
-def _reverse_outer(objective: Objective, point: Tensor, piece: Piece, *, curvature: str) -> Rows:
+def _reverse_outer(objective: Objective, network: Network, point: Tensor, piece: Piece, *, curvature: str) -> Rows:
     """J v is the derivative of u -> J' u, itself a backward pass, so no forward mode is needed."""
     theta = point.detach().requires_grad_()
     with torch.enable_grad():
-        outputs = objective.outputs(theta, piece[0])
+        outputs = network(theta, piece[0])
         middle = between(objective, outputs, piece[1], curvature)
         dual = torch.zeros_like(outputs, requires_grad=True)
         pulled = _gradient(outputs, theta, dual, create_graph=True)
@@ -69,11 +74,13 @@ def _reverse_outer(objective: Objective, point: Tensor, piece: Piece, *, curvatu
     return apply
 
 
-def _forward_outer(objective: Objective, point: Tensor, piece: Piece, *, curvature: str) -> Rows:
-    network = partial(objective.outputs, inputs=piece[0])
-    outputs, pull = vjp(network, point)  # type: ignore[misc]
+def _forward_outer(objective: Objective, network: Network, point: Tensor, piece: Piece, *, curvature: str) -> Rows:
+    def at(theta: Tensor) -> Any:
+        return network(theta, piece[0])
+
+    outputs, pull = vjp(at, point)  # type: ignore[misc]
     middle = between(objective, outputs, piece[1], curvature)
-    return lambda rows: torch.stack([pull(middle(jvp(network, (point,), (row,))[1]))[0].detach() for row in rows])
+    return lambda rows: torch.stack([pull(middle(jvp(at, (point,), (row,))[1]))[0].detach() for row in rows])
 
 
 _HESSIANS = {"reverse": _reverse_hessian, "forward": _forward_hessian}
