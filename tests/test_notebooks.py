@@ -8,6 +8,8 @@ import nbformat
 import papermill
 import pytest
 
+from tests.synthetic import demo_cube
+
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 SMALL = {
     "basins.ipynb": {
@@ -40,6 +42,7 @@ SMALL = {
         "path_points": 5,
         "plane_points": 5,
     },
+    "explore.ipynb": {"study": "cube.nc", "num_train": 100, "epochs": 1, "width": 8, "num_points": 5},
 }
 
 
@@ -64,6 +67,7 @@ def test_a_notebook_stores_no_outputs_and_defines_nothing(name):
 def test_a_notebook_runs_at_a_small_size(name, tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     assert "KDLANDSCAPE_CACHE" in os.environ
+    demo_cube().to_netcdf(tmp_path / "cube.nc")
     papermill.execute_notebook(
         NOTEBOOKS / name, tmp_path / name, SMALL[name], kernel_name="python3", progress_bar=False, cwd=tmp_path
     )

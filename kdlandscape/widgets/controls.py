@@ -17,12 +17,18 @@ def choices(cube: xr.Dataset, state: State) -> dict[str, ipw.Widget]:
     views = [("Explore", "explore"), ("Compare", "compare"), (story, "story")]
     made = {
         "view": ipw.ToggleButtons(options=views, style={"button_width": "90px"}),
-        "variable": ipw.Dropdown(options=shown_variables(cube), description="variable", style=SHORT),
+        "variable": ipw.Dropdown(
+            options=shown_variables(cube), description="variable", style=SHORT, layout={"width": "230px"}
+        ),
         **axes(cube, state),
-        "curve": ipw.Dropdown(options=curve_variables(cube, state.story), description="curve", style=SHORT),
+        "curve": ipw.Dropdown(
+            options=curve_variables(cube, state.story), description="curve", style=SHORT, layout={"width": "210px"}
+        ),
         "colors": ipw.Dropdown(options=COLOR_MAPS, description="colours", style=SHORT, layout={"width": "160px"}),
         "log": ipw.Checkbox(description="log", indent=False, layout={"width": "60px"}),
-        "shared": ipw.Checkbox(description=f"one scale along {state.story or 'cells'}", indent=False),
+        "shared": ipw.Checkbox(
+            description=f"one scale along {state.story or 'cells'}", indent=False, layout={"width": "auto"}
+        ),
     }
     for name, control in made.items():
         if name not in ("x", "y"):
@@ -34,12 +40,12 @@ def axes(cube: xr.Dataset, state: State) -> dict[str, ipw.Widget]:
     """Make the two controls that choose the axes among the dims of the variable."""
     dims = [str(dim) for dim in cube[state.variable].dims] if state.variable else []
     made = {
-        "x": ipw.Dropdown(options=dims, description="x", style=SHORT, layout={"width": "150px"}),
+        "x": ipw.Dropdown(options=dims, description="x", style=SHORT, layout={"width": "128px"}),
         "y": ipw.Dropdown(
             options=[("none", ""), *zip(dims, dims, strict=True)],
             description="y",
             style=SHORT,
-            layout={"width": "150px"},
+            layout={"width": "128px"},
         ),
     }
     for name, control in made.items():
@@ -47,14 +53,14 @@ def axes(cube: xr.Dataset, state: State) -> dict[str, ipw.Widget]:
     return made
 
 
-def slider(cube: xr.Dataset, state: State, cell: str, dim: str, label: str) -> ipw.SelectionSlider:
+def slider(cube: xr.Dataset, state: State, cell: str, dim: str, label: str, width: str) -> ipw.SelectionSlider:
     """Make the slider of a dim for one of the two cells."""
     made = ipw.SelectionSlider(
         options=[(name_of(value), i) for i, value in enumerate(coordinate(cube, dim))],
         value=getattr(state, cell)[dim],
         description=label,
-        style={"description_width": "120px"},
-        layout={"width": "560px"},
+        style={"description_width": "112px"},
+        layout={"width": width},
     )
     made.observe(lambda change: setattr(state, cell, {**getattr(state, cell), dim: change["new"]}), "value")
     return made

@@ -109,7 +109,9 @@ class Explorer(ipw.VBox):
             dims.sort(key=lambda dim: dim != state.story)
         if list(self.sliders) != [(cell, dim) for cell in cells for dim in dims]:
             self.sliders = {
-                (cell, dim): controls.slider(self.cube, state, cell, dim, dim + note)
+                (cell, dim): controls.slider(
+                    self.cube, state, cell, dim, dim + note, "560px" if len(cells) == 1 else "400px"
+                )
                 for cell, note in cells.items()
                 for dim in dims
             }

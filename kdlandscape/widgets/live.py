@@ -29,7 +29,7 @@ class Layout(NamedTuple):
 
 
 def layout_of(plane: Any, origin: Any, names: Sequence[str]) -> Layout:
-    """Read a plane: two directions (2, P), a `Plane` with origin and points, or a callable that makes either.
+    """Read a plane: two directions (2, P), drawn `Directions`, a `Plane`, or a callable.
 
     Raises
     ------
@@ -39,7 +39,7 @@ def layout_of(plane: Any, origin: Any, names: Sequence[str]) -> Layout:
     plane = plane() if callable(plane) else plane
     marks = []
     if hasattr(plane, "directions"):
-        origin, points, plane = plane.origin, plane.points, plane.directions
+        origin, points, plane = getattr(plane, "origin", origin), getattr(plane, "points", ()), plane.directions
         marks = [{"name": name, "x": float(x), "y": float(y)} for name, (x, y) in zip(names, points, strict=False)]
     if tuple(plane.shape) != (2, len(origin)):
         raise ValueError(f"expected directions of shape (2, {len(origin)}), got {tuple(plane.shape)}")

@@ -36,7 +36,8 @@ def explore_plane(
         An `Objective`, or any object with ``theta`` (P,) and ``evaluate``, which maps points (K, P) to values by name,
         each (K,). With ``origin`` also a plain callable like ``evaluate``.
     planes
-        Name -> plane, or a single plane: directions (2, P), a `Plane`, or a callable that makes either when chosen.
+        Name -> plane, or a single plane: directions (2, P) as an array or as drawn, a `Plane`, or a callable that
+        makes one of these when it is chosen.
     origin
         The point at x = y = 0 of directions; default: the objective's theta. A `Plane` brings its own.
     eigenvalues
@@ -84,10 +85,11 @@ class LivePlane(ipw.VBox):
         self.cancel = ipw.Button(description="Cancel", disabled=True)
         self.spectrum = ipw.Button(description="Top eigenvalues", disabled=True, tooltip="At the clicked point")
         self.spectrum.layout.display = "" if spectra else "none"
-        self.progress = ipw.IntProgress(max=1, layout={"width": "220px"})
+        self.progress = ipw.IntProgress(max=1, layout={"width": "160px"})
         self.said = ipw.HTML()
-        for box in (self.direction, self.metric, self.num, self.colors):
-            box.layout.width = "170px"
+        wide = {self.direction: "210px", self.metric: "150px", self.num: "115px", self.colors: "155px"}
+        for box, width in {**wide, self.cancel: "90px", self.compute: "90px", self.spectrum: "120px"}.items():
+            box.layout.width = width
         first = [self.direction, *[box for pair in self.ranges.values() for box in pair], self.num, self.compute]
         second = [self.cancel, self.progress, self.metric, self.colors, self.log_scale, self.spectrum, self.said]
         super().__init__([ipw.HBox(first, layout=WRAP), ipw.HBox(second, layout=WRAP), self.board])
@@ -126,10 +128,8 @@ class LivePlane(ipw.VBox):
         live = self.live
         self.cancel.disabled = live.status != "computing"
         self.spectrum.disabled = not live.point or bool(live.eigenvalues)
-        if change["name"] == "status":
+        if change["name"] in ("status", "eigenvalues"):
             self.said.value = live.status
-        elif change["name"] == "eigenvalues" and live.eigenvalues:
-            self.said.value = ""
         if live.metrics() and set(live.metrics()) != set(self.metric.options):
             self.metric.options = live.metrics()
         self.draw()
@@ -155,7 +155,7 @@ class LivePlane(ipw.VBox):
         point = live.point or None
         common = {"log": log, "colors": self.colors.value, "axes": axes, "marks": marks}
         seen = panels.plane_panel(values, limits, title=live.direction, point=point, readout=self.readout(), **common)
-        side = panels.plane_panel(values, limits, title="the same surface", kind="surface", **common)
+        side = panels.surface_panel(values, limits, **common)
         return [seen, side, *self._lines(log), *self._spectra()]
 
     def readout(self) -> str:
@@ -191,7 +191,7 @@ class LivePlane(ipw.VBox):
 
 
 def _range(live: Live, name: str) -> list[ipw.FloatText]:
-    layout = {"width": "130px"}
+    layout = {"width": "112px"}
     return [
         ipw.FloatText(value=value, step=0.25, description=f"{name[0]} {word}", style=SHORT, layout=layout)
         for value, word in zip(getattr(live, name), ("from", "to"), strict=True)

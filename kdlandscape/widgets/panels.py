@@ -11,8 +11,10 @@ from matplotlib import colormaps
 #: The colour-blind-safe palette that seaborn calls "colorblind"; every line also has its own dash and marker.
 PALETTE = ("#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#ca9161")
 SYMBOLS = {"teacher": "star", "init": "square", "student": "circle"}
+OTHERS = ("circle", "diamond", "triangle")
 
 Panel = dict[str, Any]
+Axis = dict[str, Any]
 
 
 def plane_panel(
@@ -22,17 +24,16 @@ def plane_panel(
     title: str,
     log: bool,
     colors: str,
-    axes: tuple["Axis", "Axis"],
+    axes: tuple[Axis, Axis],
     marks: Sequence[Mapping[str, Any]] = (),
     point: tuple[float, float] | None = None,
     readout: str = "",
-    kind: str = "plane",
 ) -> Panel:
-    """Return a panel of a surface: ``plane`` from above in colours and contours, or ``surface`` from the side."""
+    """Return a panel of a surface from above: colours, contours, marks and the chosen point."""
     low, high = widen(limits, log)
     levels = np.geomspace(low, high, 11)[1:-1] if log else np.linspace(low, high, 11)[1:-1]
     return {
-        "kind": kind,
+        "kind": "plane",
         "title": title,
         "label": axis_label(values),
         "z": np.ascontiguousarray(values.values, "<f4").tobytes(),
@@ -42,14 +43,18 @@ def plane_panel(
         "colors": color_bytes(colors),
         "x": axes[0],
         "y": axes[1],
-        "marks": [{**mark, "symbol": SYMBOLS.get(mark["name"], "circle")} for mark in marks],
+        "marks": [{**mark, "symbol": SYMBOLS.get(mark["name"], OTHERS[i % 3])} for i, mark in enumerate(marks)],
         "point": list(point) if point is not None else None,
         "readout": readout,
         "pick": "point",
     }
 
 
-Axis = dict[str, Any]
+def surface_panel(values: xr.DataArray, limits: tuple[float, float], *, log: bool, **settings: Any) -> Panel:
+    """Return a panel of the same surface from the side."""
+    title = "from the side, log height" if log else "from the side"
+    turn = "drag or press arrow keys to turn"
+    return {**plane_panel(values, limits, title=title, readout=turn, log=log, **settings), "kind": "surface"}
 
 
 def axis(name: str, places: np.ndarray, labels: Sequence[str] | None = None) -> Axis:
@@ -103,9 +108,10 @@ def widen(limits: tuple[float, float], log: bool) -> tuple[float, float]:
 
 
 def axis_label(values: xr.DataArray) -> str:
-    """Return "long name [unit]" from a variable's attrs."""
-    name, unit = values.attrs.get("long_name", str(values.name)), values.attrs.get("units", "1")
-    return str(name) if unit == "1" else f"{name} [{unit}]"
+    """Return "long name [unit]" from a variable's attrs; the variable's own name where the long one is too long."""
+    name, unit = str(values.attrs.get("long_name", values.name)), values.attrs.get("units", "1")
+    name = name if len(name) <= 32 else str(values.name).replace("_", " ")
+    return name if unit == "1" else f"{name} [{unit}]"
 
 
 @cache

@@ -37,14 +37,12 @@ def view_code(cube: xr.Dataset, state: State) -> str:
     return f"import kdlandscape as kdl\n\n{source(cube)}\nkdl.explore(\n    cube,\n{inner}\n)"
 
 
-def figure_code(cube: xr.Dataset, kind: str, venue: str, path: str, run: dict[str, Any]) -> str:
-    """Return the lines that draw and export a figure, of one run if ``run`` says which."""
-    chosen = f"cube.sel({run!r})" if run else "cube"
+def figure_code(cube: xr.Dataset, call: str, venue: str, path: str) -> str:
+    """Return the lines that draw and export a figure, given its call."""
     return (
-        f"import kdlandscape as kdl\n\n{source(cube)}\n"
-        f"with kdl.figures.venue_style({venue!r}):\n"
-        f"    axes = kdl.figures.{kind}({chosen})\n"
-        f"    kdl.figures.export(axes.flat[0].figure, {path!r})"
+        f"import matplotlib.pyplot as plt\n\nimport kdlandscape as kdl\n\n{source(cube)}\n"
+        f"with kdl.figures.venue_style({venue!r}):\n    {call}\n"
+        f"kdl.figures.export(plt.gcf(), {path!r}, {venue!r})"
     )
 
 

@@ -86,7 +86,7 @@ def surfaces(cube: xr.Dataset, state: State, limits: Limits, at: Mapping[str, in
     seen = panels.plane_panel(values, limits, title=where, point=point, readout=readout(state, values, point), **common)
     if state.view == "compare":
         return [seen]
-    return [seen, panels.plane_panel(values, limits, title="the same surface", kind="surface", **common)]
+    return [seen, panels.surface_panel(values, limits, **common)]
 
 
 def thin(cube: xr.Dataset, state: State) -> str:
@@ -121,9 +121,9 @@ def readout(state: State, values: xr.DataArray, point: tuple[float, float]) -> s
     along, _ = selection.lines_through(state, values, point)
     column = int(np.abs(selection.positions(values, state.x) - point[0]).argmin())
     value = float(along.values[column])
-    unit = values.attrs.get("units", "1")
-    shown = f"{value:.4g}" if np.isfinite(value) else "missing (NaN)" if np.isnan(value) else "infinite"
-    return f"{state.x} = {point[0]:.4g}, {state.y} = {point[1]:.4g}: {shown}{'' if unit == '1' else ' ' + unit}"
+    unit = "" if _unit(values) == "1" else f" {_unit(values)}"
+    shown = f"{value:.4g}{unit}" if np.isfinite(value) else "missing (NaN)" if np.isnan(value) else "infinite"
+    return f"{state.x} = {point[0]:.4g}, {state.y} = {point[1]:.4g}: {shown}"
 
 
 def point_lines(cube: xr.Dataset, state: State) -> list[Panel]:

@@ -8,6 +8,7 @@ export function mountBoard(el, pick) {
     panels = scene.panels.map(prepare);
     while (slots.length < panels.length) slots.push(makeSlot(slots.length));
     slots.forEach((slot, i) => (slot.figure.hidden = i >= panels.length));
+    el.classList.toggle("kdl-many", panels.length > 5);
     redraw();
     el.dataset.serial = scene.serial;
     el.dataset.busy = scene.busy || "";

@@ -13,10 +13,16 @@ function drawLines(ctx, size, panel, theme) {
   }
   const rx = paddedOf(all.map(([x]) => x), 0.04, false);
   const ry = paddedOf(known.map(([, y]) => y), 0.08, panel.log);
-  if (panel.lines.some((line) => line.stems)) [ry[0], ry[1]] = [Math.min(0, ry[0]), Math.max(0, ry[1])];
+  const whole = panel.lines.every((line) => line.stems); // an index has no halves, and the legend stands above
+  if (whole) {
+    const high = Math.max(0, ...known.map(([, y]) => y)), low = Math.min(0, ...known.map(([, y]) => y));
+    [rx[0], rx[1]] = [rx[0] - 0.4, rx[1] + 0.4];
+    [ry[0], ry[1]] = [1.1 * low, high + (high - low || 1) * (0.06 + 0.09 * panel.lines.length)];
+  }
+  const crowded = !whole && panel.lines.length > 2 && !panel.log;
+  if (crowded) ry[1] += (ry[1] - ry[0]) * 0.08 * panel.lines.length;
   const sx = scaleOf(rx, false, box.left, box.left + box.width);
   const sy = scaleOf(ry, panel.log, box.top + box.height, box.top);
-  const whole = panel.lines.every((line) => line.stems); // an index has no halves
   let ticks = tickPlaces(panel.x, rx, 6);
   if (whole) ticks = ticks.filter((v) => Number.isInteger(v));
   drawAxes(ctx, box, theme,
@@ -47,7 +53,7 @@ function drawLines(ctx, size, panel, theme) {
         ctx.setLineDash([]);
         drawMark(ctx, DOTS[line.style % DOTS.length], (a + b) / 2, y, 3, line.color, line.color);
       },
-    })), emptiestOf(panel, sx, sy, box));
+    })), whole ? "top right" : crowded ? "top left" : emptiestOf(panel, sx, sy, box));
   panel.box = box;
   panel.toData = (px) => [rx[0] + ((px - box.left) / box.width) * (rx[1] - rx[0]), 0];
 }

@@ -3,8 +3,8 @@
 function drawPlane(ctx, size, panel, theme) {
   const z = panel.floats, xs = panel.x.places, ys = panel.y.places;
   const rx = [xs[0], xs[xs.length - 1]], ry = [ys[0], ys[ys.length - 1]];
-  const side = Math.max(60, Math.min(size.width - 52 - 66, size.height - 10 - 38));
-  const box = { left: 52, top: 10, width: side, height: side };
+  const side = Math.max(60, Math.min(size.width - 46 - 58, size.height - 10 - 38));
+  const box = { left: 46, top: 10, width: side, height: side };
   const sx = scaleOf(rx, false, box.left, box.left + box.width);
   const sy = scaleOf(ry, false, box.top + box.height, box.top);
   hatch(ctx, box, theme);

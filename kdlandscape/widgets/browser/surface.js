@@ -9,12 +9,12 @@ function drawSurface(ctx, size, panel, theme, view) {
   const cy = scaleOf([panel.y.places[0], panel.y.places[panel.y.places.length - 1]], false, -1, 1);
   const [ca, sa] = [Math.cos(view.turn), Math.sin(view.turn)], [ct, st] = [Math.cos(view.tilt), Math.sin(view.tilt)];
   const unit = Math.min(size.width / 3.1, size.height / 2.7);
-  const middle = [size.width / 2, size.height / 2 + 2];
+  const middle = [size.width / 2, size.height / 2 + 8];
   const project = (x, y, h) => {
     const u = ca * x - sa * y, v = sa * x + ca * y;
     return [middle[0] + unit * u, middle[1] - unit * (v * st + (h - 0.5) * 1.15 * ct)];
   };
-  drawFloor(ctx, project, theme, panel);
+  drawFloor(ctx, project, theme, panel, ca > 0 ? -1.22 : 1.22, sa > 0 ? -1.22 : 1.22);
   const at = (i, j) => panel.floats[iy[j] * nx + ix[i]];
   const columns = orderOf(ix.length - 1, sa > 0), rows = orderOf(iy.length - 1, ca > 0);
   const shape = { ix, iy, at, share, project, cx, cy, panel, columns, rows };
@@ -34,14 +34,6 @@ function drawSurface(ctx, size, panel, theme, view) {
     }
     drawMark(ctx, mark.symbol, ...head, 5, "white", "black");
   }
-  ctx.fillStyle = theme.ink;
-  ctx.globalAlpha = 0.75;
-  ctx.font = `11px ${theme.font}`;
-  ctx.textAlign = "left";
-  ctx.textBaseline = "alphabetic";
-  ctx.fillText(`height: ${panel.label}${panel.log ? ", log" : ""}`, 6, size.height - 18, size.width - 12);
-  ctx.fillText("drag, or arrow keys, to turn", 6, size.height - 5);
-  ctx.globalAlpha = 1;
 }
 
 function everyOf(count, step) {
@@ -55,7 +47,7 @@ function orderOf(count, backwards) {
   return Array.from({ length: count }, (_, i) => (backwards ? count - 1 - i : i));
 }
 
-function drawFloor(ctx, project, theme, panel) {
+function drawFloor(ctx, project, theme, panel, front, side) {
   const corners = [[-1, -1], [1, -1], [1, 1], [-1, 1]].map(([x, y]) => project(x, y, 0));
   ctx.strokeStyle = theme.ink;
   ctx.globalAlpha = 0.5;
@@ -69,8 +61,8 @@ function drawFloor(ctx, project, theme, panel) {
   ctx.font = `12px ${theme.font}`;
   ctx.textAlign = "center";
   ctx.textBaseline = "middle";
-  ctx.fillText(panel.x.name, ...project(0, -1.2, 0));
-  ctx.fillText(panel.y.name, ...project(-1.2, 0, 0));
+  ctx.fillText(panel.x.name, ...project(0, front, 0));
+  ctx.fillText(panel.y.name, ...project(side, 0, 0));
 }
 
 function drawQuads(ctx, { ix, iy, at, share, project, cx, cy, panel, columns, rows }) {

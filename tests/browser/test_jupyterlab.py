@@ -1,0 +1,191 @@
+"""What a user does in explore.ipynb, in a real JupyterLab: the tests go on from one another, on one page."""
+
+import time
+
+import pytest
+
+from tests.browser import lab
+from tests.widgets.cubes import study_cube
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("lab")
+    (folder / "runs" / "demo").mkdir(parents=True)
+    study_cube().to_netcdf(folder / "runs" / "demo" / "cube.nc")
+    lab.copy_notebook(folder, num_train=500, epochs=2, width=32, num_points=129)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def notebook(root, watch):
+    """Open the notebook and run all its cells."""
+    with lab.jupyterlab(root, lab.environment(root / "home", root / "runs")) as address:
+        watched = watch()
+        lab.run_all(watched.page, address("explore.ipynb"))
+        watched.page.locator(".kdl-board").first.wait_for()
+        yield watched
+
+
+def slider(page, name):
+    return page.locator(".widget-hslider", has_text=name).first.locator(".noUi-handle")
+
+
+def press(page, name):
+    page.locator("button", has_text=name).first.click()
+
+
+def see(page, board):
+    page.locator(".kdl-board").nth(board).evaluate("(board) => board.parentElement.scrollIntoView()")
+
+
+def test_every_cell_of_the_notebook_runs_and_both_boards_draw(notebook):
+    page = notebook.page
+    page.wait_for_function("() => document.querySelectorAll('.kdl-board').length === 2")
+    for board in (0, 1):
+        lab.wait_redraw(page, 0, board)
+    see(page, 0)
+    notebook.shoot("explore")
+
+
+def test_moving_a_slider_changes_the_picture_and_what_it_says(notebook):
+    page = notebook.page
+    before, serial = lab.picture_of(page), lab.serial_of(page)
+    slider(page, "init_lambda").press("ArrowRight")
+    lab.wait_redraw(page, serial)
+    assert lab.picture_of(page) != before
+    assert page.locator(".kdl-board figcaption").first.inner_text().endswith("init_lambda = 0.1")
+
+
+def test_a_click_on_the_plane_moves_the_lines_and_the_readout(notebook):
+    page = notebook.page
+    before, serial = lab.picture_of(page, 2), lab.serial_of(page)
+    page.locator(".kdl-board canvas").first.click(position={"x": 120, "y": 100})
+    lab.wait_redraw(page, serial)
+    assert lab.picture_of(page, 2) != before
+    page.mouse.move(5, 5)
+    said = page.locator(".kdl-board output").first.inner_text()
+    x, y = (float(part.split("=")[1]) for part in said.split(":")[0].split(","))
+    loss = float(said.split(": ")[1].split()[0])
+    assert loss == pytest.approx((x - 0.1) ** 2 + y**2 + 0.01, rel=1e-3)
+
+
+def test_the_keyboard_moves_the_point_and_shows_where_it_is(notebook):
+    page = notebook.page
+    canvas = page.locator(".kdl-board canvas").first
+    slider(page, "init_lambda").focus()
+    for _ in range(3):  # the slider's own number takes the focus first
+        page.keyboard.press("Tab")
+        if canvas.evaluate("(canvas) => canvas === document.activeElement"):
+            break
+    assert canvas.evaluate("(canvas) => canvas === document.activeElement")
+    assert canvas.evaluate("(canvas) => getComputedStyle(canvas).outlineStyle") == "solid"
+    said, serial = page.locator(".kdl-board output").first.inner_text(), lab.serial_of(page)
+    page.keyboard.press("ArrowUp")
+    lab.wait_redraw(page, serial)
+    assert page.locator(".kdl-board output").first.inner_text() != said
+    turned = lab.picture_of(page, 1)
+    page.keyboard.press("Tab")
+    page.keyboard.press("ArrowLeft")
+    assert lab.picture_of(page, 1) != turned
+
+
+def test_a_click_on_a_curve_goes_to_its_cell(notebook):
+    page = notebook.page
+    serial = lab.serial_of(page)
+    curve = page.locator(".kdl-board canvas").nth(4)
+    box = curve.bounding_box()
+    curve.click(position={"x": box["width"] / 2, "y": 120})
+    lab.wait_redraw(page, serial)
+    where = page.locator(".kdl-board figcaption").first.inner_text()
+    assert 0.3 <= float(where.split("init_lambda = ")[1]) <= 0.7
+
+
+def test_a_cell_without_a_run_says_so(notebook):
+    page = notebook.page
+    for name in ("lr_policy", "seed"):
+        serial = lab.serial_of(page)
+        slider(page, name).press("End")
+        lab.wait_redraw(page, serial)
+    said = page.locator(".kdl-board .kdl-message").first
+    assert said.inner_text().startswith("missing: no run has filled seed = 2, lr_policy = scaled")
+    notebook.shoot("missing")
+    for name in ("lr_policy", "seed"):
+        serial = lab.serial_of(page)
+        slider(page, name).press("Home")
+        lab.wait_redraw(page, serial)
+
+
+def test_two_cells_are_compared_and_the_story_is_told(notebook):
+    page = notebook.page
+    for name, count in {"Compare": 4, "λ story": 7}.items():
+        serial = lab.serial_of(page)
+        press(page, name)
+        lab.wait_redraw(page, serial)
+        shown = page.locator(".kdl-board").first.locator("figure:visible")
+        assert shown.count() == count
+        page.wait_for_timeout(300)
+        notebook.shoot(name.split()[-1].lower())
+    serial, before = lab.serial_of(page), [lab.picture_of(page, panel) for panel in range(7)]
+    slider(page, "init_lambda").press("ArrowRight")
+    lab.wait_redraw(page, serial)
+    after = [lab.picture_of(page, panel) for panel in range(7)]
+    assert all(one != other for one, other in zip(before, after, strict=True))
+
+
+def test_export_writes_the_pdf_that_the_preview_showed(notebook, root):
+    page = notebook.page
+    page.locator("text=Paper preview").click()
+    page.locator("button", has_text="Preview").last.click()
+    page.locator(".kdl-picture img, img.kdl-picture").wait_for(timeout=60_000)
+    page.locator("button", has_text="Export").click()
+    page.locator("text=wrote").wait_for(timeout=60_000)
+    page.locator(".kdl-paper").scroll_into_view_if_needed()
+    notebook.shoot("paper")
+    assert (root / "figures" / "planes.pdf").read_bytes().startswith(b"%PDF")
+    assert (root / "figures" / "planes.png").stat().st_size > 10_000
+
+
+def test_cancel_stops_a_live_computation_within_a_second(notebook):
+    page = notebook.page
+    see(page, 1)
+    live = page.locator(".kdl-controls", has=page.locator("button", has_text="Compute"))
+    live.locator("button", has_text="Compute").click()
+    page.wait_for_function("() => document.querySelectorAll('.kdl-board')[1].dataset.busy === 'computing'")
+    page.wait_for_timeout(700)
+    began = time.monotonic()
+    live.locator("button", has_text="Cancel").click()
+    live.locator("text=/cancelled at \\d+ of 16641 points/").wait_for(timeout=5000)
+    took = time.monotonic() - began
+    stopped = live.locator("text=/cancelled at/").inner_text()
+    page.wait_for_timeout(1000)
+    assert live.locator("text=/cancelled at/").inner_text() == stopped
+    assert took < 1, took
+    print(f"cancel took {took:.2f} s: {stopped}")
+
+
+def test_a_point_of_the_live_surface_has_loss_metrics_and_eigenvalues(notebook):
+    page = notebook.page
+    live = page.locator(".kdl-controls", has=page.locator("button", has_text="Compute"))
+    page.locator(".kdl-board").nth(1).locator("canvas").first.click(position={"x": 150, "y": 100})
+    page.mouse.move(5, 5)
+    page.locator("text=/x = .*: loss = .*, accuracy = /").wait_for()
+    live.locator("button", has_text="Top eigenvalues").click()
+    page.locator("figcaption", has_text="top eigenvalues").wait_for()
+    notebook.shoot("live")
+
+
+def test_the_dark_theme_redraws_in_its_own_colours(notebook):
+    page = notebook.page
+    command = "() => { window.jupyterapp.commands.execute('apputils:change-theme', {theme: 'JupyterLab Dark'}); }"
+    see(page, 0)
+    before = lab.picture_of(page, 3)
+    page.evaluate(command)
+    page.wait_for_function("() => document.body.dataset.jpThemeLight === 'false'")
+    page.wait_for_timeout(800)
+    assert lab.picture_of(page, 3) != before
+    notebook.shoot("dark")
+
+
+def test_no_console_error_and_no_request_left_the_machine(notebook):
+    notebook.assert_quiet()

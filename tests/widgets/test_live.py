@@ -1,0 +1,181 @@
+import threading
+import time
+
+import numpy as np
+import pytest
+
+import kdlandscape as kdl
+from kdlandscape.widgets.live import layout_of, points_on
+from kdlandscape.widgets.refine import filled, order
+
+CENTRE = np.full(4, 0.1)
+
+
+class Bowl:
+    """A loss without a network: theta² summed, slow on request."""
+
+    def __init__(self, seconds=0.0):
+        self.theta, self.seconds, self.calls = CENTRE, seconds, 0
+        self.lock = threading.Lock()
+
+    def evaluate(self, thetas):
+        assert self.lock.acquire(blocking=False), "a network may not be evaluated twice at once"
+        time.sleep(self.seconds * len(thetas))
+        self.calls += len(thetas)
+        self.lock.release()
+        return {"loss": (thetas**2).sum(1), "first": thetas[:, 0]}
+
+
+@pytest.fixture
+def explore():
+    made = []
+
+    def make(*arguments, **settings):
+        made.append(kdl.explore_plane(*arguments, **settings))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.live.close()
+
+
+def test_the_finished_surface_is_the_loss_on_the_plane(explore):
+    live = explore(Bowl(), np.eye(2, 4), num=17, x=(-1, 2)).live
+    live.wait()
+    assert live.status == "finished"
+    surface = live.surface()
+    expected = (surface["x"] + 0.1) ** 2 + (surface["y"] + 0.1) ** 2 + 0.02
+    np.testing.assert_allclose(surface, expected.transpose("y", "x"))
+    assert surface.attrs == {"long_name": "loss", "units": "nat"}
+    assert live.metrics() == ["loss", "first"]
+    assert live.done == live.total == 289
+
+
+def test_a_coarse_picture_comes_first_and_every_point_is_computed_once():
+    for num in (2, 9, 10, 33, 40):
+        levels = list(order(num))
+        assert len(levels[0]) <= 100
+        points = [tuple(point) for level in levels for point in level.tolist()]
+        assert sorted(points) == [(row, column) for row in range(num) for column in range(num)]
+    assert {0, 4, 32} <= set(next(order(33))[:, 0])
+
+
+def test_what_is_not_computed_yet_is_drawn_like_its_nearest_neighbour_and_a_computed_nan_stays():
+    values = np.full((3, 3), np.nan)
+    known = np.zeros((3, 3), bool)
+    values[0, 0], known[0, 0], known[2, 2] = 5, True, True
+    drawn = filled(values, known)
+    assert drawn[0, 1] == drawn[1, 0] == 5
+    assert np.isnan(drawn[2, 2])
+
+
+def test_cancel_stops_within_a_second_and_keeps_what_is_there(explore):
+    bowl = Bowl(seconds=0.002)
+    live = explore(bowl, np.eye(2, 4), num=129).live
+    time.sleep(0.5)
+    began = time.monotonic()
+    live.cancel()
+    assert live.status == f"cancelled at {live.done} of 16641 points"
+    live.wait()
+    assert time.monotonic() - began < 1
+    calls, done = bowl.calls, live.done
+    time.sleep(0.3)
+    assert (bowl.calls, live.done) == (calls, done)
+    assert 0 < done < 16641
+    assert np.isfinite(live.surface()).sum() == done
+
+
+def test_a_click_is_answered_between_two_chunks_of_the_surface(explore):
+    widget = explore(Bowl(seconds=0.002), np.eye(2, 4), num=129)
+    live = widget.live
+    time.sleep(0.3)
+    widget.board.picked = {"kind": "point", "x": 0.4, "y": -0.1, "serial": 1}
+    end = time.monotonic() + 1
+    while not live.found and time.monotonic() < end:
+        time.sleep(0.01)
+    assert live.found == pytest.approx({"loss": 0.25 + 0.02, "first": 0.5})
+    assert live.status == "computing"
+    assert widget.readout() == "x = 0.4, y = -0.1: loss = 0.27, first = 0.5"
+
+
+def test_eigenvalues_come_on_demand(explore):
+    widget = explore(Bowl(), np.eye(2, 4), num=9, eigenvalues=lambda theta: [4.0, theta[0]])
+    widget.live.wait()
+    assert widget.spectrum.disabled
+    widget.live.probe(0.5, 0)
+    widget.live.wait()
+    widget.spectrum.click()
+    widget.live.wait()
+    assert widget.live.eigenvalues == pytest.approx([4, 0.6])
+    assert widget.scene()[-1]["lines"][0]["y"] == pytest.approx([4, 0.6])
+
+
+def test_another_plane_and_range_are_computed_on_request(explore):
+    planes = {"first": np.eye(2, 4), "doubled": lambda: 2 * np.eye(2, 4)}
+    widget = explore(Bowl(), planes, num=9)
+    widget.live.wait()
+    widget.direction.value, widget.num.value = "doubled", 17
+    widget.ranges["x_range"][1].value = 3
+    widget.compute.click()
+    widget.live.wait()
+    surface = widget.live.surface()
+    assert surface.shape == (17, 17)
+    np.testing.assert_allclose(surface.sel(x=3, y=0), (6.1) ** 2 + 0.03)
+    assert widget.progress.value == 289
+    widget.metric.value = "first"
+    assert widget.scene()[0]["label"] == "first"
+
+
+def test_a_plane_of_the_package_brings_its_origin_and_its_points(explore):
+    torch = pytest.importorskip("torch")
+    a, b, c = torch.tensor([[0.0, 0, 0], [2.0, 0, 0], [0.0, 1, 0]], dtype=torch.float64)
+    plane = kdl.plane_through(a, b, c)
+    live = explore(lambda thetas: {"loss": (thetas**2).sum(1)}, plane, num=9, names=["teacher", "student", "init"]).live
+    live.wait()
+    assert live.status == "finished"
+    assert [mark["name"] for mark in live.layout.marks] == ["teacher", "student", "init"]
+    np.testing.assert_allclose([(mark["x"], mark["y"]) for mark in live.layout.marks], [(0, 0), (1, 0), (0, 0.5)])
+    assert float(live.surface().sel(x=1, y=0)) == pytest.approx(4)
+
+
+def test_points_lie_where_the_plane_says():
+    layout = layout_of(np.array([[1.0, 0, 0, 0], [0, 0, 2.0, 0]]), CENTRE, ())
+    np.testing.assert_allclose(points_on(layout, [1, 2], [0, 3]), [[1.1, 0.1, 0.1, 0.1], [2.1, 0.1, 6.1, 0.1]])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((Bowl(), {}), "planes: expected at least one plane by name, got none"),
+        ((lambda thetas: {}, np.eye(2, 4)), r"origin: expected a point \(P,\), got none"),
+    ],
+)
+def test_a_surface_without_plane_or_origin_is_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        kdl.explore_plane(*arguments)
+
+
+def failing(thetas):
+    raise RuntimeError("out of memory")
+
+
+@pytest.mark.parametrize(
+    ("objective", "plane", "settings", "message"),
+    [
+        (Bowl(), np.eye(2, 3), {}, "failed: ValueError: expected directions of shape (2, 4), got (2, 3)"),
+        (Bowl(), np.eye(2, 4), {"x": (1, 1)}, "failed: expected a range of x from low to high, got 1 to 1; change it"),
+        (Bowl(), np.eye(2, 4), {"num": 1}, "failed: expected at least two points along each axis, got 1"),
+        (failing, np.eye(2, 4), {"origin": CENTRE}, "failed: RuntimeError: out of memory"),
+    ],
+)
+def test_what_goes_wrong_in_the_background_is_said_on_the_board(explore, objective, plane, settings, message):
+    widget = explore(objective, plane, **settings)
+    widget.live.wait()
+    assert widget.live.status == message
+    assert widget.scene()[0]["text"] == message
+
+
+def test_a_surface_that_is_nowhere_finite_says_so(explore):
+    widget = explore(lambda thetas: {"loss": thetas[:, 0] * np.nan}, np.eye(2, 4), origin=CENTRE, num=3)
+    widget.live.wait()
+    assert widget.scene()[0]["text"] == "every value so far is NaN or infinite"
