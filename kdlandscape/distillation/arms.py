@@ -28,14 +28,22 @@ def teacher_seed(seed: int, role: int, member: int) -> int:
 
 
 def teacher_groups(
-    network: nn.Module, inputs: Tensor, targets: Tensor, recipe: Recipe, *, seeds: Sequence[int], ensemble_size: int = 1
+    network: nn.Module,
+    inputs: Tensor,
+    targets: Tensor,
+    recipe: Recipe,
+    *,
+    seeds: Sequence[int],
+    ensemble_size: int = 1,
+    augmentation: str = "none",
 ) -> Tensor:
     """Return trained teachers (role, seed, m, P): for every seed m members, and m independent ones.
 
     Each is trained once and kept; see `kdlandscape.distillation.teachers.teachers`.
     """
     order = [teacher_seed(s, role, i) for role in range(_ROLES) for s in seeds for i in range(ensemble_size)]
-    return teachers(network, inputs, targets, recipe, seeds=order).view(_ROLES, len(seeds), ensemble_size, -1)
+    trained = teachers(network, inputs, targets, recipe, seeds=order, augmentation=augmentation)
+    return trained.view(_ROLES, len(seeds), ensemble_size, -1)
 
 
 def starts(network: nn.Module, *, seeds: Sequence[int], init: str = "random") -> Tensor:

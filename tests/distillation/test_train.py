@@ -159,7 +159,12 @@ def test_a_teacher_is_trained_once_and_found_again_by_its_recipe(tmp_path, monke
         patch.setattr("kdlandscape.distillation.teachers.train", None)
         assert torch.equal(teachers(network, inputs, targets, recipe, seeds=[0, 1], folder=tmp_path), first)
     wider = networks.mlp(6, 3, width=9).double()
-    for changed in ({"recipe": Recipe(epochs=2)}, {"targets": targets.roll(1)}, {"network": wider}):
+    for changed in (
+        {"recipe": Recipe(epochs=2)},
+        {"targets": targets.roll(1)},
+        {"network": wider},
+        {"augmentation": "jitter"},
+    ):
         arguments = {"network": network, "inputs": inputs, "targets": targets, "recipe": recipe} | changed
         count = len(list(tmp_path.glob("*.pt")))
         teachers(**arguments, seeds=[0], folder=tmp_path)
