@@ -155,11 +155,13 @@ def _measured(claim: Claim, cubes: Mapping[str, xr.Dataset]) -> np.ndarray:
 
 
 def format_verdicts(table: xr.Dataset) -> str:
-    """Format verdicts as text: a line for each claim, and how many of the paper's rows have one."""
+    """Format verdicts, or a cube of them, as text: two lines a claim, and which rows of the paper are decided."""
+    if "level" in table.dims:
+        table = table.isel(level=0)
     lines = []
     for i in range(table.sizes["claim"]):
         row = {name: table[name].values[i] for name in table.data_vars if name != "values"}
-        numbers = f"{row['mean']:+.3f} ({row['low']:+.3f} to {row['high']:+.3f}), {row['seeds']} seeds"
+        numbers = f"{row['mean']:+.3f} ({row['low']:+.3f} to {row['high']:+.3f}), {row['seeds']:.0f} seeds"
         measured = numbers if row["seeds"] else "no data"
         lines.append(f"{row['verdict'].upper():15}  {row['source']}: {row['statement']}")
         lines.append(f"{'':15}  {row['statistic']}: {measured}; rule: {row['rule']}")

@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 from kdlandscape.cubes.basins import basin_findings
+from kdlandscape.cubes.claims import format_verdicts
 
 
 def mean_sem(values: xr.DataArray, over: str = "seed") -> tuple[xr.DataArray, xr.DataArray, xr.DataArray]:
@@ -115,8 +116,10 @@ def findings(cube: xr.Dataset, over: str = "seed") -> list[str]:
 
     The claim counts as reproduced when in every seed (at least three) both signs exist below λ = 1, and their onsets
     lie within one step of the λ grid of each other; anything else is said as it is. A cube with the dim ``partner``
-    gets the findings of `kdlandscape.cubes.basins`.
+    gets the findings of `kdlandscape.cubes.basins`, one of claims its verdicts.
     """
+    if "verdict" in cube:
+        return format_verdicts(cube).splitlines()
     if "partner" in cube.dims:
         return basin_findings(cube, over)
     if not {"barrier", "distance_start", "distance_end"} <= set(cube.data_vars) or "init_lambda" not in cube.dims:

@@ -17,6 +17,7 @@ from kdlandscape.cubes.claims import (
 )
 from kdlandscape.cubes.paper import CLAIMS, STUDIES, open_studies
 from kdlandscape.cubes.schema import check
+from kdlandscape.cubes.summary import findings
 from kdlandscape.sweeps.parameters import read_parameters
 from kdlandscape.sweeps.places import shipped
 from kdlandscape.sweeps.spec import load_spec
@@ -77,6 +78,7 @@ def test_the_table_goes_into_a_cube_and_reads_as_text():
     table = decide(claim(), claim("other", study="other"))
     check(table.expand_dims(level=[0.95]))
     text = format_verdicts(table)
+    assert findings(table.expand_dims(level=[0.95])) == text.splitlines()
     assert "REPRODUCED" in text
     assert "agreement, MixUp minus none: +0.117 (+0.090 to +0.145), 4 seeds; rule: interval above 0" in text
     assert "no data" in text
