@@ -1,5 +1,6 @@
 """The command line: every command is a call of the library.  Heavy imports are inside the commands."""
 
+import signal
 import sys
 import warnings
 from pathlib import Path
@@ -19,6 +20,12 @@ app = typer.Typer(
 Root = Annotated[Path | None, typer.Option(help="Folder of studies; default: papermill_runs.", show_default=False)]
 Workers = Annotated[int | None, typer.Option(min=1, help="Worker processes; default: one a core.", show_default=False)]
 TimeLimit = Annotated[float | None, typer.Option(help="Seconds after which a run is stopped.", show_default=False)]
+CellLimit = Annotated[float | None, typer.Option(help="Seconds after which a cell is stopped.", show_default=False)]
+Warm = Annotated[bool, typer.Option("--warm", help="Fork kernels from a process that has done the imports.")]
+Shard = Annotated[str | None, typer.Option(metavar="I/N", help="Every N-th run from the I-th on.", show_default=False)]
+Scheduler = Annotated[str | None, typer.Option(metavar="tcp://…", help="Address of a Dask scheduler.")]
+Dask = Annotated[bool, typer.Option("--dask", help="Start a Dask cluster on this machine.")]
+Json = Annotated[bool, typer.Option("--json", help="Print a JSON object a line instead of text.")]
 Parameter = Annotated[list[str], typer.Option("-p", metavar="NAME=VALUE", help="Override a fixed parameter.")]
 Grid = Annotated[list[str], typer.Option("-g", metavar="NAME=V1,V2", help="Override or add an axis.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check, list the runs, execute nothing.")]
@@ -41,6 +48,12 @@ def run(
     workers: Workers = None,
     root: Root = None,
     time_limit: TimeLimit = None,
+    cell_limit: CellLimit = None,
+    warm: Warm = False,
+    shard: Shard = None,
+    scheduler: Scheduler = None,
+    dask: Dask = False,
+    json: Json = False,
     dry_run: DryRun = False,
 ) -> None:
     """Execute the runs of a study that are missing, then draw and tabulate its result."""
@@ -50,7 +63,9 @@ def run(
     if dry_run:
         _list_runs(checked)
         return
-    _run_and_report(checked, workers=workers, root=root, time_limit=time_limit)
+    limits = {"time_limit": time_limit, "cell_limit": cell_limit}
+    places = {"workers": workers, "shard": shard, "scheduler": "dask" if dask else scheduler}
+    _run_and_report(checked, root=root, warm=warm, progress="json" if json else True, **limits, **places)
 
 
 @app.command()
@@ -60,26 +75,42 @@ def retry(
     workers: Workers = None,
     root: Root = None,
     time_limit: TimeLimit = None,
+    cell_limit: CellLimit = None,
+    warm: Warm = False,
+    shard: Shard = None,
+    scheduler: Scheduler = None,
+    dask: Dask = False,
+    json: Json = False,
 ) -> None:
     """Go on with a study: execute what is missing, and with --failed also what failed."""
     from kdlandscape.sweeps.places import find_study
 
     folder = find_study(study, root)
-    _run_and_report(folder, workers=workers, retry_failed=failed, time_limit=time_limit)
+    limits = {"time_limit": time_limit, "cell_limit": cell_limit, "retry_failed": failed}
+    places = {"workers": workers, "shard": shard, "scheduler": "dask" if dask else scheduler}
+    _run_and_report(folder, warm=warm, progress="json" if json else True, **limits, **places)
 
 
 @app.command()
-def status(study: Study, root: Root = None) -> None:
+def status(study: Study, root: Root = None, json: Json = False) -> None:
     """Say how many runs are done, failed and missing, and how the failed ones failed."""
+    from json import dumps
+
     from kdlandscape.sweeps.places import find_study
-    from kdlandscape.sweeps.study import error_line
-    from kdlandscape.sweeps.study import status as status_of
+    from kdlandscape.sweeps.status import error_line
+    from kdlandscape.sweeps.status import status as status_of
 
     folder = find_study(study, root)
     now = status_of(folder)
-    typer.echo(f"{folder}: {len(now.done)} done, {len(now.failed)} failed, {len(now.missing)} missing")
-    for failure in now.failed:
+    counts = {"done": len(now.done), "failed": len(now.failed), "missing": len(now.missing)}
+    if json:
+        typer.echo(dumps({"study": str(folder), **counts}))
+        return
+    typer.echo(f"{folder}: " + ", ".join(f"{count} {state}" for state, count in counts.items()))
+    for failure in now.failed[:20]:
         typer.echo(f"  failed {error_line(folder, failure)}")
+    if len(now.failed) > 20:
+        typer.echo(f"  ... and {len(now.failed) - 20} more")
     for hole in now.missing[:20]:
         typer.echo(f"  missing {hole.id}")
     if len(now.missing) > 20:
@@ -100,6 +131,51 @@ def cube(study: Study, root: Root = None) -> None:
 
 
 @app.command()
+def missing(study: Study, root: Root = None, json: Json = False) -> None:
+    """List the runs that have no result, also those that failed: their coordinates, one run a line."""
+    from json import dumps
+
+    from kdlandscape.sweeps.places import find_study
+    from kdlandscape.sweeps.status import status as status_of
+
+    now = status_of(find_study(study, root))
+    for hole in [*now.failed, *now.missing]:
+        typer.echo(dumps(hole.coords) if json else hole.id)
+
+
+@app.command()
+def clean(
+    study: Study,
+    corrupt: Annotated[bool, typer.Option("--corrupt", help="Also remove run files that cannot be read.")] = False,
+    root: Root = None,
+) -> None:
+    """Remove what killed processes have left, and error records of runs that are done or no longer planned."""
+    from kdlandscape.sweeps.cleaning import clean as clean_up
+    from kdlandscape.sweeps.places import find_study
+
+    folder = find_study(study, root)
+    removed = clean_up(folder, corrupt=corrupt)
+    for path in removed:
+        typer.echo(f"  removed {path}")
+    typer.echo(f"{folder}: {len(removed)} removed")
+
+
+@app.command()
+def export(
+    study: Study,
+    path: Annotated[Path, typer.Argument(help="A new folder, such as cube.zarr.")],
+    root: Root = None,
+) -> None:
+    """Write a study's cube as a zarr store; needs the extra 'zarr'."""
+    from kdlandscape.cubes.store import compact, export_zarr
+    from kdlandscape.sweeps.places import find_study
+
+    folder = find_study(study, root)
+    compact(folder)
+    typer.echo(f"zarr: {export_zarr(folder, path)}")
+
+
+@app.command()
 def figures(study: Study, root: Root = None) -> None:
     """Draw a study's figures again."""
     from kdlandscape.cubes.store import compact
@@ -117,10 +193,11 @@ def main() -> None:
         app()
     except (SpecError, StudyError) as error:
         _fail(f"error: {error}", 2)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
+        from kdlandscape.cubes.files import DiskFullError
         from kdlandscape.cubes.store import CubeError
 
-        if not isinstance(error, CubeError):
+        if not isinstance(error, CubeError | DiskFullError):
             raise
         _fail(f"error: {error}", 2)
 
@@ -164,20 +241,30 @@ def _draw(folder: Path) -> None:
 
 def _run_and_report(study: Any, **options: Any) -> None:
     """Run a study and say where everything is; exit code 1 if a run failed."""
-    from kdlandscape.sweeps.study import error_line, run_study
-    from kdlandscape.sweeps.study import status as status_of
+    from kdlandscape.sweeps.status import error_line
+    from kdlandscape.sweeps.status import status as status_of
+    from kdlandscape.sweeps.study import run_study
 
+    # a job scheduler ends a job by SIGTERM: stop as for Ctrl-C
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         folder = run_study(study, **options)
     except KeyboardInterrupt as stop:  # here, because typer says no more than "Aborted!"
         typer.echo("\n".join(["stopped.", *getattr(stop, "__notes__", [])]), err=True)
         raise typer.Exit(130) from stop
     now = status_of(folder)
-    typer.echo(f"executed notebooks: {folder / 'runs'} ({len(now.done)} done, {len(now.failed)} failed)")
-    if now.done:
-        typer.echo(f"cube: {folder / 'cube.nc'}")
-        _draw(folder)
-    for failure in now.failed:
+    if options["progress"] != "json":
+        typer.echo(f"executed notebooks: {folder / 'runs'} ({len(now.done)} done, {len(now.failed)} failed)")
+        if now.done:
+            typer.echo(f"cube: {folder / 'cube.nc'}")
+            _draw(folder)
+    for failure in now.failed[:20]:
         typer.echo(f"failed {error_line(folder, failure)}", err=True)
+    if len(now.failed) > 20:
+        typer.echo(f"... and {len(now.failed) - 20} more: kdlandscape status {folder}", err=True)
     if now.failed:
         raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    main()

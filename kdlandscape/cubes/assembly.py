@@ -1,14 +1,23 @@
-"""Put run files side by side: full arrays over the grid, filled block by block, with explicit holes."""
+"""Put run files side by side in a file: arrays over the grid, filled block by block, with explicit holes.
 
+What is small is collected in memory and written once, because a write of one number takes as long as one of a block;
+what is large goes into the file run by run, so memory does not grow with the number of runs.
+"""
+
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import netCDF4
 import numpy as np
-import xarray as xr
 
+from kdlandscape.cubes.grid import Grid
+from kdlandscape.cubes.runfile import Array, RunFile, read_run
 from kdlandscape.cubes.schema import is_text
+
+_MEMORY = 1 << 27  # bytes of all variables that are collected in memory
+INDEX = "files"  # group of the cube that names the run files in it
 
 
 class CubeError(ValueError):
@@ -19,51 +28,231 @@ class SkippedRunFile(UserWarning):
     """A run file is not part of the cube."""
 
 
-@dataclass
-class _Cube:
-    """The arrays under construction, by variable name."""
-
-    grid: Mapping[str, list]
-    outer: list[str]
-    arrays: dict[str, np.ndarray] = field(default_factory=dict)
-    dims: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    attrs: dict[str, dict] = field(default_factory=dict)
-    inner: dict[str, tuple[xr.Variable, str]] = field(default_factory=dict)
-    coords: set[str] = field(default_factory=set)
+class Widened(Exception):  # noqa: N818 - no error: the cube has to be made anew with another type
+    """A run has a variable of a wider type than the runs before it."""
 
 
-def assemble(
-    paths: Sequence[Path], grid: Mapping[str, list], vectorize: Sequence[str], spec_hash: str
-) -> tuple[xr.Dataset, list[str]]:
-    """Assemble a cube over a grid, and say which files are not part of it and why.
-
-    Numbers are NaN and texts empty where no run has filled a cell; integers and booleans become floats for this, at
-    once and not only when a cell is missing, so that a type does not change while the study runs.
+class Cube:
+    """A cube under construction, in a netCDF4 file.
 
     Parameters
     ----------
-    paths
-        Run files.
+    path
+        The file: empty, or an older cube of the same grid and recipe, to which runs are added.
     grid
-        Values along each axis.
-    vectorize
-        The axes that every run covers as a whole; the others hold one value a run.
-    spec_hash
-        The recipe that every run has to be made by.
+        The axes.
+    kinds
+        The type of variables that are known to become wider than the first run has them; Widened adds to it.
     """
-    outer = [name for name in grid if name not in vectorize]
-    cube = _Cube(grid, outer)
-    done = np.zeros([len(grid[name]) for name in outer], bool)
-    skipped, attrs = [], []
+
+    def __init__(self, path: Path, grid: Grid, kinds: dict[str, np.dtype]):
+        self.grid, self._kinds = grid, kinds
+        self._old = path.stat().st_size > 0
+        self._file = netCDF4.Dataset(path, "a" if self._old else "w")
+        self._file.set_auto_maskandscale(False)
+        self._small: dict[str, np.ndarray] = {}
+        self._inner: dict[str, tuple[Array, str]] = {}
+        self._texts: dict[str, str] = {}
+        self._coords: set[str] = set(grid.along)
+        self.attrs: dict[str, Any] = {}
+        self._conflicts: set[str] = set()
+        self.done = np.zeros(grid.shape, bool)
+        if self._old:
+            self._reopen()
+        else:
+            for name in grid.dims:
+                self._file.createDimension(name, len(grid.values[name]))
+
+    def _reopen(self) -> None:
+        """Take up what an older cube holds."""
+        self._coords |= set(str(getattr(self._file, "coordinates", "")).split())
+        self.attrs = {key: value for key, value in self._file.__dict__.items() if key != "coordinates"}
+        self._conflicts = set(json.loads(self._file[INDEX].conflicts))
+        self.done = self._file["done"][...].astype(bool)
+        for name, variable in self._file.variables.items():
+            if name in self.grid.values or name in ("done", "planned"):
+                continue
+            if set(self.grid.outer) <= set(variable.dimensions) and name not in self._loose(variable.dimensions, name):
+                if self._fits_in_memory(variable.shape, variable.dtype):
+                    values = variable[...]
+                    self._small[name] = np.asarray(values, object if variable.dtype is str else None)
+            else:
+                values = np.asarray(variable[...], object if variable.dtype is str else None)
+                self._inner[name] = (Array(variable.dimensions, values, {}), "earlier runs")
+
+    def _loose(self, dims: Sequence[str], name: str) -> set[str]:
+        """Where all axes are inside the one run, coordinates with dims do not belong to a cell."""
+        return {name} if not self.grid.outer and name in self._coords and dims else set()
+
+    def known(self) -> set[str]:
+        """Return the variables that need no attributes any more."""
+        return set(self._file.variables)
+
+    def place(self, run: RunFile, cell: Mapping[str, int], file: str) -> None:
+        """Fill the cell of a run."""
+        for name, array in run.variables.items():
+            if name in self.grid.along:
+                continue
+            if name in run.coords and name not in self.grid.values:
+                self._coords.add(name)
+            if name in self.grid.values:
+                self._axis(name, array.attrs)
+            elif set(self.grid.outer) <= set(array.dims) and name not in self._loose(array.dims, name):
+                self._fill(name, array, cell, file)
+            else:
+                self._agree(name, array, file)
+        self.done[tuple(cell[name] for name in self.grid.outer)] = True
+        for key, value in run.attrs.items():
+            if key == "run" or key in self._conflicts or np.array_equal(self.attrs.setdefault(key, value), value):
+                continue
+            self._conflicts.add(key)
+            del self.attrs[key]
+
+    def _axis(self, name: str, attrs: Mapping[str, Any]) -> None:
+        if name not in self._file.variables:
+            self._write(name, (name,), np.array(self.grid.values[name]), attrs)
+
+    def _agree(self, name: str, array: Array, file: str) -> None:
+        if name not in self._inner:
+            self._inner[name] = (array, file)
+            for dim, size in zip(array.dims, array.values.shape, strict=True):
+                self._dim(dim, size, name, file)
+            self._write(name, array.dims, array.values, array.attrs)
+        first, source = self._inner[name]
+        if not first.equals(array):
+            raise CubeError(f"{name}: expected the same coordinate in every run, got others in {source} and {file}")
+
+    def _dim(self, dim: str, size: int, name: str, file: str) -> None:
+        if dim not in self._file.dimensions:
+            self._file.createDimension(dim, size)
+        elif self._file.dimensions[dim].size != size:
+            before = self._file.dimensions[dim].size
+            raise CubeError(f"{name}: expected shape {before} along {dim} in every run, got {size} in {file}")
+
+    def _fill(self, name: str, array: Array, cell: Mapping[str, int], file: str) -> None:
+        kind = _kind(array.values)
+        if name not in self._file.variables:
+            self._create(name, array, kind, file)
+        variable = self._file.variables[name]
+        dims = variable.dimensions
+        if set(dims) != set(array.dims):
+            listed = ", ".join(dims), ", ".join(array.dims)
+            raise CubeError(f"{name}: expected dims {listed[0]} in every run, got {listed[1]} in {file}")
+        for dim, size in zip(array.dims, array.values.shape, strict=True):
+            if dim not in self.grid.outer:
+                self._dim(dim, size, name, file)
+        before = np.dtype(object if variable.dtype is str else variable.dtype)
+        if (before.kind == "O") != (kind.kind == "O"):
+            raise CubeError(f"{name}: expected {before} in every run, got {kind} in {file}")
+        if kind.kind != "O" and np.result_type(before, kind) != before:
+            self._kinds[name] = np.result_type(before, kind)
+            raise Widened(name)
+        values = array.values.transpose([array.dims.index(dim) for dim in dims])
+        where = tuple(slice(cell[dim], cell[dim] + 1) if dim in cell else slice(None) for dim in dims)
+        if name not in self._small:
+            variable[where] = values
+        elif kind.kind == "O":
+            # equal texts, such as package versions, are kept once
+            same = [self._texts.setdefault(text, text) for text in values.ravel()]
+            self._small[name][where] = np.array(same, object).reshape(values.shape)
+        else:
+            self._small[name][where] = values
+
+    def _create(self, name: str, array: Array, kind: np.dtype, file: str) -> None:
+        inner = [dim for dim in array.dims if dim not in self.grid.outer]
+        dims = (*self.grid.outer, *inner)
+        for dim in inner:
+            self._dim(dim, array.values.shape[array.dims.index(dim)], name, file)
+        kind = self._kinds.get(name, kind)
+        text = kind.kind == "O"
+        variable = self._file.createVariable(name, str if text else kind, dims, fill_value=None if text else np.nan)
+        variable.set_auto_maskandscale(False)
+        variable.setncatts(array.attrs)
+        if self._fits_in_memory(variable.shape, variable.dtype):
+            self._small[name] = np.full(variable.shape, "" if text else np.nan, kind)
+
+    def _fits_in_memory(self, shape: tuple[int, ...], kind: Any) -> bool:
+        size = np.dtype(object if kind is str else kind).itemsize * int(np.prod(shape))
+        return sum(array.nbytes for array in self._small.values()) + size <= _MEMORY
+
+    def _write(self, name: str, dims: Sequence[str], values: np.ndarray, attrs: Mapping[str, Any]) -> None:
+        text, flag = is_text(values), values.dtype.kind == "b"
+        if name not in self._file.variables:
+            self._file.createVariable(name, str if text else "i1" if flag else values.dtype, dims)
+        variable = self._file.variables[name]
+        variable.setncatts(dict(attrs) | ({"dtype": "bool"} if flag else {}))
+        values = values.astype(object if text else "i1" if flag else values.dtype)
+        variable[...] = values if values.ndim else values.item()  # netCDF4 takes no text as an array without dims
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def complete(self, files: Mapping[str, tuple[int, int]], recipe: str) -> None:
+        """Write what was collected, and which run files (name -> size and time) of which recipe are in the cube."""
+        for name, values in self._small.items():
+            self._file.variables[name][...] = values if values.ndim else values.item()
+        for name in self.grid.dims:
+            self._axis(name, {})
+        for name, dim in self.grid.along.items():
+            self._write(name, (dim,), np.array(self.grid.values[name]), {})
+        unit = {"units": "1"}
+        self._write("done", self.grid.outer, self.done, {"long_name": "a run has filled this cell", **unit})
+        if self.grid.exclude:
+            planned = {"long_name": "a run is meant to fill this cell", **unit}
+            self._write("planned", self.grid.outer, self.grid.planned(), planned)
+        for key in set(self._file.ncattrs()) - set(self.attrs):
+            self._file.delncattr(key)
+        self._file.setncatts(self.attrs)
+        if self._coords:
+            self._file.coordinates = " ".join(sorted(self._coords))
+        self._index(files, recipe)
+
+    def _index(self, files: Mapping[str, tuple[int, int]], recipe: str) -> None:
+        group = self._file.createGroup(INDEX)
+        group.setncatts({"conflicts": json.dumps(sorted(self._conflicts)), "recipe": recipe})
+        if "file" not in group.dimensions:
+            group.createDimension("file", None)
+            group.createVariable("name", str, ("file",))
+            group.createVariable("stamp", "i8", ("file", group.createDimension("part", 2).name))
+        names = sorted(files)
+        group["name"][: len(names)] = np.array(names, object)
+        group["stamp"][: len(names)] = np.array([files[name] for name in names], "i8").reshape(-1, 2)
+
+
+def read_index(path: Path, recipe: str) -> dict[str, tuple[int, int]]:
+    """Return the run files in a cube of a recipe: name -> size and time; empty if there is no such cube."""
+    try:
+        with netCDF4.Dataset(path) as file:
+            group = file[INDEX]
+            if group.recipe != recipe:
+                return {}
+            stamps = np.asarray(group["stamp"][...]).tolist()
+            return {name: (size, time) for name, (size, time) in zip(group["name"][...], stamps, strict=True)}
+    except (OSError, IndexError, AttributeError):
+        return {}
+
+
+def _kind(values: np.ndarray) -> np.dtype:
+    """Return the type in the cube: integers and booleans become floats at once, so that holes do not change it."""
+    if is_text(values):
+        return np.dtype(object)
+    return np.dtype(np.float64) if values.dtype.kind in "biu" else values.dtype
+
+
+def fill(cube: Cube, paths: Sequence[Path], spec_hash: str) -> tuple[list[str], list[str]]:
+    """Fill a cube from run files; return the names of those in it, and why others are not part of it."""
+    used, skipped = [], []
     for path in paths:
         try:
-            run = xr.load_dataset(path, engine="netcdf4")
-        except Exception as error:  # whatever a damaged file makes HDF5, netCDF4 or xarray raise
+            run = read_run(path, cube.known())
+        except Exception as error:  # whatever a damaged file makes HDF5 or netCDF4 raise
             skipped.append(
-                f"{path.name}: expected a run file, got one that cannot be read ({error}); delete it to rerun"
+                f"{path.name}: expected a run file, got one that cannot be read ({error}); "
+                "'kdlandscape clean --corrupt' deletes it, and then it is run again"
             )
             continue
-        reason, cell = _cell(run, grid, outer)
+        reason, cell = _cell(run, cube.grid)
         if reason:
             skipped.append(f"{path.name}: {reason}")
             continue
@@ -72,102 +261,27 @@ def assemble(
                 f"{path.name}: expected a run of recipe {spec_hash} (spec.yaml: notebook code and fixed parameters), "
                 f"got recipe {run.attrs['spec_hash']}; one cube holds one recipe, so move this file to its own study"
             )
-        _place(cube, run, cell, path.name)
-        done[tuple(cell[name] for name in outer)] = True
-        attrs.append({key: value for key, value in run.attrs.items() if key != "run"})
-    if not attrs:
-        raise CubeError("expected at least one finished run to make a cube of, got none")
-    return _finish(cube, done, attrs), skipped
+        cube.place(run, cell, path.name)
+        used.append(path.name)
+    return used, skipped
 
 
-def _cell(run: xr.Dataset, grid: Mapping[str, list], outer: Sequence[str]) -> tuple[str, dict[str, int]]:
+def _cell(run: RunFile, grid: Grid) -> tuple[str, dict[str, int]]:
     """Return a run's index along each outer axis, or the reason why it has no place in the grid."""
-    if "spec_hash" not in run.attrs or not run.data_vars:
+    if "spec_hash" not in run.attrs or not set(run.variables) - run.coords:
         return "expected a run file written by record(), got another netCDF file; it is left out", {}
     cell = {}
-    for name, values in grid.items():
-        own = run[name].values.tolist() if name in run.dims and name in run.coords else None
-        fits = own is not None and (len(own) == 1 and own[0] in values if name in outer else own == values)
+    for name in grid.dims:
+        values = grid.values[name]
+        own = run.variables[name].values.tolist() if name in run.variables else None
+        fits = own is not None and (len(own) == 1 and own[0] in values if name in grid.outer else own == values)
         if not fits:
-            return f"expected {name} to be {'one of ' if name in outer else ''}{values}, got {own}; it is left out", {}
-        if own is not None and name in outer:
+            some = "one of " if name in grid.outer else ""
+            return f"expected {name} to be {some}{values}, got {own}; it is left out", {}
+        if own is not None and name in grid.outer:
             cell[name] = values.index(own[0])
+    for name, dim in grid.along.items():
+        own, expected = run.variables[name].values.tolist(), grid.values[name][cell[dim]]
+        if own != [expected]:
+            return f"expected {name} to be {expected} at {dim} {grid.values[dim][cell[dim]]}, got {own}", {}
     return "", cell
-
-
-def _place(cube: _Cube, run: xr.Dataset, cell: Mapping[str, int], file: str) -> None:
-    for name, variable in run.variables.items():
-        name = str(name)
-        if name in cube.grid:
-            cube.attrs.setdefault(name, variable.attrs)
-        elif set(cube.outer) <= set(variable.dims) and (cube.outer or name not in run.coords or not variable.dims):
-            if name in run.coords:
-                cube.coords.add(name)
-            _fill(cube, name, variable, cell, file)
-        else:
-            first, source = cube.inner.setdefault(name, (variable.drop_encoding(), file))
-            if not first.equals(variable):
-                raise CubeError(f"{name}: expected the same coordinate in every run, got others in {source} and {file}")
-
-
-def _fill(cube: _Cube, name: str, variable: xr.Variable, cell: Mapping[str, int], file: str) -> None:
-    rest = [str(dim) for dim in variable.dims if dim not in cube.outer]
-    if name not in cube.arrays:
-        cube.dims[name] = (*cube.outer, *rest)
-        cube.attrs[name] = variable.attrs
-    dims = cube.dims[name]
-    if set(dims) != set(map(str, variable.dims)):
-        raise CubeError(
-            f"{name}: expected dims {', '.join(dims)} in every run, got {', '.join(map(str, variable.dims))} in {file}"
-        )
-    values = variable.transpose(*dims).values
-    kind = _kind(values)
-    shape = tuple(
-        len(cube.grid[dim]) if dim in cube.grid else size for dim, size in zip(dims, values.shape, strict=True)
-    )
-    if name not in cube.arrays:
-        cube.arrays[name] = np.full(shape, _filler(kind), kind)
-    elif cube.arrays[name].shape != shape:
-        raise CubeError(f"{name}: expected shape {cube.arrays[name].shape} in every run, got {shape} in {file}")
-    elif cube.arrays[name].dtype != kind:
-        if object in (cube.arrays[name].dtype, kind):
-            raise CubeError(f"{name}: expected {cube.arrays[name].dtype} in every run, got {kind} in {file}")
-        cube.arrays[name] = cube.arrays[name].astype(np.result_type(cube.arrays[name].dtype, kind))
-    where = tuple(slice(cell[dim], cell[dim] + 1) if dim in cell else slice(None) for dim in dims)
-    cube.arrays[name][where] = values
-
-
-def _kind(values: np.ndarray) -> np.dtype:
-    if is_text(values):
-        return np.dtype(object)
-    return np.dtype(np.float64) if values.dtype.kind in "biu" else values.dtype
-
-
-def _filler(kind: np.dtype) -> Any:
-    return "" if kind.kind == "O" else np.nan
-
-
-def _finish(cube: _Cube, done: np.ndarray, attrs: Sequence[Mapping[str, Any]]) -> xr.Dataset:
-    labels = {"long_name": "a run has filled this cell", "units": "1"}
-    variables = {name: (cube.dims[name], array, cube.attrs[name]) for name, array in cube.arrays.items()}
-    axes = {name: (name, np.array(values), cube.attrs.get(name, {})) for name, values in cube.grid.items()}
-    dataset = xr.Dataset(
-        {name: variable for name, variable in variables.items() if name not in cube.coords}
-        | {"done": (tuple(cube.outer), done, labels)},
-        axes
-        | {name: variable for name, (variable, _) in cube.inner.items()}
-        | {name: variable for name, variable in variables.items() if name in cube.coords},
-    )
-    dataset.attrs = _agreed(attrs)
-    return dataset
-
-
-def _agreed(attrs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Keep the attributes that no two runs disagree on."""
-    first: dict[str, Any] = {}
-    conflicts = set()
-    for one in attrs:
-        for key, value in one.items():
-            if not np.array_equal(first.setdefault(key, value), value):
-                conflicts.add(key)
-    return {key: value for key, value in first.items() if key not in conflicts}

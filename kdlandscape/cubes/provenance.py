@@ -7,9 +7,12 @@ import re
 import resource
 import subprocess
 import sys
+from collections import Counter
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+import xarray as xr
 
 #: name -> (long name, unit) of what is kept for every run.
 FACTS: dict[str, tuple[str, str]] = {
@@ -23,6 +26,7 @@ FACTS: dict[str, tuple[str, str]] = {
     "wall_time": ("time from start to result", "s"),
     "peak_memory": ("peak resident memory of the kernel", "B"),
 }
+_SAME = ("git_commit", "git_dirty", "notebook_hash", "packages", "python", "device")
 
 
 def collect(folder: Path | str | None = None) -> dict[str, Any]:
@@ -88,3 +92,35 @@ def peak_memory() -> float:
     except OSError:
         pass
     return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) * (1 if sys.platform == "darwin" else 1024)
+
+
+class MixedProvenance(UserWarning):
+    """The runs of a cube were not all made by the same code on the same kind of machine."""
+
+
+def mixtures(cube: xr.Dataset) -> list[str]:
+    """Say in which facts the runs of a cube differ that should be the same; empty if in none.
+
+    A difference in package versions is told package by package.
+    """
+    found = []
+    for name in _SAME:
+        if name in cube.coords and "done" in cube:
+            values = [str(value) for value in cube[name].values[cube["done"].values.astype(bool)].ravel()]
+            counts = Counter(values)
+            if len(counts) > 1:
+                found += _package_mixtures(counts) if name == "packages" else [_mixture(FACTS[name][0], counts)]
+    return found
+
+
+def _mixture(label: str, counts: Counter) -> str:
+    shown = ", ".join(f"{value[:12] or 'none'}: {count} runs" for value, count in counts.most_common(4))
+    return f"{len(counts)} values of {label} ({shown}{', …' if len(counts) > 4 else ''})"
+
+
+def _package_mixtures(counts: Counter) -> list[str]:
+    versions: dict[str, Counter] = {}
+    for text, count in counts.items():
+        for package, version in json.loads(text or "{}").items():
+            versions.setdefault(package, Counter())[version] += count
+    return [_mixture(f"version of {package}", one) for package, one in versions.items() if len(one) > 1]

@@ -5,67 +5,35 @@ Every file is written under a temporary name in the same folder, flushed to disk
 writer see either the old file or the new one.
 """
 
+import hashlib
 import json
-import os
-import tempfile
+import shutil
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
-import yaml
 from filelock import FileLock
 
-from kdlandscape.cubes.assembly import CubeError, SkippedRunFile, assemble
+from kdlandscape.cubes.assembly import Cube, CubeError, SkippedRunFile, Widened, fill, read_index
+from kdlandscape.cubes.files import atomic, read_yaml, stamps
+from kdlandscape.cubes.grid import Grid
+from kdlandscape.cubes.provenance import MixedProvenance, mixtures
 
 __all__ = [
     "CubeError",
+    "MixedProvenance",
     "SkippedRunFile",
-    "atomic",
     "compact",
+    "export_zarr",
     "missing",
     "open_cube",
-    "read_error",
-    "write_error",
     "write_run",
 ]
-
-
-@contextmanager
-def atomic(path: Path | str) -> Iterator[Path]:
-    """Yield a temporary path in the folder of ``path``; on success flush it to disk and rename it to ``path``."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".tmp-", suffix=path.suffix)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp lets nobody else read
-        publish(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def publish(temporary: Path, path: Path) -> None:
-    """Flush a finished file to disk and rename it into place, on the same file system."""
-    for target in (temporary, path.parent):
-        if target is not temporary:
-            os.replace(temporary, path)
-        descriptor = os.open(target, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def encode_attrs(attrs: Mapping[Any, Any]) -> dict[str, Any]:
@@ -99,23 +67,10 @@ def write_run(dataset: xr.Dataset, path: Path | str, groups: Mapping[str, xr.Dat
             _writable(group.copy()).to_netcdf(temporary, mode="a", engine="netcdf4", group=name)
 
 
-def write_error(error: Mapping[str, Any], path: Path | str) -> None:
-    """Write an error record as JSON, atomically."""
-    with atomic(path) as temporary:
-        temporary.write_text(json.dumps(error, indent=1, ensure_ascii=False), encoding="utf-8")
-
-
-def read_error(path: Path | str) -> dict[str, Any]:
-    """Return an error record; an unreadable one is an error record about itself."""
-    try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        content = {"name": "UnreadableErrorRecord", "value": f"{Path(path).name}: {error}"}
-    return content
-
-
 def compact(study: Path | str) -> Path:
     """Assemble ``cube.nc`` from the run files of a study and return its path.
+
+    Run files that are in the cube already are not read again; memory does not grow with the number of runs.
 
     Parameters
     ----------
@@ -132,18 +87,50 @@ def compact(study: Path | str) -> Path:
     -----
     SkippedRunFile
         Once, naming run files that are corrupt, foreign or outside the grid; they stay where they are.
+    MixedProvenance
+        If the runs were made by more than one commit, set of package versions, Python or device.
     """
     study = Path(study)
-    spec = yaml.safe_load((study / "spec.yaml").read_text(encoding="utf-8"))
+    spec = read_yaml(study / "spec.yaml")
     with FileLock(study / ".cube.lock"):
-        paths = sorted((study / "runs").glob("[!.]*.nc"))
-        cube, skipped = assemble(paths, spec["grid"], spec.get("vectorize", []), spec["resolved"]["spec_hash"])
-        cube.attrs |= {"study": spec["study"], "description": spec.get("description", "")}
-        write_run(cube, study / "cube.nc")
+        skipped = _assemble(study, spec, Grid.of(spec), study / "cube.nc")
     if skipped:
         more = [f"... and {len(skipped) - 5} more"] if len(skipped) > 5 else []
         warnings.warn("\n".join([*skipped[:5], *more]), SkippedRunFile, stacklevel=2)
+    with open_cube(study) as cube:
+        mixed = mixtures(cube)
+    if mixed:
+        warnings.warn("the cube mixes " + "; ".join(mixed), MixedProvenance, stacklevel=2)
     return study / "cube.nc"
+
+
+def _assemble(study: Path, spec: dict[str, Any], grid: Grid, path: Path) -> list[str]:
+    """Bring the cube up to date; return why files are not part of it."""
+    spec_hash = spec["resolved"]["spec_hash"]
+    names = {"study": spec["study"], "description": spec.get("description", "")}
+    recipe = hashlib.sha256(json.dumps([spec_hash, names, asdict(grid)]).encode()).hexdigest()
+    files = stamps(study / "runs", ".nc")
+    old = read_index(path, recipe)
+    if any(files.get(name) != stamp for name, stamp in old.items()):
+        old = {}  # the cube holds what is no longer there
+    if old and len(old) == len(files):
+        return []
+    kinds: dict[str, np.dtype] = {}
+    while True:
+        try:
+            with atomic(path) as temporary:
+                if old:
+                    shutil.copyfile(path, temporary)
+                with closing(Cube(temporary, grid, kinds)) as cube:
+                    new = [study / "runs" / name for name in sorted(files.keys() - old.keys())]
+                    used, skipped = fill(cube, new, spec_hash)
+                    if not used and not old:
+                        raise CubeError("expected at least one finished run to make a cube of, got none")
+                    cube.attrs |= names
+                    cube.complete({name: files[name] for name in [*old, *used]}, recipe)
+            return skipped
+        except Widened:
+            old = {}
 
 
 def open_cube(path: Path | str) -> xr.Dataset:
@@ -170,5 +157,33 @@ def missing(cube: xr.Dataset) -> list[dict[str, Any]]:
             f"expected a cube with the variable 'done', got {', '.join(map(str, cube.data_vars)) or 'none'}"
         )
     done = cube["done"]
-    holes = np.argwhere(~done.values.astype(bool)).tolist() if done.dims else [[]] * (not bool(done))
+    empty = ~done.values.astype(bool)
+    if "planned" in cube:
+        empty &= cube["planned"].values.astype(bool)
+    holes = np.argwhere(empty).tolist() if done.dims else [[]] * bool(empty)
     return [{str(dim): cube[dim].values[i].item() for dim, i in zip(done.dims, hole, strict=True)} for hole in holes]
+
+
+def export_zarr(study: Path | str, path: Path | str) -> Path:
+    """Write a study's cube, or a cube file, as a new zarr store; needs the extra ``zarr``.
+
+    Raises
+    ------
+    CubeError
+        If there is something at ``path`` already, or zarr is not installed.
+    """
+    path = Path(path)
+    if path.exists():
+        raise CubeError(f"expected a new path for the zarr store, got {path}, which exists")
+    try:
+        import zarr  # noqa: F401
+    except ImportError as error:
+        raise CubeError("expected the extra 'zarr' (pip install 'kdlandscape[zarr]'), got no package 'zarr'") from error
+    with open_cube(study) as cube, warnings.catch_warnings():
+        # texts of any length have no final specification in zarr 3 yet; this writer and xarray's reader agree
+        warnings.simplefilter("ignore")
+        partial = path.with_name(f".tmp-{path.name}")
+        shutil.rmtree(partial, ignore_errors=True)
+        cube.drop_encoding().to_zarr(partial, mode="w-")
+        partial.rename(path)
+    return path

@@ -11,16 +11,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from kdlandscape.cubes.store import publish
+from kdlandscape.cubes.files import DiskFullError, is_full, publish, read_error
 from kdlandscape.sweeps.plan import Run
 from kdlandscape.sweeps.record import CONTEXT_VARIABLE
+from kdlandscape.sweeps.workspace import claim
 
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 
 
 @dataclass(frozen=True)
 class Job:
-    """A run with all that a worker on this machine needs to execute it.
+    """A run with all that a worker needs to execute it.
 
     Attributes
     ----------
@@ -33,11 +34,21 @@ class Job:
     work
         A folder on the study's file system for unfinished files.
     sockets
-        A folder with a short path, for the kernel's socket files.
+        A folder with a short path on the worker's machine, for the kernel's socket files.
     vectorized
         Values along the axes inside the run.
     spec_hash, notebook_hash
         What the result was made by.
+    began
+        When the driver began, by the clock of the study's file system; an error record since then is another driver's.
+    cell_limit
+        Seconds after which a cell is stopped and its run counts as failed; None: never.
+    warm
+        Fork the kernel from a process that has done the notebook's imports.
+    injected
+        Parameters that depend on this machine and do not count as settings, such as paths.
+    along
+        Axes that hold a value for each place on another axis: name -> name of the other.
     """
 
     run: Run
@@ -48,11 +59,21 @@ class Job:
     vectorized: dict[str, list] = field(default_factory=dict)
     spec_hash: str = ""
     notebook_hash: str = ""
+    began: float = float("inf")
+    cell_limit: float | None = None
+    warm: bool = False
+    injected: dict[str, Any] = field(default_factory=dict)
+    along: dict[str, str] = field(default_factory=dict)
 
     @property
     def result(self) -> Path:
         """The run's result; it exists exactly when the run has succeeded."""
         return self.study / "runs" / f"{self.run.id}.nc"
+
+    @property
+    def error_record(self) -> Path:
+        """Where it is written how the run failed."""
+        return self.study / "errors" / f"{self.run.id}.json"
 
     def unfinished(self, suffix: str) -> Path:
         """Return the path of an unfinished file."""
@@ -61,17 +82,36 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a job ended: ``error`` is None if its result is in place; ``lost`` if a process died under it."""
+    """How a job ended.
+
+    ``error`` is None if its result is in place, ``lost`` says that a process died under it, ``busy`` that another
+    driver is executing it.
+    """
 
     job: Job
     error: dict[str, Any] | None = None
     lost: bool = False
+    busy: bool = False
 
 
 def execute(job: Job) -> Outcome:
     """Execute a job in this process, one at a time, and report; no exception of the run escapes."""
+    try:
+        lock_file = job.work.parent / f"{job.run.id}.claim"
+        with claim(lock_file) as ours:
+            outcome = _attempt(job) if ours else Outcome(job, busy=True)
+            if ours:
+                lock_file.unlink(missing_ok=True)
+            return outcome
+    except Exception as error:
+        return _failed(job, error)
+
+
+def _attempt(job: Job) -> Outcome:
     if job.result.exists():  # another driver on the same study was faster
         return Outcome(job)
+    if job.error_record.exists() and job.error_record.stat().st_mtime > job.began:
+        return Outcome(job, read_error(job.error_record))
     try:
         _run_notebook(job)
         _keep_notebook(job)
@@ -82,6 +122,9 @@ def execute(job: Job) -> Outcome:
         return Outcome(job)
     except Exception as error:
         return _failed(job, error)
+    finally:
+        for suffix in (".nc", ".json", ".log", ".ipynb"):  # what has not been published
+            job.unfinished(suffix).unlink(missing_ok=True)
 
 
 def _run_notebook(job: Job) -> None:
@@ -90,12 +133,40 @@ def _run_notebook(job: Job) -> None:
     from kdlandscape.sweeps.kernels import RunKernelManager, settings
 
     logging.getLogger("papermill").setLevel(logging.CRITICAL)  # its warnings are errors of ours, raised at the start
+    job.unfinished(".nc").unlink(missing_ok=True)  # of an attempt that was killed
+    job.unfinished(".json").write_text(json.dumps(_context(job)), encoding="utf-8")
+    job.sockets.mkdir(parents=True, exist_ok=True)  # not there yet where the driver is on another machine
+    os.environ[CONTEXT_VARIABLE] = str(job.unfinished(".json"))
+    os.environ["IPYTHONDIR"] = str(job.sockets / "ipython")  # no start-up files of the user
+    RunKernelManager.prepare(job.unfinished(".log"), job.notebook if job.warm else None)
+    papermill.execute_notebook(
+        _literal(job.notebook),
+        _literal(job.unfinished(".ipynb")),
+        parameters={**job.run.parameters, **job.injected},
+        kernel_name="python3",
+        language="python",
+        progress_bar=False,
+        start_timeout=120,
+        iopub_timeout=60,  # 4 seconds are too few on a loaded machine
+        execution_timeout=job.cell_limit,
+        shutdown_kernel="immediate",
+        store_widget_state=False,
+        kernel_manager_class=RunKernelManager,
+        config=settings(job.sockets / str(os.getpid())),
+        # papermill's own cwd= changes the directory of this process
+        resources={"metadata": {"path": str(job.notebook.parent)}},
+    )
+
+
+def _context(job: Job) -> dict[str, Any]:
+    """Return what ``record`` has to know in the kernel."""
     own = job.run.parameters
     fixed = {name: own[name] for name in own if name not in job.run.coords and name not in job.vectorized}
-    context = {
+    return {
         "run": job.run.id,
         "result": str(job.unfinished(".nc")),
         "coords": job.run.coords,
+        "along": job.along,
         "vectorized": job.vectorized,
         "parameters": json.dumps(fixed, sort_keys=True),
         "spec_hash": job.spec_hash,
@@ -103,28 +174,6 @@ def _run_notebook(job: Job) -> None:
         "folder": str(job.notebook.parent),
         "started": time.time(),
     }
-    job.unfinished(".nc").unlink(missing_ok=True)  # of an attempt that was killed
-    job.unfinished(".json").write_text(json.dumps(context), encoding="utf-8")
-    os.environ[CONTEXT_VARIABLE] = str(job.unfinished(".json"))
-    os.environ["IPYTHONDIR"] = str(job.sockets / "ipython")  # no start-up files of the user
-    with job.unfinished(".log").open("wb") as errors:
-        RunKernelManager.errors = errors
-        papermill.execute_notebook(
-            _literal(job.notebook),
-            _literal(job.unfinished(".ipynb")),
-            parameters=job.run.parameters,
-            kernel_name="python3",
-            language="python",
-            progress_bar=False,
-            start_timeout=120,
-            iopub_timeout=60,  # 4 seconds are too few on a loaded machine
-            shutdown_kernel="immediate",
-            store_widget_state=False,
-            kernel_manager_class=RunKernelManager,
-            config=settings(job.sockets / str(os.getpid())),
-            # papermill's own cwd= changes the directory of this process
-            resources={"metadata": {"path": str(job.notebook.parent)}},
-        )
 
 
 def _literal(path: Path) -> str:
@@ -141,10 +190,13 @@ def _failed(job: Job, error: Exception) -> Outcome:
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
-    if isinstance(error, PapermillExecutionError):
+    cell_error = error if isinstance(error, PapermillExecutionError) else None
+    if is_full(job.work, error) or (cell_error and cell_error.ename == DiskFullError.__name__):
+        return Outcome(job, describe(job, DiskFullError.__name__, str(DiskFullError(job.study))))
+    if cell_error:
         _keep_notebook(job)
-        trace = "\n".join(error.traceback)
-        return Outcome(job, describe(job, error.ename, error.evalue, source=error.source, trace=trace))
+        trace = "\n".join(cell_error.traceback)
+        return Outcome(job, describe(job, cell_error.ename, cell_error.evalue, source=cell_error.source, trace=trace))
     if isinstance(error, DeadKernelError):
         return lost(
             job, "KernelDied", "expected the kernel to live until its notebook ended, but it died (out of memory?)"

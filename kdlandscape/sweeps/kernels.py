@@ -3,33 +3,38 @@
 Run as a module this file is the kernel's own main program.
 """
 
-import ctypes
+import contextlib
 import faulthandler
 import os
-import signal
 import sys
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, ClassVar
 
 from jupyter_client import AsyncKernelManager
 from jupyter_client.kernelspec import KernelSpec
 from traitlets.config import Config
 
-_PR_SET_PDEATHSIG = 1
+from kdlandscape.sweeps.processes import die_with
+from kdlandscape.sweeps.warm import ForkedProvisioner, ForkServer
 
-
-def die_with(parent: int) -> None:
-    """Have the operating system kill this process when its parent ends, however that ends; exit if it has."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it ended before the request was made
-        os._exit(1)
+_LONGEST_OUTPUT = 1_000_000  # characters of each stream that an executed notebook keeps
 
 
 class RunKernelManager(AsyncKernelManager):
     """Starts this interpreter's ipykernel, whatever kernels are registered, with its error stream in a file."""
 
-    errors: IO | None = None
+    log_file: ClassVar[Path] = Path(os.devnull)
+    server: ClassVar[ForkServer | None] = None
+
+    @classmethod
+    def prepare(cls, log_file: Path, warm: Path | None) -> None:
+        """Say where the next kernel's error stream goes, and which notebook's imports it begins with, if any."""
+        cls.log_file = log_file
+        if cls.server is not None and not (warm is not None and cls.server.fits(warm)):
+            cls.server.end()
+            cls.server = None
+        if warm is not None and cls.server is None:
+            cls.server = ForkServer(warm)
 
     @property
     def kernel_spec(self) -> KernelSpec:
@@ -39,7 +44,11 @@ class RunKernelManager(AsyncKernelManager):
 
     async def start_kernel(self, **options: Any) -> None:  # type: ignore[override]
         """Start the kernel."""
-        await super().start_kernel(**options, stdout=type(self).errors, stderr=type(self).errors)
+        if self.server is not None and self.provisioner is None:
+            self.provisioner = ForkedProvisioner(parent=self, kernel_spec=self.kernel_spec, kernel_id="warm")
+            self.provisioner.server, self.provisioner.log_file = self.server, self.log_file
+        with self.log_file.open("wb") as errors:
+            await super().start_kernel(**options, stdout=errors, stderr=errors)
 
 
 def settings(sockets: Path) -> Config:
@@ -50,14 +59,41 @@ def settings(sockets: Path) -> Config:
     )
 
 
-def main() -> None:
-    """Be a kernel."""
-    die_with(int(os.environ["JPY_PARENT_PID"]))
+def launch(arguments: list[str]) -> None:
+    """Be a kernel until it is shut down."""
     # a copy of the error stream, because ipykernel redirects the stream itself: a crash leaves its traceback in the log
     faulthandler.enable(os.dup(2))
     from ipykernel.kernelapp import IPKernelApp
 
-    IPKernelApp.launch_instance()
+    _limit_output()
+    IPKernelApp.launch_instance(argv=arguments)
+
+
+def _limit_output() -> None:
+    """Cut a stream that a notebook floods: 100 MB of prints would be held by kernel, worker and notebook file."""
+    from ipykernel.iostream import OutStream
+
+    write = OutStream.write
+    written: dict[int, int] = {}
+
+    def limited(stream: Any, text: str) -> int | None:
+        before = written.get(id(stream), 0)
+        written[id(stream)] = after = before + len(text)
+        if before > _LONGEST_OUTPUT:
+            return len(text)
+        if after > _LONGEST_OUTPUT:
+            note = f"\n[expected at most {_LONGEST_OUTPUT:,} characters on {stream.name}; the rest is cut]\n"
+            text = text[: _LONGEST_OUTPUT - before] + note
+        return write(stream, text)
+
+    setattr(OutStream, "write", limited)  # noqa: B010 - a plain assignment is a type error
+
+
+def main() -> None:
+    """Be a cold kernel."""
+    die_with(int(os.environ["JPY_PARENT_PID"]))
+    with contextlib.suppress(KeyboardInterrupt):
+        launch(sys.argv[1:])
 
 
 if __name__ == "__main__":

@@ -67,6 +67,11 @@ def code_hash(path: Path) -> str:
     return hashlib.sha256(json.dumps(code_cells(path)).encode()).hexdigest()[:16]
 
 
+def python_of(source: str) -> str:
+    """Return a cell's Python; a magic is none, but its line stays so that line numbers are right."""
+    return "\n".join("" if line.lstrip().startswith(("%", "!")) else line for line in source.splitlines())
+
+
 def read_parameters(path: Path) -> dict[str, Parameter]:
     """Return the parameters of a notebook by name, in order."""
     cells = [cell["source"] for cell in code_cells(path) if "parameters" in cell["tags"]]
@@ -75,9 +80,7 @@ def read_parameters(path: Path) -> dict[str, Parameter]:
             f"notebook: expected a cell tagged 'parameters' with lines like 'seed: int = 0', got none in {path.name}"
         )
     try:
-        # a magic is no Python; its line stays so that line numbers are right
-        lines = ("" if line.lstrip().startswith(("%", "!")) else line for line in cells[0].splitlines())
-        statements = ast.parse("\n".join(lines)).body
+        statements = ast.parse(python_of(cells[0])).body
     except SyntaxError as error:
         raise SpecError(
             f"notebook: expected Python in the parameters cell of {path.name}, got {error.msg} in line {error.lineno}"

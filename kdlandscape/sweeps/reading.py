@@ -48,12 +48,42 @@ def parse(text: str, source: str) -> Any:
         raise SpecError(f"{source}: expected YAML, got {' '.join(str(error).split())}") from error
 
 
-def read_mapping(path: Path) -> dict[str, Any]:
-    """Return the mapping in a YAML file."""
+def read_mapping(path: Path, including: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """Return the mapping in a YAML file, on top of the files that it names under ``include``.
+
+    ``parameters`` and ``grid`` are merged name by name, other keys as a whole; a name that is an axis here is no fixed
+    parameter any more, and the other way round.  A notebook is looked for beside the file that names it first.
+    """
+    path = path.resolve()
+    if path in including:
+        raise SpecError(f"include: expected files that do not include each other, got {path.name} again")
     try:
         content = parse(path.read_text(encoding="utf-8"), path.name)
     except UnicodeDecodeError as error:
         raise SpecError(f"{path.name}: expected UTF-8 text, got {error.reason} at byte {error.start}") from error
+    except OSError as error:
+        raise SpecError(
+            f"include: expected a YAML file, got {path}, which cannot be read ({error.strerror})"
+        ) from error
     if not isinstance(content, dict):
         raise SpecError(f"{path.name}: expected keys with values, got {type(content).__name__}")
-    return content
+    names = content.pop("include", [])
+    names = [names] if isinstance(names, str) else names
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise SpecError(f"include: expected a file or a list of files, got {names!r}")
+    merged: dict[str, Any] = {}
+    for name in names:
+        merged = _merge(merged, read_mapping(path.parent / name, (*including, path)))
+    notebook = content.get("notebook")
+    if including and isinstance(notebook, str) and (path.parent / notebook).is_file():
+        content["notebook"] = str(path.parent / notebook)
+    return _merge(merged, content)
+
+
+def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    merged = {**below, **above}
+    for key, other in (("parameters", "grid"), ("grid", "parameters")):
+        own, base, rival = above.get(key) or {}, below.get(key) or {}, above.get(other) or {}
+        if isinstance(own, dict) and isinstance(base, dict) and isinstance(rival, dict) and base:
+            merged[key] = {**{name: value for name, value in base.items() if name not in rival}, **own}
+    return merged

@@ -43,8 +43,11 @@ def record(dataset: xr.Dataset, *, checkpoints: xr.Dataset | None = None) -> xr.
     check(dataset, axes=context["vectorized"])
     for name, values in context["vectorized"].items():
         dataset = _agree(dataset, name, values)
-    dataset = _place(dataset, context["coords"])
-    dataset = _attach(dataset, _facts(dataset, context), list(context["coords"]))
+    along = context["along"]
+    dataset = _place(dataset, {name: value for name, value in context["coords"].items() if name not in along})
+    dataset = _follow(dataset, {name: (dim, context["coords"][name]) for name, dim in along.items()})
+    outer = [name for name in context["coords"] if name not in along]
+    dataset = _attach(dataset, _facts(dataset, context), outer)
     dataset.attrs |= {key: context[key] for key in ("run", "spec_hash", "parameters")}
     write_run(dataset, result, {} if checkpoints is None else {"checkpoints": checkpoints})
     return dataset
@@ -74,6 +77,14 @@ def _place(dataset: xr.Dataset, coords: Mapping[str, Any]) -> xr.Dataset:
     new = {name: [value] for name, value in coords.items() if name not in own}
     dataset = dataset.drop_vars([name for name in new if name in dataset.coords])
     return dataset.expand_dims(new)
+
+
+def _follow(dataset: xr.Dataset, along: Mapping[str, tuple[str, Any]]) -> xr.Dataset:
+    """Give the run its place on axes that advance together with another: coordinates along that one."""
+    for name in along:
+        if name in dataset.data_vars or name in dataset.dims:
+            raise SchemaError(f"{name}: expected no variable or dim with the name of a zipped axis, got one; rename it")
+    return dataset.assign_coords({name: (dim, [value]) for name, (dim, value) in along.items()})
 
 
 def _facts(dataset: xr.Dataset, context: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import yaml
 
-from kdlandscape.cubes.store import atomic
+from kdlandscape.cubes.files import atomic, read_yaml
 from kdlandscape.sweeps.errors import StudyError
 from kdlandscape.sweeps.spec import Spec, make_spec
 
@@ -14,7 +14,7 @@ def read_snapshot(folder: Path) -> Spec:
     path = folder / "spec.yaml"
     try:
         # PyYAML's own rules here, because PyYAML wrote it
-        spec = Spec.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        spec = Spec.model_validate(read_yaml(path))
         spec.facts  # noqa: B018 - raises where the file is a spec written by hand
     except (ValueError, yaml.YAMLError) as error:
         raise StudyError(f"{path}: expected the spec that a sweep wrote there, got {error}") from error
@@ -24,7 +24,7 @@ def read_snapshot(folder: Path) -> Spec:
 def reopen(folder: Path) -> Spec:
     """Return a study's spec, checked again against its notebook as it is now."""
     stored = read_snapshot(folder)
-    content = stored.model_dump(exclude={"resolved"})
+    content = stored.model_dump(exclude={"resolved"}, by_alias=True)
     path = Path(stored.facts.notebook_path)
     if path.is_file():
         content["notebook"] = str(path)
@@ -50,7 +50,7 @@ def adopt(spec: Spec, folder: Path) -> None:
                 f"--study NAME), or delete {folder}."
             )
     with atomic(path) as temporary:
-        content = spec.model_dump(mode="json")
+        content = spec.model_dump(mode="json", by_alias=True)
         temporary.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")
 
 
@@ -66,4 +66,13 @@ def _differences(old: Spec, new: Spec) -> list[str]:
         found.append(
             f"grid.{name}: an axis {'then' if name in old.grid else 'now'}, not {'now' if name in old.grid else 'then'}"
         )
+    for key in ("vectorize", "zip"):
+        before, now = getattr(old, key), getattr(new, key)
+        if sorted(before) != sorted(now):
+            found.append(f"{key}: {before!r} then, {now!r} now")
+    sources = [spec.source and spec.source.model_dump() for spec in (old, new)]
+    if sources[0] != sources[1]:
+        found.append(f"from: {sources[0]!r} then, {sources[1]!r} now")
+    elif new.source and old.facts.source_hash != new.facts.source_hash:
+        found.append(f"from: the study {new.source.study} has been run with another recipe since")
     return found

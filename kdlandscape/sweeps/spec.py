@@ -6,7 +6,6 @@ Importing this module loads neither torch nor papermill, matplotlib or xarray, s
 import ast
 import hashlib
 import json
-import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,12 +13,27 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from kdlandscape.cubes.grid import Grid
+from kdlandscape.sweeps.axes import Scalar, check_axes, check_axis, expand
 from kdlandscape.sweeps.errors import SpecError, listed, nearest
 from kdlandscape.sweeps.parameters import Parameter, check_known, check_value, code_hash, read_parameters
 from kdlandscape.sweeps.places import find_notebook, find_spec
 from kdlandscape.sweeps.reading import parse, read_mapping
 
-Scalar = bool | int | float | str
+
+class Source(BaseModel):
+    """Another study whose run files a study's runs read, one each.
+
+    The axes in ``share`` (default: all between the other study's runs) have the same value in both runs; ``at`` fixes
+    others.  The notebook gets the path in ``parameter``; the weights are in the file's group ``checkpoints``.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    study: str
+    share: list[str] | None = None
+    at: dict[str, Scalar] = {}
+    parameter: str = "checkpoints"
 
 
 class Table(BaseModel):
@@ -41,12 +55,13 @@ class Resolved(BaseModel):
     notebook_hash: str
     lists: list[str] = []
     spec_hash: str
+    source_hash: str = ""
 
 
 class Spec(BaseModel):
     """A study: one notebook over a grid of parameters."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, populate_by_name=True)
 
     study: str
     notebook: str
@@ -54,14 +69,17 @@ class Spec(BaseModel):
     parameters: dict[str, Any] = {}
     grid: dict[str, list[Any]] = Field(default_factory=dict)
     vectorize: list[str] = []
+    zip: list[list[str]] = []
+    exclude: list[dict[str, Any]] = []
+    source: Source | None = Field(default=None, alias="from")
     figures: list[str] = []
     table: Table | None = None
     resolved: Resolved | None = None
 
     @property
-    def outer(self) -> dict[str, list[Scalar]]:
-        """The axes that become separate runs, in the spec's order."""
-        return {name: values for name, values in self.grid.items() if name not in self.vectorize}
+    def axes(self) -> Grid:
+        """The grid with what is vectorized, zipped and excluded."""
+        return Grid(self.grid, self.vectorize, self.zip, self.exclude)
 
     @property
     def facts(self) -> Resolved:
@@ -100,13 +118,14 @@ def make_spec(content: Mapping[str, Any], beside: Path | None = None) -> Spec:
     if "resolved" in content:
         raise SpecError("resolved: expected a spec as written by hand, got the snapshot of a study; remove this key")
     try:
-        spec = Spec.model_validate(dict(content))
+        spec = Spec.model_validate({**content, "grid": expand(content.get("grid", {}))})
     except ValidationError as error:
         raise SpecError(_explain(error)) from error
     _check_name(spec.study)
-    grid = {name: _check_axis(name, values) for name, values in spec.grid.items()}
+    along = {name for group in spec.zip for name in group[1:]}
+    grid = {name: check_axis(name, values, repeats=name in along) for name, values in spec.grid.items()}
     spec = spec.model_copy(update={"grid": grid})
-    _check_axes(spec)
+    check_axes(grid, spec.parameters, spec.axes)
     _check_figures(spec.figures)
     notebook = find_notebook(spec.notebook, beside)
     lists = _check_parameters(spec, read_parameters(notebook), notebook.name)
@@ -154,8 +173,9 @@ def _explain(error: ValidationError) -> str:
     for item in error.errors(include_url=False):
         where = ".".join(map(str, item["loc"]))
         if item["type"] == "extra_forbidden":
-            model = Table if item["loc"][0] == "table" else Spec
-            names = [name for name in model.model_fields if name != "resolved"]
+            parts: dict[Any, type[BaseModel]] = {"table": Table, "from": Source}
+            model = parts.get(item["loc"][0], Spec)
+            names = [field.alias or name for name, field in model.model_fields.items() if name != "resolved"]
             key = str(item["loc"][-1])
             messages.append(f"{where}: expected one of {listed(names)}, got the key {key!r}.{nearest(key, names)}")
         elif item["type"] == "missing":
@@ -172,44 +192,6 @@ def _check_name(name: str) -> None:
             f"study: expected a plain file name (letters, digits, _ . + = -, at most 100, not starting with a dot), "
             f"got {name!r}"
         )
-
-
-def _check_axis(name: str, values: list[Any]) -> list[Any]:
-    """Return an axis with one type of value: a mix of int and float becomes float."""
-    if not name.isidentifier():
-        raise SpecError(f"grid: expected an axis name that is a Python identifier, got {name!r}")
-    if not values:
-        raise SpecError(f"{name}: expected an axis with at least one value, got an empty list")
-    for value in values:
-        if not isinstance(value, Scalar):
-            raise SpecError(f"{name}: expected numbers, texts or booleans along an axis, got {value!r}")
-        if isinstance(value, float) and not math.isfinite(value):
-            raise SpecError(f"{name}: expected finite values along an axis, got {value!r}")
-    kinds = {type(value) for value in values}
-    if kinds == {int, float}:
-        values = [float(value) for value in values]
-    elif len(kinds) > 1:
-        names = listed(sorted(kind.__name__ for kind in kinds))
-        raise SpecError(f"{name}: expected values of one type along an axis, got {names} in {values!r}")
-    repeated = [value for i, value in enumerate(values) if value in values[:i]]
-    if repeated:
-        raise SpecError(f"{name}: expected each value once along an axis, got {repeated[0]!r} again")
-    return values
-
-
-def _check_axes(spec: Spec) -> None:
-    if not spec.grid:
-        raise SpecError("grid: expected at least one axis, got an empty grid")
-    for name in spec.grid:
-        if name in spec.parameters:
-            raise SpecError(f"{name}: expected it in grid or in parameters, got it in both")
-    for name in spec.vectorize:
-        if name not in spec.grid:
-            raise SpecError(
-                f"vectorize: expected axes of the grid ({listed(spec.grid)}), got {name!r}.{nearest(name, spec.grid)}"
-            )
-    if len(set(spec.vectorize)) < len(spec.vectorize):
-        raise SpecError(f"vectorize: expected each axis once, got {spec.vectorize!r}")
 
 
 def _check_figures(names: Sequence[str]) -> None:
@@ -229,6 +211,12 @@ def _check_parameters(spec: Spec, known: Mapping[str, Parameter], notebook: str)
     for name, value in spec.parameters.items():
         check_known(name, known, notebook)
         check_value(name, value, known[name])
+    if spec.source is not None:
+        name = spec.source.parameter
+        check_known(name, known, notebook)
+        check_value(name, "path of a file", known[name])
+        if name in spec.parameters or name in spec.grid:
+            raise SpecError(f"{name}: expected it to be filled by from, got a value in parameters or grid")
     lists = []
     for name, values in spec.grid.items():
         check_known(name, known, notebook)

@@ -1,26 +1,34 @@
 """Run a study: execute what is missing, keep every result and every error, make the cube."""
 
-import shutil
-import sys
-import tempfile
 import time
-import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
+import warnings
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-from tqdm import tqdm
-
-from kdlandscape.cubes.store import compact, read_error, write_error
+from kdlandscape.cubes.files import DiskFullError, names, write_error
+from kdlandscape.cubes.store import CubeError, compact
 from kdlandscape.sweeps.engines import local
-from kdlandscape.sweeps.execute import Job
+from kdlandscape.sweeps.errors import StudyError
+from kdlandscape.sweeps.execute import Job, Outcome
 from kdlandscape.sweeps.places import studies_root
-from kdlandscape.sweeps.plan import Run, plan
-from kdlandscape.sweeps.snapshot import adopt, read_snapshot, reopen
+from kdlandscape.sweeps.plan import Run, plan, shard_of
+from kdlandscape.sweeps.progress import Bar, Lines, Progress, Silent
+from kdlandscape.sweeps.snapshot import adopt, reopen
+from kdlandscape.sweeps.sources import bind, waiting
 from kdlandscape.sweeps.spec import Spec, load_spec, make_spec
+from kdlandscape.sweeps.status import Status, status
+from kdlandscape.sweeps.workspace import Workspace, workspace
+
+Engine = Callable[[Iterable[Job]], Generator[Outcome | int]]
+_REFRESH = 30.0  # seconds; the cube is made anew at most so often while the study runs
+_SHARE = 0.05  # of the driver's time goes into that at most
+
+
+class WaitingRuns(UserWarning):
+    """Runs take checkpoints from runs of another study that are not done."""
 
 
 def run_study(
@@ -28,29 +36,40 @@ def run_study(
     *,
     workers: int | None = None,
     root: Path | str | None = None,
-    progress: bool = True,
+    progress: bool | str = True,
     retry_failed: bool = False,
     time_limit: float | None = None,
+    cell_limit: float | None = None,
+    warm: bool = False,
+    shard: str | None = None,
+    scheduler: str | None = None,
 ) -> Path:
     """Execute the runs of a study that are missing, and make its cube.
 
     A run that fails leaves an error record, and the study goes on.  Interrupted, it ends its workers, makes the cube
-    of what is finished and raises KeyboardInterrupt; calling it again goes on.
+    of what is finished and raises KeyboardInterrupt; calling it again goes on.  Several drivers may run one study at
+    once: each run is executed by one of them.
 
     Parameters
     ----------
     spec
         A checked spec, its content, a YAML file, or the folder of a study that was run before.
     workers
-        Number of worker processes; default: one for each usable core.
+        Number of worker processes; default: one for each usable GPU, or else for each usable core.
     root
         Folder of studies; default: see ``sweeps.places.studies_root``.
     progress
-        Show a progress bar on standard error.
+        Show a progress bar on standard error; ``"json"``: print a JSON object a line on standard output.
     retry_failed
         Also execute runs that left an error record.
-    time_limit
-        Seconds after which a run is stopped and counts as failed; default: never.
+    time_limit, cell_limit
+        Seconds after which a run, or one cell of it, is stopped and the run counts as failed; default: never.
+    warm
+        Fork each kernel from a process that has done the notebook's imports, instead of starting a new interpreter.
+    shard
+        ``"i/n"``: only every n-th run, starting at the i-th (from 1 on), for job arrays.
+    scheduler
+        Address of a Dask scheduler, or ``"dask"`` to have a Dask cluster started on this machine.
 
     Returns
     -------
@@ -63,6 +82,8 @@ def run_study(
         If the spec cannot be run.
     StudyError
         If the folder holds runs of another recipe.
+    DiskFullError
+        If there is no room for results; what is finished stays.
     """
     if not isinstance(spec, Spec | Mapping) and (Path(spec) / "spec.yaml").is_file():
         root = Path(spec).absolute().parent if root is None else root
@@ -70,110 +91,124 @@ def run_study(
     elif not isinstance(spec, Spec):
         spec = make_spec(spec) if isinstance(spec, Mapping) else load_spec(spec)
     folder = studies_root(root) / spec.study
+    spec, checkpoints = bind(spec, folder.parent)
     adopt(spec, folder)
     for name in ("runs", "errors"):
         (folder / name).mkdir(exist_ok=True)
     now = status(folder)
-    todo = now.missing + (now.failed if retry_failed else [])
+    ours = {run.id for run in shard_of(plan(spec), shard)}
+    todo = [run for run in now.missing + (now.failed if retry_failed else []) if run.id in ours]
+    todo = _without_waiting(todo, checkpoints, spec)
+    engine = _engine(scheduler, workers, time_limit)
+    reporter = _reporter(progress, now, len(todo))
     try:
-        _execute(spec, folder, todo, workers, time_limit, _bar(now, todo, progress))
-    except KeyboardInterrupt as stop:
-        stop.add_note(f"Finished runs of {spec.study!r} are kept; the same command again executes what is missing.")
-        raise
-    finally:
-        if status(folder).done:
+        with workspace(folder) as place, closing(reporter):
+            options = {"warm": warm, "cell_limit": cell_limit}
+            jobs = [_job(spec, folder, place, run, checkpoints.get(run.id), **options) for run in todo]
+            _execute(jobs, engine, reporter, _Refresh(folder))
+    except (DiskFullError, StudyError, KeyboardInterrupt) as stop:
+        if isinstance(stop, KeyboardInterrupt):
+            stop.add_note(f"Finished runs of {spec.study!r} are kept; the same command again executes what is missing.")
+        with suppress(OSError, CubeError):  # a full disk is likely to have no room for the cube either
             compact(folder)
+        raise
+    if names(folder / "runs", ".nc"):
+        compact(folder)
     return folder
 
 
-@dataclass(frozen=True)
-class Status:
-    """The runs of a study by what has become of them."""
+def _engine(scheduler: str | None, workers: int | None, time_limit: float | None) -> Engine:
+    if scheduler is None:
+        return partial(local, workers=workers, time_limit=time_limit)
+    from kdlandscape.sweeps.cluster import on_dask
 
-    done: list[Run]
-    failed: list[Run]
-    missing: list[Run]
-
-
-def status(folder: Path) -> Status:
-    """Sort the runs of a study: a result makes it done, an error record without one failed, neither missing."""
-    errors = {path.stem for path in (folder / "errors").glob("[!.]*.json")}
-    results = {path.stem for path in (folder / "runs").glob("[!.]*.nc")}
-    done: list[Run] = []
-    failed: list[Run] = []
-    missing: list[Run] = []
-    for run in plan(read_snapshot(folder)):
-        (done if run.id in results else failed if run.id in errors else missing).append(run)
-    return Status(done, failed, missing)
+    address = None if scheduler == "dask" else scheduler
+    return partial(on_dask, scheduler=address, workers=workers, time_limit=time_limit)
 
 
-def error_line(folder: Path, run: Run) -> str:
-    """Return one line that says how a run failed."""
-    error = read_error(folder / "errors" / f"{run.id}.json")
-    return f"{run.id}: {error.get('name')}: {' '.join(str(error.get('value')).split())[:300]}"
+def _reporter(progress: bool | str, now: Status, todo: int) -> Progress:
+    if progress == "json":
+        return Lines(now, todo)
+    return Bar(now, todo) if progress else Silent()
 
 
-def _bar(now: Status, todo: list[Run], progress: bool) -> tqdm:
-    total = sum(map(len, (now.done, now.failed, now.missing)))
-    # a log file gets a line now and then, a terminal a moving bar
-    pace = 0.2 if sys.stderr.isatty() else 15.0
-    return tqdm(total=total, initial=total - len(todo), unit="run", disable=not progress, mininterval=pace, smoothing=0)
+def _without_waiting(todo: list[Run], checkpoints: dict[str, Path], spec: Spec) -> list[Run]:
+    """Leave out runs whose checkpoints are not there yet, and say so."""
+    held = waiting(checkpoints)
+    ready = [run for run in todo if run.id not in held]
+    if spec.source is not None and len(ready) < len(todo):
+        warnings.warn(
+            f"{len(todo) - len(ready)} runs wait for runs of {spec.source.study} that are not done; run that first, "
+            "then the same command goes on",
+            WaitingRuns,
+            stacklevel=3,
+        )
+    return ready
 
 
-def _execute(
-    spec: Spec, folder: Path, todo: list[Run], workers: int | None, time_limit: float | None, bar: tqdm
-) -> None:
-    failed = 0
-    shown = time.monotonic()
-    with bar, _workspace(folder) as (work, sockets):
-        facts = spec.facts
-        vectorized = {name: list(spec.grid[name]) for name in spec.grid if name in spec.vectorize}
-        notebook = Path(facts.notebook_path)
-        jobs = [
-            Job(run, notebook, folder, work, sockets, vectorized, facts.spec_hash, facts.notebook_hash) for run in todo
-        ]
-        with closing(local(jobs, workers=workers, time_limit=time_limit)) as outcomes:
-            for outcome in outcomes:
-                if outcome is not None:
-                    record_file = folder / "errors" / f"{outcome.job.run.id}.json"
-                    if outcome.error is None:
-                        record_file.unlink(missing_ok=True)
-                    else:
-                        failed += 1
-                        write_error(outcome.error, record_file)
-                    bar.set_postfix(failed=failed, refresh=False)
-                    bar.update()
-                elif not bar.disable and time.monotonic() - shown > bar.mininterval:
-                    bar.refresh()  # the clock goes on while no run ends
-                    shown = time.monotonic()
+def _job(spec: Spec, folder: Path, place: Workspace, run: Run, checkpoints: Path | None, **options: Any) -> Job:
+    facts = spec.facts
+    injected = {spec.source.parameter: str(checkpoints)} if spec.source is not None else {}
+    return Job(
+        run,
+        Path(facts.notebook_path),
+        folder,
+        place.work,
+        place.sockets,
+        vectorized={name: list(spec.grid[name]) for name in spec.grid if name in spec.vectorize},
+        spec_hash=facts.spec_hash,
+        notebook_hash=facts.notebook_hash,
+        began=place.began,
+        injected=injected,
+        along=spec.axes.along,
+        **options,
+    )
 
 
-@contextmanager
-def _workspace(folder: Path) -> Iterator[tuple[Path, Path]]:
-    """Yield a folder for unfinished files and a short path for sockets; remove them, and those of dead drivers."""
-    root = folder / ".work"
-    root.mkdir(exist_ok=True)
-    for lock_file in root.glob("*.lock"):
-        try:
-            with FileLock(lock_file).acquire(blocking=False):  # its driver is gone
-                note = lock_file.with_suffix("") / "sockets"
-                sockets_left = Path(note.read_text(encoding="utf-8")) if note.exists() else note
-                for left in (sockets_left, note.parent):
-                    shutil.rmtree(left, ignore_errors=True)
-                lock_file.unlink(missing_ok=True)
-        except Timeout:
-            continue
-    work = root / uuid.uuid4().hex[:12]
-    short = tempfile.gettempdir() if len(tempfile.gettempdir()) < 60 else "/tmp"
-    lock_file = work.with_suffix(".lock")
-    with (
-        FileLock(lock_file),
-        tempfile.TemporaryDirectory(prefix="kdl-", dir=short, ignore_cleanup_errors=True) as sockets,
-    ):
-        work.mkdir()
-        (work / "sockets").write_text(sockets, encoding="utf-8")
-        try:
-            yield work, Path(sockets)
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
-            lock_file.unlink(missing_ok=True)
+def _execute(jobs: list[Job], engine: Engine, reporter: Progress, refresh: "_Refresh") -> None:
+    """Execute jobs, in rounds: what another driver was executing in one is looked at again in the next."""
+    while jobs:
+        busy = []
+        with closing(engine(jobs)) as events:
+            for event in events:
+                if not isinstance(event, Outcome):
+                    reporter.running(event)
+                elif event.busy:
+                    busy.append(event.job)
+                else:
+                    _file(event)
+                    reporter.ended(event)
+                refresh.if_due()
+        jobs = busy
+        if jobs:
+            time.sleep(1)
+
+
+def _file(outcome: Outcome) -> None:
+    """Keep how a run failed; raise if no other run can do better."""
+    record = outcome.job.error_record
+    if outcome.error is None:
+        record.unlink(missing_ok=True)
+    elif outcome.error["name"] == DiskFullError.__name__:
+        raise DiskFullError(outcome.job.study)
+    elif outcome.error["name"] == "WarmError":
+        raise StudyError(f"warm: {outcome.error['value']}")
+    else:
+        write_error(outcome.error, record)
+
+
+class _Refresh:
+    """Makes the cube anew now and then while the study runs."""
+
+    def __init__(self, folder: Path):
+        self._folder = folder
+        self._due = time.monotonic() + _REFRESH
+
+    def if_due(self) -> None:
+        began = time.monotonic()
+        if began < self._due:
+            return
+        with suppress(CubeError), warnings.catch_warnings(action="ignore"):  # the last compaction will speak of it
+            compact(self._folder)
+        now = time.monotonic()
+        self._due = now + max(_REFRESH, (now - began) / _SHARE)

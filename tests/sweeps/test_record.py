@@ -24,6 +24,7 @@ def sweep(tmp_path, monkeypatch):
             "run": "seed=3-0",
             "result": str(path),
             "coords": {"seed": 3, "policy": "scaled"},
+            "along": {},
             "vectorized": {"lam": [0.1, 0.2]},
             "parameters": "{}",
             "spec_hash": "abc",

@@ -14,7 +14,8 @@ from kdlandscape.cubes.store import SkippedRunFile, missing, open_cube
 from kdlandscape.sweeps.errors import StudyError
 from kdlandscape.sweeps.snapshot import read_snapshot
 from kdlandscape.sweeps.spec import load_spec
-from kdlandscape.sweeps.study import error_line, run_study, status
+from kdlandscape.sweeps.status import error_line, status
+from kdlandscape.sweeps.study import run_study
 from tests.tiny_study import write_notebook, write_spec
 
 

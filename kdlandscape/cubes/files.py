@@ -1,0 +1,143 @@
+"""Files that are whole or absent, whatever happens to the writer; without xarray, to read a study's state fast."""
+
+import errno
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_ROOM = 1 << 18  # bytes that have to fit where the disk counts as not full
+
+
+class DiskFullError(OSError):
+    """There is no room for a file of a study."""
+
+    def __init__(self, folder: Path | str):
+        super().__init__(
+            errno.ENOSPC,
+            "expected room on the disk, got none; finished runs are kept: free some, then the same command goes on",
+            str(folder),
+        )
+
+
+@contextmanager
+def atomic(path: Path | str) -> Iterator[Path]:
+    """Yield a temporary path in the folder of ``path``; on success flush it to disk and rename it to ``path``.
+
+    Raises
+    ------
+    DiskFullError
+        Instead of any other error, if that happened because the disk is full.
+    """
+    path = Path(path)
+    with told_if_full(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".tmp-", suffix=path.suffix)
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            with told_if_full(path.parent):  # while the unfinished file still takes the room
+                yield temporary
+                os.chmod(temporary, 0o666 & ~_umask())  # mkstemp lets nobody else read
+                publish(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def told_if_full(folder: Path) -> Iterator[None]:
+    """Turn an error into DiskFullError if the disk of ``folder`` is full: HDF5 says no more than "HDF error" then."""
+    try:
+        yield
+    except DiskFullError:
+        raise
+    except Exception as error:
+        if is_full(folder, error):
+            raise DiskFullError(folder) from error
+        raise
+
+
+def is_full(folder: Path, error: BaseException | None = None) -> bool:
+    """Whether an error says that a disk is full, or a small file does not fit into ``folder``."""
+    if isinstance(error, OSError) and error.errno in _FULL:
+        return True
+    probe = None
+    try:
+        handle, name = tempfile.mkstemp(dir=folder, prefix=".tmp-", suffix=".probe")
+        probe = Path(name)
+        with os.fdopen(handle, "wb") as file:
+            file.write(bytes(_ROOM))
+            file.flush()
+            os.fsync(handle)
+    except OSError as failure:
+        return failure.errno in _FULL
+    finally:
+        if probe is not None:
+            with suppress(OSError):
+                probe.unlink()
+    return False
+
+
+def publish(temporary: Path, path: Path) -> None:
+    """Flush a finished file to disk and rename it into place, on the same file system."""
+    for target in (temporary, path.parent):
+        if target is not temporary:
+            os.replace(temporary, path)
+        descriptor = os.open(target, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def write_error(error: Mapping[str, Any], path: Path | str) -> None:
+    """Write an error record as JSON, atomically."""
+    with atomic(path) as temporary:
+        temporary.write_text(json.dumps(error, indent=1, ensure_ascii=False), encoding="utf-8")
+
+
+def read_error(path: Path | str) -> dict[str, Any]:
+    """Return an error record; an unreadable one is an error record about itself."""
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        content = {"name": "UnreadableErrorRecord", "value": f"{Path(path).name}: {error}"}
+    return content
+
+
+def read_yaml(path: Path) -> Any:
+    """Return the content of a YAML file that this package wrote; ten times faster where libyaml is there."""
+    return yaml.load(path.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+
+
+def names(folder: Path, suffix: str) -> set[str]:
+    """Return the names, without ``suffix``, of the finished files of a folder that end with it."""
+    return {entry.name.removesuffix(suffix) for entry in _finished(folder, suffix)}
+
+
+def stamps(folder: Path, suffix: str) -> dict[str, tuple[int, int]]:
+    """Return size and time of change of the finished files of a folder that end with ``suffix``, by name."""
+    found = {}
+    for entry in _finished(folder, suffix):
+        facts = entry.stat()
+        found[entry.name] = (facts.st_size, facts.st_mtime_ns)
+    return found
+
+
+def _finished(folder: Path, suffix: str) -> list[os.DirEntry]:
+    if not folder.is_dir():
+        return []
+    with os.scandir(folder) as entries:
+        return [entry for entry in entries if entry.name.endswith(suffix) and not entry.name.startswith(".")]

@@ -1,0 +1,56 @@
+"""What belongs to a worker process: its life, its share of the cores, its GPU."""
+
+import ctypes
+import os
+import signal
+import sys
+from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+GPUS = "CUDA_VISIBLE_DEVICES"
+
+
+def die_with(parent: int) -> None:
+    """Have the operating system kill this process when its parent ends, however that ends; exit if it has."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it ended before the request was made
+        os._exit(1)
+
+
+def usable_cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def usable_gpus() -> list[str]:
+    """Return the GPUs that this process may use, as ``CUDA_VISIBLE_DEVICES`` names them."""
+    named = os.environ.get(GPUS)
+    if named is None:
+        drivers = Path("/proc/driver/nvidia/gpus")
+        return [str(i) for i in range(len(list(drivers.iterdir())))] if drivers.is_dir() else []
+    gpus = []
+    for name in named.split(","):
+        if name.strip() in ("", "-1"):  # CUDA ignores what comes after an invalid entry
+            break
+        gpus.append(name.strip())
+    return gpus
+
+
+def default_workers() -> int:
+    """Return the number of workers: one for each usable GPU, or else one for each usable core."""
+    return len(usable_gpus()) or usable_cores()
+
+
+def environments(count: int) -> list[dict[str, str]]:
+    """Return what each of ``count`` workers on this machine finds in its environment: its cores and its GPU.
+
+    Cores are divided, unless the user has set the number of threads; a GPU is shared only if there are more workers.
+    """
+    gpus = usable_gpus()
+    share = str(max(1, usable_cores() // count))
+    # torch prefers MKL's number to OpenMP's, so the one that the user has set holds for all
+    threads = next((os.environ[name] for name in THREADS if os.environ.get(name)), share)
+    own = {name: os.environ.get(name) or threads for name in THREADS}
+    return [own | ({GPUS: gpus[i % len(gpus)]} if gpus else {}) for i in range(count)]

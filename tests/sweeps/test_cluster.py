@@ -1,0 +1,129 @@
+"""Dask: a real scheduler and real workers on loopback, one of which is killed."""
+
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from kdlandscape.cubes.store import missing, open_cube
+from kdlandscape.sweeps import cluster
+from kdlandscape.sweeps.errors import StudyError
+from kdlandscape.sweeps.execute import Job
+from kdlandscape.sweeps.plan import Run
+from kdlandscape.sweeps.status import status
+from kdlandscape.sweeps.study import run_study
+from tests.tiny_study import write_notebook, write_spec
+
+if importlib.util.find_spec("distributed") is None and os.environ.get("CI") != "true":
+    pytest.skip("needs the extra 'dask'", allow_module_level=True)
+
+
+@pytest.fixture(scope="module")
+def scheduler(tmp_path_factory):
+    """Yield the address of a scheduler with two worker processes, and the workers."""
+    place = tmp_path_factory.mktemp("dask")
+    told = place / "scheduler.json"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    loopback = ["--host", "127.0.0.1", "--no-dashboard"]
+    here = {"cwd": place, "env": environment, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    dask = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--port", "0", "--scheduler-file", told]
+    started = [subprocess.Popen([*dask, *loopback], **here)]
+    worker = [sys.executable, "-m", "distributed.cli.dask_worker", "--scheduler-file", told, "--nthreads", "1"]
+    started += [subprocess.Popen([*worker, "--no-nanny", *loopback], **here) for _ in range(2)]
+    end = time.monotonic() + 60
+    while not told.exists() or not told.read_text():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    try:
+        yield json.loads(told.read_text())["address"], started[1:]
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
+
+
+def test_a_scheduler_that_does_not_answer_is_one_message(tmp_path, monkeypatch):
+    monkeypatch.setattr(cluster, "_CONNECT", 0.5)
+    path = write_spec(tmp_path, parameters={"folder": str(tmp_path)})
+    with pytest.raises(StudyError, match=r"expected a Dask scheduler at tcp://127.0.0.1:9, got"):
+        run_study(path, root=tmp_path, scheduler="tcp://127.0.0.1:9", progress=False)
+
+
+def test_without_dask_the_extra_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "dask", None)
+    path = write_spec(tmp_path, parameters={"folder": str(tmp_path)})
+    with pytest.raises(StudyError, match=r"expected the extra 'dask' \(pip install 'kdlandscape\[dask\]'\)"):
+        run_study(path, root=tmp_path, scheduler="dask", progress=False)
+
+
+def test_a_study_on_a_real_scheduler_loses_nothing_when_one_of_two_workers_is_killed(scheduler, tmp_path):
+    address, dask_workers = scheduler
+    path = write_spec(tmp_path, grid={"seed": list(range(8))}, parameters={"folder": str(tmp_path)})
+    folder = tmp_path / "tiny"
+
+    def kill():
+        while len(list((folder / "runs").glob("*.nc"))) < 2:
+            time.sleep(0.05)
+        dask_workers[0].send_signal(signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    run_study(path, root=tmp_path, scheduler=address, warm=True, progress=False)
+    killer.join()
+    assert dask_workers[0].wait(5) == -signal.SIGKILL
+    with open_cube(folder) as cube:
+        assert missing(cube) == []
+        assert cube["loss"].values.ravel().tolist() == list(range(8))
+    assert not list((folder / "errors").iterdir())
+    assert not list((folder / ".work").iterdir())
+
+
+def test_failures_and_deaths_are_the_same_on_a_cluster_that_is_started_here(tmp_path):
+    modes = ["ok", "fail", "kill worker"]
+    path = write_spec(tmp_path, grid={"mode": modes}, parameters={"folder": str(tmp_path)})
+    folder = run_study(path, root=tmp_path, scheduler="dask", workers=2, warm=True, progress=False)
+    now = status(folder)
+    assert [run.coords["mode"] for run in now.done] == ["ok"]
+    assert {run.coords["mode"] for run in now.failed} == {"fail", "kill worker"}
+    names = {path.name.split("-")[0]: path.read_text() for path in (folder / "errors").iterdir()}
+    assert '"RuntimeError"' in names["mode=fail"]
+    assert '"WorkerDied"' in names["mode=kill_worker"]
+    kernels = [int(Path(tmp_path / f"{mode}0").read_text()) for mode in modes]
+    time.sleep(0.5)
+    assert not any(Path(f"/proc/{pid}").exists() for pid in kernels)
+
+
+class TestATask:
+    @pytest.fixture
+    def job(self, tmp_path):
+        for name in ("study/runs", "study/errors", "work/of-driver"):
+            (tmp_path / name).mkdir(parents=True)
+        notebook = write_notebook(tmp_path / "n.ipynb", "seed: int = 0", "import time; time.sleep(60)")
+        run = Run("seed=0", {"seed": 0}, {"seed": 0})
+        return Job(run, notebook, tmp_path / "study", tmp_path / "work" / "of-driver", tmp_path / "s")
+
+    @pytest.fixture(autouse=True)
+    def no_worker_is_left(self):
+        yield
+        cluster.end_worker()
+
+    def test_ends_at_its_time_limit(self, job):
+        outcome = cluster.execute_here(job, time_limit=1)
+        assert (outcome.lost, outcome.error["name"]) == (True, "TimeLimit")
+
+    def test_ends_when_its_driver_is_gone(self, job):
+        job.work.rmdir()
+        assert cluster.execute_here(job, time_limit=None).error["name"] == "DriverGone"
+
+    def test_says_so_where_the_studys_folder_is_not_shared(self, job):
+        outcome = cluster.execute_here(replace(job, study=job.study / "none"), time_limit=None)
+        assert outcome.error["name"] == "NoSharedFolder"
+        assert "on every machine of the cluster" in outcome.error["value"]
