@@ -92,7 +92,7 @@ class Live(HasTraits):
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="surface")
         self._turn = 0
         self._values: dict[str, np.ndarray] = {}
-        self._known = np.zeros((0, 0), bool)
+        self.known = np.zeros((0, 0), bool)
         self.axes = (np.zeros(0), np.zeros(0))
         self.layout: Layout | None = None
 
@@ -106,7 +106,7 @@ class Live(HasTraits):
         n = self.num
         (left, right), (low, high) = self.x_range, self.y_range
         self.axes = (np.linspace(left, right, n), np.linspace(low, high, n))
-        self._values, self._known = {}, np.zeros((n, n), bool)
+        self._values, self.known = {}, np.zeros((n, n), bool)
         with self.hold_trait_notifications():
             self.done, self.total, self.point, self.found, self.eigenvalues = 0, n * n, (), {}, []
             self.status = "computing"
@@ -140,14 +140,14 @@ class Live(HasTraits):
 
     def surface(self) -> xr.DataArray:
         """Return the chosen metric over ``y, x``: NaN where it is not computed yet."""
-        values = self._values.get(self.metric, np.full(self._known.shape, np.nan))
+        values = self._values.get(self.metric, np.full(self.known.shape, np.nan))
         held = dataset({self.metric: values}, ("y", "x"), {"y": self.axes[1], "x": self.axes[0]})
         return held[self.metric]
 
     def drawn(self) -> xr.DataArray:
         """Return `surface` with the nearest computed value where none is computed yet."""
         values = self.surface()
-        return values.copy(data=filled(values.values, self._known))
+        return values.copy(data=filled(values.values, self.known))
 
     def metrics(self) -> list[str]:
         """Return what was computed at each point."""
@@ -196,10 +196,10 @@ class Live(HasTraits):
         if turn != self._turn:
             return
         for name, values in found.items():
-            held = self._values.setdefault(name, np.full(self._known.shape, np.nan))
+            held = self._values.setdefault(name, np.full(self.known.shape, np.nan))
             held[rows, columns] = _numbers(values)
-        self._known[rows, columns] = True
-        self.done = int(self._known.sum())
+        self.known[rows, columns] = True
+        self.done = int(self.known.sum())
 
     def _probe(self, layout: Layout, point: tuple[float, float]) -> None:
         found = self._evaluate(points_on(layout, [point[0]], [point[1]]))

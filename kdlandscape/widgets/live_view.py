@@ -88,7 +88,7 @@ class LivePlane(ipw.VBox):
         self.progress = ipw.IntProgress(max=1, layout={"width": "160px"})
         self.said = ipw.HTML()
         wide = {self.direction: "210px", self.metric: "150px", self.num: "115px", self.colors: "155px"}
-        for box, width in {**wide, self.cancel: "90px", self.compute: "90px", self.spectrum: "120px"}.items():
+        for box, width in {**wide, self.cancel: "90px", self.compute: "90px", self.spectrum: "140px"}.items():
             box.layout.width = width
         first = [self.direction, *[box for pair in self.ranges.values() for box in pair], self.num, self.compute]
         second = [self.cancel, self.progress, self.metric, self.colors, self.log_scale, self.spectrum, self.said]
@@ -167,16 +167,17 @@ class LivePlane(ipw.VBox):
         return f"x = {live.point[0]:.4g}, y = {live.point[1]:.4g}: {found}"
 
     def _lines(self, log: bool) -> list[panels.Panel]:
+        """Return the panel of the two grid lines next to the point, through the values that are there."""
         live = self.live
         if not live.point:
             return []
-        row, column = (
-            int(np.abs(axis - at).argmin()) for axis, at in zip(live.axes[::-1], live.point[::-1], strict=True)
-        )
-        values = live.surface()
+        x, y = live.axes
+        row, column = _nearest(y, live.known.any(1), live.point[1]), _nearest(x, live.known.any(0), live.point[0])
+        values, known = live.surface(), live.known
+        along, across = known[row], known[:, column]
         drawn = [
-            panels.line(f"along x, y = {live.axes[1][row]:.3g}", live.axes[0], values.values[row]),
-            panels.line(f"along y, x = {live.axes[0][column]:.3g}", live.axes[1], values.values[:, column]),
+            panels.line(f"along x, y = {y[row]:.3g}", x[along], values.values[row, along]),
+            panels.line(f"along y, x = {x[column]:.3g}", y[across], values.values[across, column]),
         ]
         label = panels.axis_label(values)
         return [panels.lines_panel(drawn, title="lines through the point", xlabel="x, y", ylabel=label, log=log)]
@@ -188,6 +189,10 @@ class LivePlane(ipw.VBox):
         index = np.arange(1, len(found) + 1)
         drawn = [panels.line("at the point", index, np.array(found), stems=True)]
         return [panels.lines_panel(drawn, title="top eigenvalues", xlabel="index", ylabel="eigenvalue")]
+
+
+def _nearest(places: np.ndarray, known: np.ndarray, at: float) -> int:
+    return int(np.where(known, np.abs(places - at), np.inf).argmin())
 
 
 def _range(live: Live, name: str) -> list[ipw.FloatText]:

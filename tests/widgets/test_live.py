@@ -98,6 +98,19 @@ def test_a_click_is_answered_between_two_chunks_of_the_surface(explore):
     assert widget.readout() == "x = 0.4, y = -0.1: loss = 0.27, first = 0.5"
 
 
+def test_the_lines_through_a_point_take_the_computed_grid_lines_next_to_it(explore):
+    widget = explore(Bowl(seconds=0.002), np.eye(2, 4), num=129)
+    while widget.live.done < 81:
+        time.sleep(0.01)
+    widget.live.cancel()
+    widget.live.wait()
+    widget.live.probe(0.01, 0.01)
+    along, _ = widget.scene()[2]["lines"]
+    assert along["name"] == "along x, y = 0"
+    np.testing.assert_allclose(along["y"], (np.array(along["x"]) + 0.1) ** 2 + 0.03)
+    assert 9 <= len(along["x"]) < 129
+
+
 def test_eigenvalues_come_on_demand(explore):
     widget = explore(Bowl(), np.eye(2, 4), num=9, eigenvalues=lambda theta: [4.0, theta[0]])
     widget.live.wait()

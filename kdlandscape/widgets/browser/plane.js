@@ -105,8 +105,8 @@ function drawContours(ctx, panel, z, xs, ys, sx, sy) {
   for (let j = 0; j + 1 < ys.length; j++)
     for (let i = 0; i + 1 < n; i++) {
       const v = [z[j * n + i], z[j * n + i + 1], z[(j + 1) * n + i + 1], z[(j + 1) * n + i]];
-      const low = Math.min(...v), high = Math.max(...v);
-      if (!Number.isFinite(low + high)) continue;
+      const low = Math.min(v[0], v[1], v[2], v[3]), high = Math.max(v[0], v[1], v[2], v[3]);
+      if (!Number.isFinite(low + high) || !panel.levels.some((level) => level > low && level <= high)) continue;
       const px = [sx(xs[i]), sx(xs[i + 1]), sx(xs[i + 1]), sx(xs[i])];
       const py = [sy(ys[j]), sy(ys[j]), sy(ys[j + 1]), sy(ys[j + 1])];
       for (const level of panel.levels) {
