@@ -3,9 +3,10 @@ import torch
 from torch import nn
 
 from kdlandscape.landscape import trial
-from kdlandscape.landscape.evaluation import Strategy, evaluator
+from kdlandscape.landscape.evaluation import evaluator
 from kdlandscape.landscape.objective import Objective
 from kdlandscape.landscape.reduction import calibration_error
+from kdlandscape.landscape.strategy import Strategy
 from tests import dense
 from tests.cases import CASES, DEVICES, IDS
 
@@ -104,7 +105,7 @@ def test_a_trial_changes_no_number_and_is_remembered(monkeypatch):
     objective = Objective(module, loss, data)
     directions, points = plane(objective, 30)
     tried = []
-    monkeypatch.setattr(trial, "_try", lambda *args, old=trial._try: tried.append(args[1]) or old(*args))
+    monkeypatch.setattr(trial, "_prepared", lambda *args, old=trial._prepared: tried.append(args[1]) or old(*args))
     strategy = trial.choose(objective, points, objective.theta, directions)
     assert {"trace", "affine", "points"} <= {name for candidate in tried for name in candidate.facts()}
     values = evaluator(objective, strategy, objective.theta, directions)(points)["loss"]
@@ -121,8 +122,7 @@ def test_a_candidate_that_gives_other_numbers_is_dropped(monkeypatch):
     objective = Objective(module, loss, data)
     directions, points = plane(objective, 1)
     reference = {"loss": torch.tensor([123.0], dtype=torch.float64)}
-    seconds = trial._try(objective, Strategy(trace=True), (objective.theta, directions), points, reference)
-    assert seconds == float("inf")
+    assert trial._prepared(objective, Strategy(trace=True), (objective.theta, directions), points, reference) is None
 
 
 def test_a_metric_outside_torch_is_refused_by_the_recording_and_works_in_the_loop():
