@@ -63,7 +63,7 @@ class Checkpoint:
             raise ValueError(f"expected a checkpoint every epoch or less often, got every {self.every} epochs")
 
 
-def traced(function: Callable[..., Any], after: int = 40) -> Callable[..., Any]:
+def traced(function: Callable[..., Any], after: int = 20) -> Callable[..., Any]:
     """Record a batched program for each shape of its arguments, once it has run a few times, and replay its operations.
 
     The same operations in the same order, so the same bits, without the cost of ``vmap`` and ``grad`` at every step;
@@ -77,7 +77,7 @@ def traced(function: Callable[..., Any], after: int = 40) -> Callable[..., Any]:
         calls[key] += 1
         if calls[key] == after + 1:
             try:
-                programs[key] = make_fx(function)(*arguments)
+                programs[key] = make_fx(lambda *inputs: function(*inputs))(*arguments)
             except (RuntimeError, TypeError, ValueError, NotImplementedError):  # control flow on values, say
                 programs[key] = function
         return programs.get(key, function)(*arguments)

@@ -65,7 +65,8 @@ def test_at_lambda_one_without_weight_decay_the_weights_do_not_move_at_all(name,
     network = networks.network(name, 40, 10, width=16).to(device, dtype)
     teacher, random = networks.random_thetas(network, [0, 1]).to(device)
     init = mix(random, 3 * teacher, torch.tensor([0.0, 0.5, 1.0]))
-    for recipe in (Recipe(epochs=4, lr=1.0), Recipe(epochs=4, lr=1.0, nesterov=False, momentum=0.0)):
+    # enough steps that the programs of teachers and students are recorded and replayed
+    for recipe in (Recipe(epochs=12, lr=0.5), Recipe(epochs=4, lr=1.0, nesterov=False, momentum=0.0)):
         trained = distill(
             network, init, (3 * teacher).expand(3, -1), inputs, recipe, generator=seeded(device), temperature=4.0
         )
