@@ -40,6 +40,19 @@ def demo(workers: Workers = None, root: Root = None) -> None:
 
 
 @app.command()
+def new(
+    study: Annotated[str, typer.Argument(help="Name of the new study.", metavar="STUDY")],
+    template: Annotated[str, typer.Option("--from", help="A spec, or the name of a shipped one.")] = "demo",
+    folder: Annotated[Path, typer.Option(help="Where to write.")] = Path(),
+) -> None:
+    """Copy a shipped spec and its notebook under a new name, to start a study of your own from."""
+    from kdlandscape.sweeps.templates import new_study
+
+    spec, notebook = new_study(study, template, folder)
+    typer.echo(f"spec: {spec}\nnotebook: {notebook}\nrun it: kdlandscape run {spec}")
+
+
+@app.command()
 def run(
     spec: Annotated[str, typer.Argument(help="A YAML file, or the name of a shipped one.")],
     parameters: Parameter = [],  # noqa: B006 - typer copies it
