@@ -5,6 +5,7 @@ what is large goes into the file run by run, so memory does not grow with the nu
 """
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -74,11 +75,24 @@ class Cube:
                 continue
             if set(self.grid.outer) <= set(variable.dimensions) and name not in self._loose(variable.dimensions, name):
                 if self._fits_in_memory(variable.shape, variable.dtype):
-                    values = variable[...]
-                    self._small[name] = np.asarray(values, object if variable.dtype is str else None)
+                    self._small[name] = self._read(variable)
             else:
                 values = np.asarray(variable[...], object if variable.dtype is str else None)
                 self._inner[name] = (Array(variable.dimensions, values, {}), "earlier runs")
+
+    def _read(self, variable: netCDF4.Variable) -> np.ndarray:
+        """Read a variable whole; equal texts, such as package versions, are kept once."""
+        if variable.dtype is not str:
+            return np.asarray(variable[...])
+        values = np.empty(variable.shape, object)
+        for rows in _slices(variable.shape):
+            part = np.asarray(variable[rows], object)
+            values[rows] = self._shared(part)
+        return values
+
+    def _shared(self, values: np.ndarray) -> np.ndarray:
+        same = [self._texts.setdefault(text, text) for text in values.ravel()]
+        return np.array(same, object).reshape(values.shape)
 
     def _loose(self, dims: Sequence[str], name: str) -> set[str]:
         """Where all axes are inside the one run, coordinates with dims do not belong to a cell."""
@@ -152,9 +166,7 @@ class Cube:
         if name not in self._small:
             variable[where] = values
         elif kind.kind == "O":
-            # equal texts, such as package versions, are kept once
-            same = [self._texts.setdefault(text, text) for text in values.ravel()]
-            self._small[name][where] = np.array(same, object).reshape(values.shape)
+            self._small[name][where] = self._shared(values)
         else:
             self._small[name][where] = values
 
@@ -184,6 +196,10 @@ class Cube:
         values = values.astype(object if text else "i1" if flag else values.dtype)
         variable[...] = values if values.ndim else values.item()  # netCDF4 takes no text as an array without dims
 
+    def counts(self, names: Sequence[str]) -> dict[str, Counter]:
+        """Return how many runs have each value of variables that hold one text or number a run."""
+        return {name: Counter(map(str, self._small[name][self.done].ravel())) for name in names if name in self._small}
+
     def close(self) -> None:
         """Close the file."""
         self._file.close()
@@ -191,7 +207,8 @@ class Cube:
     def complete(self, files: Mapping[str, tuple[int, int]], recipe: str) -> None:
         """Write what was collected, and which run files (name -> size and time) of which recipe are in the cube."""
         for name, values in self._small.items():
-            self._file.variables[name][...] = values if values.ndim else values.item()
+            for rows in _slices(values.shape):  # netCDF4 copies texts to write them
+                self._file.variables[name][rows] = values[rows] if values.ndim else values.item()
         for name in self.grid.dims:
             self._axis(name, {})
         for name, dim in self.grid.along.items():
@@ -218,6 +235,14 @@ class Cube:
         names = sorted(files)
         group["name"][: len(names)] = np.array(names, object)
         group["stamp"][: len(names)] = np.array([files[name] for name in names], "i8").reshape(-1, 2)
+
+
+def _slices(shape: tuple[int, ...]) -> list[Any]:
+    """Return indices that cut an array along its first dim into parts of about ten thousand values."""
+    if not shape:
+        return [...]
+    step = max(1, 10_000 // max(1, int(np.prod(shape[1:]))))
+    return [slice(start, start + step) for start in range(0, shape[0], step)]
 
 
 def read_index(path: Path, recipe: str) -> dict[str, tuple[int, int]]:

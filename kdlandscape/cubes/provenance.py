@@ -8,11 +8,10 @@ import resource
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
-
-import xarray as xr
 
 #: name -> (long name, unit) of what is kept for every run.
 FACTS: dict[str, tuple[str, str]] = {
@@ -26,7 +25,8 @@ FACTS: dict[str, tuple[str, str]] = {
     "wall_time": ("time from start to result", "s"),
     "peak_memory": ("peak resident memory of the kernel", "B"),
 }
-_SAME = ("git_commit", "git_dirty", "notebook_hash", "packages", "python", "device")
+#: what should be the same for all runs of a cube.
+SAME = ("git_commit", "git_dirty", "notebook_hash", "packages", "python", "device")
 
 
 def collect(folder: Path | str | None = None) -> dict[str, Any]:
@@ -98,18 +98,18 @@ class MixedProvenance(UserWarning):
     """The runs of a cube were not all made by the same code on the same kind of machine."""
 
 
-def mixtures(cube: xr.Dataset) -> list[str]:
-    """Say in which facts the runs of a cube differ that should be the same; empty if in none.
+def mixtures(counts: Mapping[str, Counter]) -> list[str]:
+    """Say in which facts runs differ that should be the same; empty if in none.
 
-    A difference in package versions is told package by package.
+    Parameters
+    ----------
+    counts
+        Fact -> how many runs have each value.  A difference in package versions is told package by package.
     """
     found = []
-    for name in _SAME:
-        if name in cube.coords and "done" in cube:
-            values = [str(value) for value in cube[name].values[cube["done"].values.astype(bool)].ravel()]
-            counts = Counter(values)
-            if len(counts) > 1:
-                found += _package_mixtures(counts) if name == "packages" else [_mixture(FACTS[name][0], counts)]
+    for name, values in counts.items():
+        if len(values) > 1:
+            found += _package_mixtures(values) if name == "packages" else [_mixture(FACTS[name][0], values)]
     return found
 
 

@@ -22,7 +22,7 @@ from filelock import FileLock
 from kdlandscape.cubes.assembly import Cube, CubeError, SkippedRunFile, Widened, fill, read_index
 from kdlandscape.cubes.files import atomic, read_yaml, stamps
 from kdlandscape.cubes.grid import Grid
-from kdlandscape.cubes.provenance import MixedProvenance, mixtures
+from kdlandscape.cubes.provenance import SAME, MixedProvenance, mixtures
 
 __all__ = [
     "CubeError",
@@ -93,19 +93,17 @@ def compact(study: Path | str) -> Path:
     study = Path(study)
     spec = read_yaml(study / "spec.yaml")
     with FileLock(study / ".cube.lock"):
-        skipped = _assemble(study, spec, Grid.of(spec), study / "cube.nc")
+        skipped, mixed = _assemble(study, spec, Grid.of(spec), study / "cube.nc")
     if skipped:
         more = [f"... and {len(skipped) - 5} more"] if len(skipped) > 5 else []
         warnings.warn("\n".join([*skipped[:5], *more]), SkippedRunFile, stacklevel=2)
-    with open_cube(study) as cube:
-        mixed = mixtures(cube)
     if mixed:
         warnings.warn("the cube mixes " + "; ".join(mixed), MixedProvenance, stacklevel=2)
     return study / "cube.nc"
 
 
-def _assemble(study: Path, spec: dict[str, Any], grid: Grid, path: Path) -> list[str]:
-    """Bring the cube up to date; return why files are not part of it."""
+def _assemble(study: Path, spec: dict[str, Any], grid: Grid, path: Path) -> tuple[list[str], list[str]]:
+    """Bring the cube up to date; return why files are not part of it, and in what its runs differ."""
     spec_hash = spec["resolved"]["spec_hash"]
     names = {"study": spec["study"], "description": spec.get("description", "")}
     recipe = hashlib.sha256(json.dumps([spec_hash, names, asdict(grid)]).encode()).hexdigest()
@@ -114,7 +112,7 @@ def _assemble(study: Path, spec: dict[str, Any], grid: Grid, path: Path) -> list
     if any(files.get(name) != stamp for name, stamp in old.items()):
         old = {}  # the cube holds what is no longer there
     if old and len(old) == len(files):
-        return []
+        return [], []
     kinds: dict[str, np.dtype] = {}
     while True:
         try:
@@ -128,7 +126,8 @@ def _assemble(study: Path, spec: dict[str, Any], grid: Grid, path: Path) -> list
                         raise CubeError("expected at least one finished run to make a cube of, got none")
                     cube.attrs |= names
                     cube.complete({name: files[name] for name in [*old, *used]}, recipe)
-            return skipped
+                    mixed = mixtures(cube.counts(SAME))
+            return skipped, mixed
         except Widened:
             old = {}
 
