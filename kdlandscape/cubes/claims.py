@@ -99,8 +99,9 @@ def verdicts(claims: Sequence[Claim], cubes: Mapping[str, xr.Dataset], level: fl
     Returns
     -------
     xarray.Dataset
-        Over ``claim``: ``verdict``, ``mean``, ``low``, ``high``, ``seeds``, ``above`` and ``below`` (NaN: no bound),
-        ``source``, ``statement``, ``statistic``, ``rule``, ``study``; and ``values`` over ``claim, trial``.
+        Over ``claim``: ``verdict``, ``contradicted`` (the interval lies wholly beyond a bound), ``mean``, ``low``,
+        ``high``, ``seeds``, ``above`` and ``below`` (NaN: no bound), ``source``, ``statement``, ``statistic``,
+        ``rule``, ``study``; and ``values`` over ``claim, trial``.
     """
     rows = [_decide(claim, cubes, level) for claim in claims]
     measured = [row.pop("values") for row in rows]
@@ -121,12 +122,16 @@ def _decide(claim: Claim, cubes: Mapping[str, xr.Dataset], level: float) -> dict
     measured = _measured(claim, cubes)
     found = t_interval(xr.DataArray(measured, dims="seed"), level=level)
     mean, low, high = (float(found[name]) for name in ("mean", "low", "high"))
-    verdict = NOT_TESTED
+    verdict, contradicted = NOT_TESTED, False
     if len(measured) >= LEAST_SEEDS:
+        contradicted = (claim.above is not None and high <= claim.above) or (
+            claim.below is not None and low >= claim.below
+        )
         inside = (claim.above is None or low > claim.above) and (claim.below is None or high < claim.below)
         verdict = REPRODUCED if inside else NOT_REPRODUCED
     return {
         "verdict": verdict,
+        "contradicted": contradicted,
         "mean": mean,
         "low": low,
         "high": high,
@@ -163,7 +168,11 @@ def format_verdicts(table: xr.Dataset) -> str:
         row = {name: table[name].values[i] for name in table.data_vars if name != "values"}
         numbers = f"{row['mean']:+.3f} ({row['low']:+.3f} to {row['high']:+.3f}), {row['seeds']:.0f} seeds"
         measured = numbers if row["seeds"] else "no data"
-        lines.append(f"{row['verdict'].upper():15}  {row['source']}: {row['statement']}")
+        open_ = row["verdict"] == NOT_REPRODUCED and not row["contradicted"]
+        remark = (
+            " [undecided: the interval crosses the bound]" if open_ else " [contradicted]" * bool(row["contradicted"])
+        )
+        lines.append(f"{row['verdict'].upper():15}  {row['source']}: {row['statement']}{remark}")
         lines.append(f"{'':15}  {row['statistic']}: {measured}; rule: {row['rule']}")
     decided = table["verdict"].values != NOT_TESTED
     sources = {str(source) for source in table["source"].values[decided]}

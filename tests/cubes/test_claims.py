@@ -50,6 +50,16 @@ def test_a_claim_holds_if_the_whole_interval_lies_on_its_side():
     np.testing.assert_allclose(table["high"], VALUES.mean() + half)
     assert table["verdict"].values.tolist() == [REPRODUCED, NOT_REPRODUCED, REPRODUCED, NOT_REPRODUCED]
     assert table["seeds"].values.tolist() == [4] * 4
+    assert not table["contradicted"].any()
+
+
+def test_what_is_not_reproduced_is_contradicted_or_undecided():
+    table = decide(claim("against", above=0.2), claim("open", above=0.1), claim("beyond", above=None, below=0.05))
+    assert (table["verdict"] == NOT_REPRODUCED).all()
+    assert table["contradicted"].values.tolist() == [True, False, True]
+    text = format_verdicts(table)
+    assert text.count("[contradicted]") == 2
+    assert text.count("[undecided: the interval crosses the bound]") == 1
 
 
 def test_no_effect_needs_the_interval_within_both_bounds():
