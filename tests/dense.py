@@ -90,3 +90,53 @@ def ggn(module: nn.Module, loss: Any, data: tuple[Any, Tensor], theta: Tensor) -
         lambda z: loss(z.view_as(outputs), data[1]), outputs.detach().flatten()
     )
     return jacobian.T @ at_outputs @ jacobian
+
+
+def example_gradients(module: nn.Module, loss: Any, data: tuple[Any, Tensor], theta: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradient of each example's own mean loss (n, P), and its weight (n,): one example at a time."""
+    inputs, targets = data
+    weight = getattr(loss, "weight", None)
+    ignored = getattr(loss, "ignore_index", None)
+    rows, weights = [], []
+    for i in range(len(targets)):
+        x = {k: v[i : i + 1] for k, v in inputs.items()} if isinstance(inputs, dict) else inputs[i : i + 1]
+        skip = ignored is not None and targets.ndim == 1 and targets[i] == ignored
+        rows.append(torch.zeros_like(theta) if skip else grad(module, loss, (x, targets[i : i + 1]), theta))
+        weights.append(0.0 if skip else 1.0 if weight is None else float(weight[targets[i]]))
+    return torch.stack(rows), torch.tensor(weights, dtype=theta.dtype)
+
+
+def empirical_fisher(module: nn.Module, loss: Any, data: tuple[Any, Tensor], theta: Tensor) -> Tensor:
+    gradients, weights = example_gradients(module, loss, data, theta)
+    return (gradients.T * weights) @ gradients / weights.sum()
+
+
+def fisher(module: nn.Module, loss: Any, data: tuple[Any, Tensor], theta: Tensor) -> Tensor:
+    """Sum over examples and over every class, or every pair of Gaussian sigma points, of outer products of gradients.
+
+    A mean square over d outputs is the negative log likelihood of a Gaussian of variance d / 2 but for a constant.
+    """
+    inputs, targets = data
+    total, norm = torch.zeros(len(theta), len(theta), dtype=theta.dtype), 0.0
+    _, weights = example_gradients(module, loss, data, theta)
+    for i in range(len(targets)):
+        x = {k: v[i : i + 1] for k, v in inputs.items()} if isinstance(inputs, dict) else inputs[i : i + 1]
+        copy_ = loaded(module, theta)
+        outputs = run(copy_, x)
+        if isinstance(loss, nn.MSELoss):
+            d = outputs.shape[1]
+            shifts = (d / 2) ** 0.5 * d**0.5 * torch.cat([torch.eye(d), -torch.eye(d)]).to(outputs)
+            samples = [(1 / (2 * d), nn.functional.mse_loss(outputs, (outputs + s).detach())) for s in shifts]
+        else:
+            samples = [(float(x.detach().exp()), -x) for x in outputs.log_softmax(1)[0]]
+        for probability, sample in samples:
+            parts = torch.autograd.grad(sample, trainable(copy_), retain_graph=True, allow_unused=True)
+            g = torch.cat(
+                [
+                    torch.zeros_like(p).flatten() if a is None else a.flatten()
+                    for a, p in zip(parts, trainable(copy_), strict=True)
+                ]
+            )
+            total += weights[i] * probability * torch.outer(g, g)
+        norm += float(weights[i])
+    return total / norm

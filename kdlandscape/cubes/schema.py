@@ -25,6 +25,9 @@ DIMS: dict[str, str] = {
     "split": "the data a value is taken on",
     "draw": "index of a random start vector",
     "z": "regularization of the effective dimension",
+    "node": "index of a node of a quadrature rule",
+    "moment": "order of a Chebyshev moment",
+    "grid": "eigenvalue at which a spectral density is evaluated",
 }
 
 
