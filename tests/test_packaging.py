@@ -9,7 +9,15 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-SMALL = ["num_train=100", "num_fresh=100", "teacher_epochs=1", "student_epochs=1", "width=8", "path_points=3", "plane_points=3"]
+SMALL = [
+    "num_train=100",
+    "num_fresh=100",
+    "teacher_epochs=1",
+    "student_epochs=1",
+    "width=8",
+    "path_points=3",
+    "plane_points=3",
+]
 
 
 @pytest.fixture(scope="module")

@@ -5,12 +5,14 @@ from kdlandscape.figures.claims import agreement, claims
 from kdlandscape.figures.files import export, export_study, venue_style, venues
 from kdlandscape.figures.lines import fidelity_accuracy, heatmap, init_lambda, line
 from kdlandscape.figures.panels import panels
+from kdlandscape.figures.spectra import eigenvalues, spectral_density
 from kdlandscape.figures.surfaces import plane, planes, surface
 
 __all__ = [
     "agreement",
     "basins",
     "claims",
+    "eigenvalues",
     "export",
     "export_study",
     "fidelity_accuracy",
@@ -21,6 +23,7 @@ __all__ = [
     "plane",
     "planes",
     "removed_share",
+    "spectral_density",
     "surface",
     "venue_style",
     "venues",
