@@ -1,3 +1,4 @@
+import json
 import sys
 
 import pytest
@@ -73,10 +74,31 @@ def test_a_study_from_its_spec_to_its_cube_with_one_failure_and_its_retry(comman
     assert code == 2
     assert 'parameters.rate: "the notebook\'s default" then, 0.5 now' in errors
 
+    (folder / "errors" / "of-no-run.json").write_text("{}")
+    code, output, _ = command("clean", "tiny")
+    assert (code, output.splitlines()[-1]) == (0, f"{folder}: 1 removed")
+    code, output, _ = command("missing", "tiny", "--json")
+    assert json.loads(output.splitlines()[0]) == {"mode": "ok", "seed": 0}
+    assert len(output.splitlines()) == 40
+    code, output, _ = command("status", "tiny", "--json")
+    assert json.loads(output) == {"study": str(folder), "done": 0, "failed": 0, "missing": 40}
+
     for path in (folder / "runs").glob("*.nc"):
         path.unlink()
     code, _, errors = command("figures", "tiny")
     assert (code, errors) == (2, "error: expected at least one finished run to make a cube of, got none\n")
+
+
+def test_a_study_as_json_lines_in_shards_and_its_cube_as_zarr(command, tmp_path):
+    pytest.importorskip("zarr")
+    path = write_spec(tmp_path / "here", grid={"seed": [0, 1]}, parameters={"folder": str(tmp_path)})
+    code, output, errors = command("run", path, "--warm", "--json", "--shard", "1/2")
+    events = [json.loads(line) for line in output.splitlines()]
+    assert (code, events[-1]["event"], events[-1]["done"]) == (0, "end", 1), errors
+    code, _, errors = command("run", path, "--shard", "3/2")
+    assert (code, errors.startswith("error: shard: expected i/n")) == (2, True)
+    code, output, _ = command("export", "tiny", tmp_path / "cube.zarr")
+    assert (code, (tmp_path / "cube.zarr").is_dir()) == (0, True)
 
 
 def test_a_dry_run_lists_the_runs_and_writes_nothing(command, spec, tmp_path):
