@@ -42,6 +42,19 @@ SMALL = {
         "path_points": 5,
         "plane_points": 5,
     },
+    "spectra.ipynb": {
+        "init_lambda": [0.0, 1.0],
+        "num_train": 100,
+        "num_fresh": 100,
+        "teacher_epochs": 2,
+        "student_epochs": 2,
+        "width": 8,
+        "num_examples": 60,
+        "num_eigenvalues": 2,
+        "num_matvecs": 12,
+        "num_draws": 3,
+        "path_points": 3,
+    },
     "explore.ipynb": {"study": "cube.nc", "num_train": 100, "epochs": 1, "width": 8, "num_points": 5},
 }
 

@@ -29,7 +29,7 @@ def density(rules: xr.Dataset, *, width: float = 0.01, grid: Any = None) -> xr.D
     -------
     xarray.Dataset
         The rules with ``density`` and ``density_sem`` over ``grid``, and ``sigma`` in the attrs.
-        The standard error is NaN for one draw.
+        The standard error is NaN for one draw, and both are NaN in missing cells of a cube.
 
     Raises
     ------
@@ -66,6 +66,8 @@ def _rows(array: np.ndarray) -> np.ndarray:
 
 def _broaden(nodes: np.ndarray, weights: np.ndarray, points: np.ndarray, sigma: float) -> np.ndarray:
     known = weights > 0
+    if not known.any():  # a missing cell of a cube
+        return np.full(len(points), np.nan)
     distance = (points[:, None] - nodes[known]) / sigma
     return np.exp(-(distance**2) / 2) @ weights[known] / (sigma * math.sqrt(2 * math.pi))
 
