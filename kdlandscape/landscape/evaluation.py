@@ -3,17 +3,18 @@
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import jvp, vmap
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_leaves, tree_map
 
 from kdlandscape.landscape import tracing
 from kdlandscape.landscape.batch_norm import statistics
 from kdlandscape.landscape.reduction import num_examples
+from kdlandscape.landscape.strategy import Strategy
 
 if TYPE_CHECKING:
     from kdlandscape.landscape.objective import Objective
@@ -21,52 +22,8 @@ if TYPE_CHECKING:
 Evaluate = Callable[[Tensor], dict[str, Tensor]]
 Run = Callable[[Tensor], list[Tensor]]
 MEMORY = 2**29
-
-
-@dataclass(frozen=True)
-class Strategy:
-    """How the loss is evaluated at many points; every strategy gives the same numbers up to rounding.
-
-    Attributes
-    ----------
-    points
-        Points evaluated at once by ``torch.func.vmap``; 1: one after the other.
-    examples
-        Examples a forward pass; default: the objective's own batch size.
-    channels_last
-        Whether images (n, C, H, W) are laid out channels last.
-    trace
-        Run a recorded graph instead of the module: BatchNorm is folded into the convolution before it, ReLU works in
-        place, and what does not depend on theta is computed once.
-    affine
-        On a line or plane: the first layer's output is affine in the coordinates, so it is combined from its values at
-        the origin and along each direction. Needs ``trace`` and one point at a time.
-    workers
-        Threads that each evaluate their own points on one core. More than 1 needs ``trace``.
-    compile
-        Compile the recorded graph; takes seconds to a minute, once for each shape. Needs ``trace``.
-    """
-
-    points: int = 1
-    examples: int | None = None
-    channels_last: bool = False
-    trace: bool = False
-    affine: bool = False
-    workers: int = 1
-    compile: bool = False
-
-    def __post_init__(self) -> None:
-        if self.points < 1 or self.workers < 1 or (self.examples is not None and self.examples < 1):
-            raise ValueError(f"expected points, examples and workers of at least 1, got {self}")
-        if (self.affine or self.workers > 1 or self.compile) and not self.trace:
-            raise ValueError("affine, workers and compile run a recorded graph: expected trace=True as well, got False")
-        if self.points > 1 and (self.trace or self.affine):
-            raise ValueError(f"expected points=1 with trace=True, got points={self.points}")
-
-    def facts(self) -> dict[str, Any]:
-        """Return the settings that differ from the plain loop, for a result's attrs."""
-        plain = asdict(Strategy())
-        return {name: value for name, value in asdict(self).items() if value != plain[name]} or {"points": 1}
+ACTIVATION_BYTES = {"cpu": 4 * 2**20}  # the largest activation of a micro-batch: what the caches of a core hold
+OTHER_ACTIVATION_BYTES = 2**28
 
 
 def evaluator(
@@ -95,7 +52,7 @@ def evaluator(
     prepared: list[Run] = []
 
     def runs(batch: Any) -> list[Run]:
-        return [prepare(objective, strategy, place, piece) for piece in _pieces(objective, strategy, batch)]
+        return [prepare(objective, strategy, place, piece) for piece in pieces(objective, strategy, batch)]
 
     def evaluate(points: Tensor) -> dict[str, Tensor]:
         points = points.detach().to(objective.device, objective.dtype)
@@ -111,6 +68,40 @@ def evaluator(
         return objective.finish([torch.cat(rows) for rows in zip(*sums, strict=True)])
 
     return evaluate
+
+
+def plain(objective: "Objective") -> Strategy:
+    """Return the loop, in micro-batches where one batch would not fit the caches."""
+    size = objective.batches.batch_size or objective.num_examples
+    fit = fitting(objective)
+    return Strategy(examples=fit) if objective.bn == "frozen" and fit < size else Strategy()
+
+
+def fitting(objective: "Objective") -> int:
+    """Return how many examples, a power of two from 16, keep the largest activation small."""
+    room = ACTIVATION_BYTES.get(objective.device.type, OTHER_ACTIVATION_BYTES)
+    return 2 ** (max(room // max(activation_bytes(objective), 1), 16).bit_length() - 1)
+
+
+def activation_bytes(objective: "Objective") -> int:
+    """Bytes an example of the largest output of any layer, from one forward pass over up to 8 examples."""
+    if "activation" not in objective.cache:
+        batch = next(objective.batches.loaded())
+        inputs = tree_map(lambda leaf: leaf[:8], batch[0])
+        sizes = [0]
+
+        def record(layer: nn.Module, args: Any, output: Any) -> None:
+            sizes.extend(leaf.nbytes for leaf in tree_leaves(output) if isinstance(leaf, Tensor))
+
+        hooks = [layer.register_forward_hook(record) for layer in objective._model.modules()]
+        try:
+            with torch.no_grad():
+                objective.outputs(objective.theta, inputs)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        objective.cache["activation"] = max(sizes) // num_examples(inputs)
+    return objective.cache["activation"]
 
 
 def _total(runs: Sequence[Run], points: Tensor) -> list[Tensor]:
@@ -153,12 +144,16 @@ class _Plane:
             result.add_(direction, alpha=coordinate)
         return result
 
+    def all(self, points: Tensor) -> Tensor:
+        """Combine at K coordinates (K, D) in one product."""
+        return torch.addmm(self.origin, points, torch.stack(self.directions))
+
 
 def _placement(origin: Tensor | None, directions: Tensor | None) -> _Plane | None:
     return None if origin is None or directions is None else _Plane(origin, list(directions))
 
 
-def _pieces(objective: "Objective", strategy: Strategy, batch: Any) -> Iterator[Any]:
+def pieces(objective: "Objective", strategy: Strategy, batch: Any) -> Iterator[Any]:
     """Cut a batch into micro-batches, and lay out images."""
     n = num_examples(batch)
     step = strategy.examples or objective.batches.batch_size or n
@@ -202,7 +197,8 @@ def prepare(objective: "Objective", strategy: Strategy, place: _Plane | None, pi
     many = vmap(lambda theta: objective.terms(theta, piece))
 
     def run(points: Tensor) -> list[Tensor]:
-        parts = [_many(objective, many, torch.stack([*_thetas(place, c)])) for c in points.split(strategy.points)]
+        chunks = points.split(strategy.points)
+        parts = [_many(objective, many, chunk if place is None else place.all(chunk)) for chunk in chunks]
         return [torch.cat(rows) for rows in zip(*parts, strict=True)]
 
     return run

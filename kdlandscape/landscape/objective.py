@@ -12,9 +12,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from kdlandscape.landscape.batch_norm import with_policy
 from kdlandscape.landscape.batches import Batches
-from kdlandscape.landscape.evaluation import Strategy, evaluator
+from kdlandscape.landscape.evaluation import evaluator, pieces, plain
 from kdlandscape.landscape.params import Ravel, Theta
 from kdlandscape.landscape.reduction import Pooled, Reduced, check_mean, reducer
+from kdlandscape.landscape.strategy import Strategy
 from kdlandscape.landscape.trial import choose
 
 Loss = Callable[[Any, Any], Any] | Pooled
@@ -224,7 +225,9 @@ class Objective:
     def _refuse_unstable(self) -> None:
         """Evaluate twice: every scalar loss must be a mean over examples, and both evaluations must agree."""
         with torch.no_grad():
-            for inputs, targets in self.stream():
+            for inputs, targets in (
+                piece for batch in self.batches.loaded() for piece in pieces(self, plain(self), batch)
+            ):
                 outputs = self.outputs(self.theta, inputs)
                 for name, reduce in self._reducers.items():
                     check_mean(name, reduce, outputs, targets)

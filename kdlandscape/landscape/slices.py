@@ -13,10 +13,11 @@ from torch import Tensor
 
 from kdlandscape.cubes.variables import dataset
 from kdlandscape.landscape.batches import preserve_rng
-from kdlandscape.landscape.evaluation import Evaluate, Strategy, evaluator
+from kdlandscape.landscape.evaluation import Evaluate, evaluator, plain
 from kdlandscape.landscape.objective import Objective
 from kdlandscape.landscape.params import Theta
 from kdlandscape.landscape.refinement import STEP_SECONDS, STREAM_SECONDS, Grid, fill, key, load, saving
+from kdlandscape.landscape.strategy import Strategy
 from kdlandscape.landscape.trial import choose
 
 Axis = int | Sequence[float]
@@ -95,7 +96,7 @@ def slice_grid(
         How to evaluate; default: the fastest in a short trial.
     resume
         A netCDF file that keeps the points: read at the start, written every 2 seconds and at the end, also after an
-        error or an interrupt. Points at coordinates that it holds are not evaluated again.
+        error or an interrupt. Points at coordinates that it holds are not evaluated again; it then holds this grid.
     callback
         ``callback(dataset, done, total)`` after every step of about half a second, coarse points first; False stops.
     progress
@@ -120,7 +121,7 @@ def slice_grid(
         raise ValueError(f"expected directions of shape ({len(axes)}, {objective.dim}), got {tuple(rows.shape)}")
     marked = _marks(marks, list(axes))
     with preserve_rng(), torch.no_grad():
-        one = evaluator(objective, Strategy(), base, rows)
+        one = evaluator(objective, plain(objective), base, rows)
         at_marks = one(torch.tensor(list(marked.values()), dtype=torch.float64))
         if growth is not None:
             spans = [_span(one, i, len(axes), growth, name) for i, name in enumerate(axes)]

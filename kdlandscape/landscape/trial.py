@@ -8,12 +8,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves, tree_map
+from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
 from kdlandscape.landscape.batches import preserve_rng
-from kdlandscape.landscape.evaluation import MEMORY, evaluator
-from kdlandscape.landscape.reduction import num_examples
+from kdlandscape.landscape.evaluation import MEMORY, activation_bytes, evaluator, fitting, plain
 from kdlandscape.landscape.strategy import Strategy
 
 if TYPE_CHECKING:
@@ -22,10 +21,9 @@ if TYPE_CHECKING:
 Clock = Callable[[], float]
 FEW = 8  # points for which a trial never pays
 LEAST_SECONDS = 0.25  # a loop of less than this is not worth a trial
-TRIAL_SECONDS = 0.5  # that a trial may always take
+TRIAL_SECONDS = 1.0  # that a trial may always take
 SMALL_SECONDS = 5e-3  # a CPU gains from several points at once only where a point is mostly overhead
 SHARE = 0.1  # of the time that the plain loop would take
-CACHE_BYTES = 4 * 2**20  # the largest activation that stays in the caches of a CPU core
 COMPILE_SECONDS = 600.0  # of plain looping, from which on compiling is tried
 
 
@@ -46,9 +44,8 @@ def choose(
     Every candidate must give the numbers of the plain loop, or it is dropped. The trial takes up to a tenth of the
     time that the plain loop would, and is remembered by the objective.
     """
-    plain = Strategy()
     if len(points) <= FEW or objective.bn == "recalibrate":
-        return plain
+        return plain(objective)
     key = ("strategy", origin is None, torch.get_num_threads())
     if key not in objective.cache:
         chosen, enough = _measured(objective, points, origin, directions)
@@ -63,7 +60,7 @@ def _measured(
 ) -> tuple[Strategy, bool]:
     """Improve the plain loop one setting at a time; both are timed in turn, since a busy machine drifts."""
     sample = points[torch.linspace(0, len(points) - 1, 3).long()][:1]
-    best = Strategy()
+    best = plain(objective)
     evaluate = evaluator(objective, best, origin, directions)
     with preserve_rng(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -126,15 +123,10 @@ def _seconds(function: Callable[[], Any], count: int) -> float:
 
 
 def _sizes(objective: "Objective", best: Strategy, seconds: tuple[float, float], plane: bool) -> Iterator[Strategy]:
-    """Micro-batches whose largest activation fits the caches."""
-    if objective.bn == "batch" or objective.device.type != "cpu":
-        return
-    fit = CACHE_BYTES // max(activation_bytes(objective), 1)
-    examples = 2 ** max(fit, 16).bit_length() // 2
-    if examples < objective.num_examples and examples != objective.batches.batch_size:
-        yield replace(best, examples=examples)
-    elif objective.batches.held and objective.batches.batch_size is not None:
-        yield replace(best, examples=objective.num_examples)
+    """Fewer forward passes, where a loader's batches are small."""
+    size = objective.batches.batch_size
+    if objective.bn == "frozen" and objective.batches.held and size is not None and size < fitting(objective):
+        yield replace(best, examples=min(fitting(objective), objective.num_examples))
 
 
 def _layouts(objective: "Objective", best: Strategy, seconds: tuple[float, float], plane: bool) -> Iterator[Strategy]:
@@ -174,24 +166,3 @@ def _compilations(
 ) -> Iterator[Strategy]:
     if seconds[1] > COMPILE_SECONDS and best.trace:
         yield replace(best, compile=True)
-
-
-def activation_bytes(objective: "Objective") -> int:
-    """Bytes an example of the largest output of any layer, from one forward pass over up to 8 examples."""
-    if "activation" not in objective.cache:
-        batch = next(objective.batches.loaded())
-        inputs = tree_map(lambda leaf: leaf[:8], batch[0])
-        sizes = [0]
-
-        def record(layer: nn.Module, args: Any, output: Any) -> None:
-            sizes.extend(leaf.nbytes for leaf in tree_leaves(output) if isinstance(leaf, Tensor))
-
-        hooks = [layer.register_forward_hook(record) for layer in objective._model.modules()]
-        try:
-            with torch.no_grad():
-                objective.outputs(objective.theta, inputs)
-        finally:
-            for hook in hooks:
-                hook.remove()
-        objective.cache["activation"] = max(sizes) // num_examples(inputs)
-    return objective.cache["activation"]
