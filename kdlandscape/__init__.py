@@ -10,7 +10,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "kdlandscape.landscape.objective": ("Objective",),
-    "kdlandscape.landscape.evaluation": ("Strategy",),
+    "kdlandscape.landscape.strategy": ("Strategy",),
     "kdlandscape.landscape.reduction": ("Pooled",),
     "kdlandscape.landscape.interpolation": ("interpolate", "interpolate_blocks", "barrier"),
     "kdlandscape.landscape.barriers": ("barrier_matrix",),
