@@ -57,8 +57,10 @@ def git_state(folder: Path) -> tuple[str, bool]:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
 
     try:
-        # --no-optional-locks: parallel runs must not contend for the index
-        return git("rev-parse", "HEAD"), bool(git("--no-optional-locks", "status", "--porcelain", "-uno"))
+        # one call, because it takes as long as all else here; without locks, because parallel runs must not contend
+        told = git("--no-optional-locks", "status", "--porcelain=v2", "--branch", "-uno").splitlines()
+        commit = next(line.split()[-1] for line in told if line.startswith("# branch.oid "))
+        return ("", False) if commit == "(initial)" else (commit, any(not line.startswith("#") for line in told))
     except (OSError, subprocess.SubprocessError):
         return "", False
 

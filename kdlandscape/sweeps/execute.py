@@ -190,6 +190,8 @@ def _failed(job: Job, error: Exception) -> Outcome:
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
+    from kdlandscape.sweeps.warm import ForkServerDiedError
+
     cell_error = error if isinstance(error, PapermillExecutionError) else None
     if is_full(job.work, error) or (cell_error and cell_error.ename == DiskFullError.__name__):
         return Outcome(job, describe(job, DiskFullError.__name__, str(DiskFullError(job.study))))
@@ -197,7 +199,7 @@ def _failed(job: Job, error: Exception) -> Outcome:
         _keep_notebook(job)
         trace = "\n".join(cell_error.traceback)
         return Outcome(job, describe(job, cell_error.ename, cell_error.evalue, source=cell_error.source, trace=trace))
-    if isinstance(error, DeadKernelError):
+    if isinstance(error, DeadKernelError | ForkServerDiedError):
         return lost(
             job, "KernelDied", "expected the kernel to live until its notebook ended, but it died (out of memory?)"
         )

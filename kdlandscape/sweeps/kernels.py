@@ -3,20 +3,25 @@
 Run as a module this file is the kernel's own main program.
 """
 
+import asyncio
 import contextlib
 import faulthandler
 import os
+import queue
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
-from jupyter_client import AsyncKernelManager
+from jupyter_client import AsyncKernelClient, AsyncKernelManager
 from jupyter_client.kernelspec import KernelSpec
 from traitlets.config import Config
 
 from kdlandscape.sweeps.processes import die_with
-from kdlandscape.sweeps.warm import ForkedProvisioner, ForkServer
+from kdlandscape.sweeps.warm import ForkedProvisioner, ForkServer, PromptProvisioner
 
+_START_TIMEOUT = 120.0  # seconds
 _LONGEST_OUTPUT = 1_000_000  # characters of each stream that an executed notebook keeps
 
 
@@ -44,18 +49,57 @@ class RunKernelManager(AsyncKernelManager):
 
     async def start_kernel(self, **options: Any) -> None:  # type: ignore[override]
         """Start the kernel."""
-        if self.server is not None and self.provisioner is None:
-            self.provisioner = ForkedProvisioner(parent=self, kernel_spec=self.kernel_spec, kernel_id="warm")
+        facts = {"parent": self, "kernel_spec": self.kernel_spec, "kernel_id": "run"}
+        if self.server is None:
+            self.provisioner = PromptProvisioner(**facts)
+        else:
+            self.provisioner = ForkedProvisioner(**facts)
             self.provisioner.server, self.provisioner.log_file = self.server, self.log_file
         with self.log_file.open("wb") as errors:
             await super().start_kernel(**options, stdout=errors, stderr=errors)
+        # ZeroMQ would look for the sockets ten times a second; the kernel makes that of the heartbeat last
+        heartbeat, deadline = Path(f"{self.ip}-{self.hb_port}"), time.monotonic() + _START_TIMEOUT
+        while not heartbeat.exists() and time.monotonic() < deadline and await self.is_alive():
+            await asyncio.sleep(0.002)
+
+
+class RunKernelClient(AsyncKernelClient):
+    """A client that knows when a kernel is ready, instead of waiting 0.2 seconds for a message that does not come."""
+
+    async def wait_for_ready(self, timeout: float | None = None) -> None:
+        """Wait until the kernel has answered on both channels; RuntimeError if it dies or takes longer than allowed."""
+        deadline = time.monotonic() + (timeout or _START_TIMEOUT)
+        while True:
+            request = self.kernel_info()
+            with contextlib.suppress(queue.Empty):
+                reply = await self._after(request, self.get_shell_msg, "kernel_info_reply", 1.0)
+                self._handle_kernel_info_reply(reply)
+                await self._after(request, self.get_iopub_msg, "idle", 0.2)
+                return
+            if not await self._async_is_alive():
+                raise RuntimeError("expected the kernel to start, but it died")
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"expected the kernel to start within {timeout} seconds, got no answer")
+
+    async def _after(self, request: str, get: Callable, kind: str, patience: float) -> dict[str, Any]:
+        """Return the message of a kind that follows a request, and drop those before it."""
+        while True:
+            message = await get(timeout=patience)
+            told = message["content"].get("execution_state", message["msg_type"])
+            if message["parent_header"].get("msg_id") == request and told == kind:
+                return message
 
 
 def settings(sockets: Path) -> Config:
     """Return the configuration of a kernel manager whose socket files begin with the path ``sockets``."""
     # ports of parallel kernels race; socket paths do not, but may hold about 100 characters
     return Config(
-        RunKernelManager={"transport": "ipc", "ip": str(sockets), "connection_file": f"{sockets}.json"},
+        RunKernelManager={
+            "transport": "ipc",
+            "ip": str(sockets),
+            "connection_file": f"{sockets}.json",
+            "client_class": f"{__name__}.RunKernelClient",
+        },
     )
 
 

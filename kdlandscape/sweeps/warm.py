@@ -6,6 +6,7 @@ this file is the fork server.
 """
 
 import ast
+import asyncio
 import gc
 import os
 import random
@@ -13,14 +14,17 @@ import select
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import xarray as xr
 from jupyter_client.provisioning import LocalProvisioner
 
+from kdlandscape.cubes.provenance import package_versions
 from kdlandscape.sweeps.parameters import code_cells, python_of
 from kdlandscape.sweeps.processes import THREADS, die_with
 
@@ -64,6 +68,10 @@ def import_statements(notebook: Path) -> list[str]:
     return statements + [f"from kdlandscape import {name}" for name in sorted(used)]
 
 
+class ForkServerDiedError(RuntimeError):
+    """The fork server was killed; another one may live."""
+
+
 class ForkServer:
     """The fork server of one worker, as the worker sees it."""
 
@@ -100,7 +108,7 @@ class ForkServer:
         try:
             self._connection.send((arguments, environment, folder, str(log)))
         except OSError as error:
-            raise WarmError(f"expected the fork server to live, but it died ({error})") from error
+            raise ForkServerDiedError(f"expected the fork server to live, but it died ({error})") from error
         return ForkedKernel(self._receive())
 
     def _receive(self) -> Any:
@@ -108,7 +116,7 @@ class ForkServer:
             return self._connection.recv()
         except (EOFError, OSError) as error:
             code = self._process.wait()
-            raise WarmError(f"expected the fork server to live, got exit status {code}") from error
+            raise ForkServerDiedError(f"expected the fork server to live, got exit status {code}") from error
 
     def end(self) -> None:
         """End the server and its kernels."""
@@ -154,7 +162,17 @@ class ForkedKernel:
         self.send_signal(signal.SIGTERM)
 
 
-class ForkedProvisioner(LocalProvisioner):
+class PromptProvisioner(LocalProvisioner):
+    """Starts a new interpreter, and notices at once when it has ended."""
+
+    async def wait(self) -> int | None:
+        """Wait for the end; a kill takes milliseconds, and the class above would look ten times a second."""
+        while await self.poll() is None:
+            await asyncio.sleep(0.002)
+        return await super().wait()
+
+
+class ForkedProvisioner(PromptProvisioner):
     """Gives a kernel manager a forked kernel instead of a new interpreter."""
 
     server: ForkServer
@@ -193,6 +211,7 @@ def serve(number: int, parent: int, notebook: Path) -> None:
             exec(statement, {"__name__": "kdlandscape_warm"})
         except Exception:  # in its cell it fails again, and the run's error record says how
             continue
+    _rehearse()
     gc.freeze()  # a collection would otherwise copy every page that it touches
     connection.send(_check_alone())
     own = os.getpid()
@@ -205,6 +224,17 @@ def serve(number: int, parent: int, notebook: Path) -> None:
             finally:
                 os._exit(0)
         connection.send(pid)
+
+
+def _rehearse() -> None:
+    """Do once what ``record`` does first in every run: find xarray's backends, read package versions, lay out HTML."""
+    from kdlandscape.cubes.store import write_run
+
+    package_versions()
+    dataset = xr.Dataset({"a": ("x", [0.0])}, {"x": ["b"]})
+    with tempfile.TemporaryDirectory(prefix="kdl-") as folder:
+        write_run(dataset, Path(folder) / "a.nc")
+    dataset._repr_html_()
 
 
 def _requests(connection: Connection) -> Iterator[tuple]:

@@ -12,7 +12,7 @@ from kdlandscape.cubes.store import open_cube
 from kdlandscape.sweeps import warm
 from kdlandscape.sweeps.errors import StudyError
 from kdlandscape.sweeps.study import run_study
-from kdlandscape.sweeps.warm import ForkedKernel, WarmError, import_statements
+from kdlandscape.sweeps.warm import ForkedKernel, ForkServerDiedError, WarmError, import_statements
 from tests.tiny_study import write_notebook
 
 PARAMETERS = "seed: int = 0\nmode: str = 'ok'"
@@ -129,6 +129,6 @@ def test_a_dead_fork_server_is_an_error_and_not_a_wait(tmp_path):
     server._process.kill()
     server._process.wait()
     assert not server.fits(tmp_path / "n.ipynb")
-    with pytest.raises(WarmError, match="expected the fork server to live"):
+    with pytest.raises(ForkServerDiedError, match="expected the fork server to live"):
         server.fork(["-f", "x"], {}, None, tmp_path / "log")
     server.end()
