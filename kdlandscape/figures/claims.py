@@ -47,7 +47,7 @@ def claims(table: xr.Dataset, axes: Sequence[Axes] | None = None, *, columns: in
 def _claim(row: xr.Dataset, ax: Axes) -> None:
     verdict = str(row["verdict"].values)
     values = row["values"].values[np.isfinite(row["values"].values)]
-    ax.set_title(f"{row['source'].item()}: {row['claim'].item()}", fontsize="x-small", color=COLORS[verdict])
+    ax.set_title(str(row["claim"].item()), fontsize="x-small", color=COLORS[verdict])
     ax.set_yticks([])
     ax.tick_params(labelsize="x-small")
     if not len(values):
