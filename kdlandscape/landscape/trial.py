@@ -95,7 +95,10 @@ def _prepared(objective: "Objective", candidate: Strategy, plane: Any, sample: T
         if candidate.points == 1:
             evaluate(sample)
         slow = time.perf_counter() - start > 0.05
-        count = max(candidate.points, candidate.workers * (1 if slow else 8))
+        # Short calls: the best of several is then free of what else the machine does.
+        count = max(
+            candidate.points, 8 * candidate.workers if candidate.workers > 1 and not slow else candidate.workers
+        )
         evaluate(many := sample.expand(count, -1))
     except (ValueError, RuntimeError, NotImplementedError, MemoryError):
         return None
@@ -109,9 +112,9 @@ def _close(a: Tensor, b: Tensor, num_examples: int) -> bool:
 
 
 def _seconds(function: Callable[[], Any], count: int) -> float:
-    """Seconds a point: the best of calls for 20 ms, after a first one that warms up unless it is slow."""
+    """Seconds a point: the best of calls for 30 ms, after a first one that warms up unless it is slow."""
     times: list[float] = []
-    while len(times) < 3 or sum(times) < 0.02:
+    while len(times) < 5 or sum(times) < 0.03:
         start = time.perf_counter()
         function()
         if torch.cuda.is_available():
