@@ -236,6 +236,7 @@ def _list_runs(spec: Any) -> None:
 
 def _draw(folder: Path) -> None:
     from kdlandscape.cubes.store import open_cube
+    from kdlandscape.cubes.summary import findings, format_table
     from kdlandscape.sweeps.snapshot import read_snapshot
 
     spec = read_snapshot(folder)
@@ -246,10 +247,10 @@ def _draw(folder: Path) -> None:
             files = export_study(opened, spec.figures, folder / "figures")
             typer.echo("figures: " + ", ".join(map(str, files)))
         if spec.table is not None:
-            from kdlandscape.cubes.summary import findings, format_table
-
             table = format_table(opened, rows=spec.table.rows, over=spec.table.over, values=spec.table.values)
-            typer.echo("\n".join([table, *findings(opened)]))
+            typer.echo(table)
+        for sentence in findings(opened):
+            typer.echo(sentence)
 
 
 def _run_and_report(study: Any, **options: Any) -> None:

@@ -16,6 +16,7 @@ MAY_IMPORT = {
     "widgets": {"figures", "cubes"},
     "cli": {"cubes", "figures", "sweeps", "widgets", "distillation", "landscape", "linalg"},
     "__init__": set(),
+    "api": set(),
 }
 WITH_TORCH = {"linalg", "landscape", "distillation"}
 NUMERICS = {"torch", "numpy", "scipy", "xarray", "pandas", "matplotlib", "seaborn", "sklearn"}

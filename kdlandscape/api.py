@@ -1,0 +1,40 @@
+"""The API page, generated from the docstrings: ``python -m kdlandscape.api`` writes it to the standard output."""
+
+import inspect
+import re
+
+import kdlandscape
+
+
+def api_page() -> str:
+    """Return a page (Markdown) with the signature and the docstring of every public name."""
+    parts = [
+        "# kdlandscape: every public name\n\nWritten by `python -m kdlandscape.api`. `import kdlandscape as kdl`; "
+        "figures are `kdl.figures.<name>`.\n"
+    ]
+    for home, names in kdlandscape._HOMES.items():
+        parts.append(f"\n## {home.removeprefix('kdlandscape.')}\n")
+        parts += [_entry(f"kdl.{name}", getattr(kdlandscape, name)) for name in names]
+    parts.append("\n## figures\n")
+    parts += [_entry(f"kdl.figures.{name}", getattr(kdlandscape.figures, name)) for name in kdlandscape.figures.__all__]
+    return "".join(parts)
+
+
+def _entry(name: str, thing: object) -> str:
+    entry = f"\n### `{name}`\n\n```text\n{name}{_signature(thing)}\n\n{inspect.getdoc(thing)}\n```\n"
+    if not inspect.isclass(thing):
+        return entry
+    methods = [(key, value) for key, value in vars(thing).items() if not key.startswith("_") and inspect.getdoc(value)]
+    lines = [f"- `.{key}`: {(inspect.getdoc(value) or '').splitlines()[0]}" for key, value in methods]
+    return entry + "\n" + "\n".join(lines) + "\n" if lines else entry
+
+
+def _signature(thing: object) -> str:
+    if not callable(thing):
+        return ""
+    text = str(inspect.signature(thing))
+    return re.sub(r" at 0x[0-9a-f]+", "", text.replace("kdlandscape.", ""))
+
+
+if __name__ == "__main__":
+    print(api_page(), end="")
