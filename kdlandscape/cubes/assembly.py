@@ -230,8 +230,10 @@ class Cube:
         group.setncatts({"conflicts": json.dumps(sorted(self._conflicts)), "recipe": recipe})
         if "file" not in group.dimensions:
             group.createDimension("file", None)
-            group.createVariable("name", str, ("file",))
-            group.createVariable("stamp", "i8", ("file", group.createDimension("part", 2).name))
+            group.createDimension("part", 2)
+            # the library's own choice along an unlimited dim is a chunk a row
+            group.createVariable("name", str, ("file",), chunksizes=(4096,))
+            group.createVariable("stamp", "i8", ("file", "part"), chunksizes=(4096, 2))
         names = sorted(files)
         group["name"][: len(names)] = np.array(names, object)
         group["stamp"][: len(names)] = np.array([files[name] for name in names], "i8").reshape(-1, 2)
@@ -286,6 +288,11 @@ def fill(cube: Cube, paths: Sequence[Path], spec_hash: str) -> tuple[list[str], 
                 f"{path.name}: expected a run of recipe {spec_hash} (spec.yaml: notebook code and fixed parameters), "
                 f"got recipe {run.attrs['spec_hash']}; one cube holds one recipe, so move this file to its own study"
             )
+        if cube.done[tuple(cell[name] for name in cube.grid.outer)]:
+            skipped.append(
+                f"{path.name}: expected one run file for each cell, got another one for {cell}; it is left out"
+            )
+            continue
         cube.place(run, cell, path.name)
         used.append(path.name)
     return used, skipped

@@ -58,7 +58,7 @@ def shard_of(runs: list[Run], shard: str | None) -> list[Run]:
 
 
 def _identity(coords: dict[str, Scalar], shared: str) -> str:
-    text = json.dumps(coords) + shared
+    text = repr(coords) + shared
     readable = ",".join([f"{name}={value}" for name, value in coords.items()]) or "all"
     safe = _UNSAFE.sub("_", readable)[:_LONGEST]
     return f"{safe}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"

@@ -1,32 +1,38 @@
-"""What 100,000 run files cost: reading a study's state, making its cube, refreshing it.
+"""What 100,000 run files cost: reading a study's state, making its cube, bringing it up to date.
 
     python tests/bench/scale.py --runs 100000
 
-The run files are made here, as ``record`` writes them; the cube is made from a tenth, a half and all of them, so that
-the time and the peak memory of each show how they grow.
+The run files are copies of one that is written as ``record`` writes it, with other coordinates.  The cube is made from
+a tenth of them and then brought up to date twice, each time in a new process, so that time and peak memory show how
+they grow.  Writes results/scale.md.
 """
 
 import argparse
-import json
 import os
+import platform
 import shutil
+import statistics
+import struct
 import subprocess
 import sys
 import tempfile
 import time
+from importlib.metadata import version
 from pathlib import Path
 
-import netCDF4
 import numpy as np
 import xarray as xr
 
 from kdlandscape.cubes.provenance import FACTS, collect
 from kdlandscape.cubes.store import write_run
 from kdlandscape.sweeps.plan import plan
+from kdlandscape.sweeps.processes import usable_cores
 from kdlandscape.sweeps.snapshot import adopt
 from kdlandscape.sweeps.spec import load_spec
 from tests.tiny_study import write_spec
 
+MARK = 123456789
+RESULTS = Path(__file__).parent / "results" / "scale.md"
 MEASURE = """\
 import resource, sys, time, warnings
 from pathlib import Path
@@ -44,7 +50,7 @@ def template(path, spec, run):
     label = {"long_name": "loss", "units": "nat"}
     dataset = xr.Dataset(
         {"loss": (("seed", "rate", "x"), np.zeros((1, 1, 50)), label), "barrier": (("seed", "rate"), [[0.0]], label)},
-        {"seed": [0], "rate": [0.5], "x": np.arange(50)},
+        {"seed": [MARK], "rate": [float(MARK)], "x": np.arange(50)},
         {"spec_hash": spec.facts.spec_hash, "run": run.id, "parameters": "{}"},
     )
     facts = {**collect(), "notebook_hash": "n", "device": "cpu", "started_at": "2026", "wall_time": 1.0}
@@ -56,16 +62,18 @@ def template(path, spec, run):
 
 
 def fill(folder, spec, runs):
-    """Copy the template for every run and change its coordinates and values in place."""
+    """Write a template and, for every run, a copy of it with the run's coordinates in the place of the template's."""
     (folder / "runs").mkdir(parents=True)
+    marks = {"seed": struct.pack("<q", MARK), "rate": struct.pack("<d", MARK)}
     template(folder / "template.nc", spec, runs[0])
-    for i, run in enumerate(runs):
-        path = folder / "runs" / f"{run.id}.nc"
-        shutil.copyfile(folder / "template.nc", path)
-        with netCDF4.Dataset(path, "a") as file:
-            file["seed"][:] = run.coords["seed"]
-            file["rate"][:] = run.coords["rate"]
-            file["loss"][:] = i
+    content = (folder / "template.nc").read_bytes()
+    places = {name: content.index(mark) for name, mark in marks.items()}
+    assert all(content.count(mark) == 1 for mark in marks.values())
+    for run in runs:
+        copy = bytearray(content)
+        struct.pack_into("<q", copy, places["seed"], run.coords["seed"])
+        struct.pack_into("<d", copy, places["rate"], run.coords["rate"])
+        (folder / "runs" / f"{run.id}.nc").write_bytes(copy)
 
 
 def timed(*command):
@@ -74,10 +82,37 @@ def timed(*command):
     return time.perf_counter() - start, done.stdout
 
 
+def report(runs, times, rows, loads):
+    """Return the tables as text."""
+    lines = [
+        f"| {new:,} | {old:,} | {s:.1f} | {1000 * s / new:.2f} | {before:.0f} | {peak:.0f} |"
+        for new, old, s, before, peak in rows
+    ]
+    return "\n".join(
+        [
+            f"# What {runs:,} run files cost",
+            "",
+            f"{usable_cores()} CPU cores, {platform.machine()}, Python {platform.python_version()}, netCDF4 "
+            f"{version('netCDF4')}; load average (1 minute) {loads[0]:.1f} before and {loads[1]:.1f} after.",
+            "",
+            f"`kdlandscape status`, the whole command with Python's start, {len(times)} times: median "
+            f"{statistics.median(times):.2f} s, from {min(times):.2f} to {max(times):.2f} s (asked for: under 2).",
+            "",
+            "Compaction, each line in a new process:",
+            "",
+            "| new run files | already in the cube | s | ms a new file | MB before | MB at peak |",
+            "|---|---|---|---|---|---|",
+            *lines,
+            "",
+        ]
+    )
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=100_000)
     options = parser.parse_args()
+    loads = [os.getloadavg()[0]]
     rates = [(i + 1) / 1000 for i in range(options.runs // 100)]
     with tempfile.TemporaryDirectory() as place:
         place = Path(place)
@@ -85,29 +120,26 @@ def main():
         runs = plan(spec)
         folder = place / "tiny"
         adopt(spec, folder)
-        start = time.perf_counter()
         fill(folder, spec, runs)
-        print(f"made {len(runs)} run files in {time.perf_counter() - start:.0f} s", flush=True)
-        times = [timed("-m", "kdlandscape.cli", "status", folder)[0] for _ in range(5)]
+        times = [timed("-m", "kdlandscape.cli", "status", folder)[0] for _ in range(7)]
         print("status, whole command (s):", [round(one, 2) for one in times], flush=True)
         everything = folder / "runs"
-        rows = []
-        for share in (0.1, 0.5, 1.0):
-            part = place / f"part{share}"
-            part.mkdir()
-            shutil.copyfile(folder / "spec.yaml", part / "spec.yaml")
-            (part / "runs").mkdir()
-            for run in runs[: int(share * len(runs))]:
+        part = place / "part"
+        (part / "runs").mkdir(parents=True)
+        shutil.copyfile(folder / "spec.yaml", part / "spec.yaml")
+        rows, old = [], 0
+        for share in (0.1, 0.4, 0.99, 1.0):
+            new = runs[old : int(share * len(runs))]
+            for run in new:
                 os.link(everything / f"{run.id}.nc", part / "runs" / f"{run.id}.nc")
-            seconds, before, after = map(float, timed("-c", MEASURE, part)[1].split())
-            rows.append({"runs": int(share * len(runs)), "s": round(seconds, 1), "MB before, peak": (before, after)})
-            print(json.dumps(rows[-1]), flush=True)
-        seconds = float(timed("-c", MEASURE, place / "part0.5")[1].split()[0])
-        print(f"refresh with nothing new: {seconds:.2f} s", flush=True)
-        for run in runs[int(0.5 * len(runs)) :][:1000]:
-            os.link(everything / f"{run.id}.nc", place / "part0.5" / "runs" / f"{run.id}.nc")
-        seconds = float(timed("-c", MEASURE, place / "part0.5")[1].split()[0])
-        print(f"refresh with 1000 new runs on {int(0.5 * len(runs))}: {seconds:.2f} s", flush=True)
+            seconds, before, peak = map(float, timed("-c", MEASURE, part)[1].split())
+            rows.append((len(new), old, seconds, before, peak))
+            old += len(new)
+            print(rows[-1], flush=True)
+    text = report(len(runs), times, rows, [*loads, os.getloadavg()[0]])
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(text, encoding="utf-8")
+    print(text)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import yaml
 
 from kdlandscape.cubes import assembly, store
 from kdlandscape.cubes.provenance import MixedProvenance
-from kdlandscape.cubes.store import CubeError, compact, export_zarr, open_cube, write_run
+from kdlandscape.cubes.store import CubeError, SkippedRunFile, compact, export_zarr, open_cube, write_run
 from tests.cubes.test_store import GRID, LABELS, run
 
 CELLS = [(0, "constant"), (0, "scaled"), (1, "constant"), (1, "scaled")]
@@ -101,6 +101,18 @@ def test_a_wider_type_or_a_new_variable_in_a_later_run_finds_its_place(study):
     cube = load(study)
     assert cube["loss"].dtype == np.float64
     np.testing.assert_array_equal(cube["extra"].values, [[np.nan, np.nan], [np.nan, 1.5]])
+
+
+def test_no_run_is_twice_in_a_cube(study):
+    add(study, *CELLS)
+    before = load(study)
+    twice = run(0, "constant")
+    twice["loss"] = twice["loss"] + 1
+    write_run(twice, study / "runs" / "1twice.nc")
+    with pytest.warns(SkippedRunFile, match=r"1twice.nc: expected one run file for each cell, got another one for"):
+        compact(study)
+    with open_cube(study) as cube:
+        xr.testing.assert_identical(cube.load(), before)
 
 
 def test_an_attribute_that_runs_once_disagreed_on_does_not_come_back(study):
