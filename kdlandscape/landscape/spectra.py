@@ -1,4 +1,4 @@
-"""Eigenvalues, spectral density, trace and diagonal of a curvature at one theta, each with its error."""
+"""Eigenvalues and spectral density of a curvature at one theta, each with its error."""
 
 from typing import Any, Literal
 
@@ -12,9 +12,6 @@ from kdlandscape.landscape.curvature import Operator, operator
 from kdlandscape.landscape.objective import Objective
 from kdlandscape.landscape.params import Theta
 from kdlandscape.linalg import kpm, lanczos, slq, tridiagonal
-from kdlandscape.linalg import trace as estimators
-
-METHODS = {"xtrace": estimators.xtrace, "hutchpp": estimators.hutchpp, "hutchinson": estimators.hutchinson}
 
 
 def top_eigenpairs(
@@ -205,76 +202,6 @@ def _chebyshev(
     coords = {"grid": points.cpu(), "draw": range(num_draws), "moment": range(2 * num_matvecs)}
     products = ends.num_products + moments.num_products
     return dataset(values, (), coords, num_products=products, bounds=list(bounds), **attrs)
-
-
-def trace(
-    objective: Objective,
-    theta: Theta,
-    *,
-    curvature: str = "hessian",
-    method: Literal["xtrace", "hutchpp", "hutchinson"] = "xtrace",
-    rtol: float = 0.01,
-    atol: float = 0.0,
-    max_products: int = 200,
-    generator: torch.Generator | None = None,
-    **settings: Any,
-) -> xr.Dataset:
-    """Estimate the trace of the curvature of the mean loss, until its standard error is small.
-
-    Parameters
-    ----------
-    objective, theta, curvature, settings
-        As for `top_eigenpairs`.
-    method
-        ``xtrace``, ``hutchpp`` or ``hutchinson``; see `kdlandscape.linalg.trace`.
-    rtol, atol
-        Stop at a standard error below max(atol, rtol * |trace|); both 0: spend ``max_products``.
-    max_products
-        Upper bound on products.
-    generator
-        Of the random vectors; default: seed 0.
-
-    Returns
-    -------
-    xarray.Dataset
-        ``trace``, ``trace_sem`` and ``trace_converged``; ``num_products`` in the attrs.
-    """
-    if method not in METHODS:
-        raise ValueError(f"expected method to be one of {', '.join(METHODS)}; got {method!r}")
-    a = operator(objective, theta, curvature=curvature, products=max_products, **settings)
-    generator = generator or torch.Generator(a.theta.device).manual_seed(0)
-    found = METHODS[method](a, a.theta, max_products, generator=generator, rtol=rtol, atol=atol)
-    values = {"trace": found.value.cpu(), "trace_sem": found.sem.cpu(), "trace_converged": found.converged}
-    attrs = facts(objective, a, curvature, settings)
-    return dataset(values, num_products=found.num_products, method=method, rtol=rtol, **attrs)
-
-
-def diagonal(
-    objective: Objective,
-    theta: Theta,
-    *,
-    curvature: str = "hessian",
-    rtol: float = 0.0,
-    max_products: int = 100,
-    generator: torch.Generator | None = None,
-    **settings: Any,
-) -> xr.Dataset:
-    """Estimate the diagonal of the curvature of the mean loss (Bekas, Kokiopoulou and Saad 2007).
-
-    Parameters and errors are those of `trace`; ``rtol`` is relative to the norm of the diagonal, and 0 spends
-    ``max_products``.
-
-    Returns
-    -------
-    xarray.Dataset
-        ``diagonal`` and ``diagonal_sem`` over ``dim``, the places in theta; ``num_products`` in the attrs.
-    """
-    a = operator(objective, theta, curvature=curvature, products=max_products, **settings)
-    generator = generator or torch.Generator(a.theta.device).manual_seed(0)
-    found = estimators.diagonal(a, a.theta, max_products, generator=generator, rtol=rtol)
-    values = {"diagonal": found.value.cpu(), "diagonal_sem": found.sem.cpu()}
-    attrs = facts(objective, a, curvature, settings)
-    return dataset(values, ("dim",), {"dim": a.places.numpy()}, num_products=found.num_products, **attrs)
 
 
 def normal(a: Operator, count: int, generator: torch.Generator) -> Tensor:

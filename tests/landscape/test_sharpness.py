@@ -118,7 +118,7 @@ def test_the_noise_lies_within_two_standard_errors_about_as_often_as_it_should()
     truth, inside = (0.2 / 50) ** 0.5, []
     for seed in range(60):
         draw = torch.Generator().manual_seed(seed)
-        found = largest_noise(objective, objective.ravel(module), target=0.1, num_draws=16, generator=draw, rtol=1e-3)
+        found = largest_noise(objective, objective.ravel(module), target=0.1, num_draws=16, generator=draw, rtol=1e-2)
         inside.append(abs(found.sigma - truth) <= 2 * found.sigma_sem)
     assert np.mean(inside) >= 0.85
 
@@ -126,7 +126,7 @@ def test_the_noise_lies_within_two_standard_errors_about_as_often_as_it_should()
 @pytest.mark.parametrize("size", [1.0, 2.0])
 def test_magnitude_aware_noise_is_relative_to_the_weights(size):
     """E L(w + u) - L(w) = a sigma^2 |w|^2 / 2: twice the weights bear half the relative noise."""
-    found = kdl.sharpness(*bowl(size, 1.0), kind="magnitude_aware", epsilon=0.0, num_draws=400)
+    found = kdl.sharpness(*bowl(size, 1.0), kind="magnitude_aware", epsilon=0.0, num_draws=200)
     truth = (0.2 / (50 * size**2)) ** 0.5
     assert abs(value(found, "sigma") - truth) < 3 * value(found, "sigma_sem") + 0.01 * truth
 

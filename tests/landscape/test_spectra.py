@@ -120,6 +120,15 @@ def test_the_width_is_chosen_at_plot_time_and_equals_the_torch_kernel():
         np.testing.assert_allclose(found["density_sem"], expected.sem, atol=1e-12)
 
 
+def test_a_missing_cell_of_a_cube_has_no_density():
+    _, _, _, objective, theta = made("tanh")
+    rules = spectral_density(objective, theta, num_matvecs=5, num_draws=2).drop_dims("grid")
+    cube = xr.concat([rules, xr.full_like(rules, np.nan)], xr.DataArray([0, 1], dims="seed", name="seed"))
+    found = density(cube)["density"]
+    assert np.isfinite(found.sel(seed=0)).all()
+    assert np.isnan(found.sel(seed=1)).all()
+
+
 @pytest.mark.parametrize("factor", [1e-8, 1e8])
 def test_trap_4_and_8_the_density_of_c_times_the_loss_is_stretched_by_c(factor):
     module, _, data, _, theta = made("tanh")
@@ -183,7 +192,7 @@ def test_the_effective_dimension_lies_within_two_standard_errors_about_as_often_
     found = []
     for seed in range(50):
         rules = spectral_density(
-            objective, theta, curvature="ggn", num_matvecs=16, num_draws=6, grid=[0.0], generator=rng(seed)
+            objective, theta, curvature="ggn", num_matvecs=12, num_draws=5, grid=[0.0], generator=rng(seed)
         )
         one = effective_dimension(rules, 0.5)
         found.append((one["effective_dimension"][0], one["effective_dimension_sem"][0]))
@@ -198,6 +207,18 @@ def test_the_diagonal_lies_within_two_standard_errors_about_as_often_as_it_shoul
         one = kdl.diagonal(objective, theta, max_products=40, generator=rng(seed))
         inside.append(abs(one["diagonal"] - truth) <= 2 * one["diagonal_sem"] + 1e-12)
     assert 0.92 <= float(np.mean(inside)) <= 0.98
+
+
+@pytest.mark.parametrize("name", ["mlp", "class_weights"])
+def test_relu_networks_have_the_trace_of_their_gauss_newton_matrix_at_a_smaller_error(name):
+    module, loss, data, objective, theta = made(name)
+    hessian, ggn = (dense.hessian(module, loss, data, theta), dense.ggn(module, loss, data, theta))
+    torch.testing.assert_close(hessian.diagonal(), ggn.diagonal(), rtol=1e-10, atol=1e-12)
+    errors = [
+        float(kdl.trace(objective, theta, curvature=curvature, rtol=0, max_products=40)["trace_sem"])
+        for curvature in ("hessian", "ggn")
+    ]
+    assert errors[1] < 0.5 * errors[0]
 
 
 def test_trap_9_the_trace_stops_on_its_standard_error_and_says_so():

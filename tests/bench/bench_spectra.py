@@ -1,0 +1,461 @@
+"""Curvature side by side with PyHessian, curvlinops and hessian-eigenthings: ``python tests/bench/bench_spectra.py``.
+
+Every repetition times all contenders one after the other, so that they share the machine's weather; ratios are taken
+within a repetition and their median is reported with the smallest and largest. Wall-clock and processor time are both
+given; where other programs share the cores, goals are judged by processor time, of one thread. Memory is the peak of a
+process of its own for each contender, above that of the same process before its first product.
+
+Peers: PyHessian 0.1, curvlinops 3.0.1 and hessian-eigenthings 1.0.0a5 (``pip install --no-deps``; curvlinops also wants
+backpack-for-pytorch, einops and einconv). Writes results/spectra.md beside this file.
+"""
+
+import argparse
+import contextlib
+import copy
+import io
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from kdlandscape.landscape.curvature import Operator, operator
+from kdlandscape.landscape.objective import Objective
+from kdlandscape.landscape.spectra import quadrature, top_eigenpairs
+from kdlandscape.landscape.spectral_paths import eigenpairs_along
+from kdlandscape.linalg.trace import hutchinson, hutchpp, xtrace
+from tests.bench.problems import Problem, p1, p2, train
+
+RESULTS = Path(__file__).parent / "results" / "spectra.md"
+Product = Callable[[Tensor], Tensor]
+
+
+def objective_of(problem: Problem) -> Objective:
+    return Objective(problem.module, problem.loss, (problem.inputs, problem.targets))
+
+
+def pieces(problem: Problem, size: int | None) -> list[tuple[Tensor, Tensor]]:
+    if size is None:
+        return [(problem.inputs, problem.targets)]
+    return list(zip(problem.inputs.split(size), problem.targets.split(size), strict=True))
+
+
+def pyhessian_cached(problem: Problem) -> Product:
+    """PyHessian with the graph of the gradient kept: one batch."""
+    from pyhessian import hessian
+    from pyhessian.utils import hessian_vector_product
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        it = hessian(copy.deepcopy(problem.module), problem.loss, data=pieces(problem, None)[0], cuda=False)
+
+    def product(v: Tensor) -> Tensor:
+        return _flat(hessian_vector_product(it.gradsH, it.params, _split(v, it.params)))
+
+    product.hessian = it  # type: ignore[attr-defined]
+    return product
+
+
+def pyhessian_loader(problem: Problem, size: int | None) -> Product:
+    from pyhessian import hessian
+
+    it = hessian(copy.deepcopy(problem.module), problem.loss, dataloader=pieces(problem, size), cuda=False)
+    return lambda v: _flat(it.dataloader_hv_product(_split(v, it.params))[1])
+
+
+def curvlinops(problem: Problem, size: int | None) -> Product:
+    from curvlinops import HessianLinearOperator
+
+    module = copy.deepcopy(problem.module)
+    parameters = dict(module.named_parameters())
+    try:
+        linear = HessianLinearOperator(
+            module, problem.loss, parameters, pieces(problem, size), check_deterministic=False
+        )
+    except (TypeError, AttributeError):  # older releases take a list
+        linear = HessianLinearOperator(
+            module, problem.loss, list(parameters.values()), pieces(problem, size), check_deterministic=False
+        )
+    return lambda v: linear @ v
+
+
+def eigenthings(problem: Problem, size: int | None) -> Product:
+    from hessian_eigenthings.loss_fns import supervised_loss
+    from hessian_eigenthings.operators import HessianOperator
+
+    module = copy.deepcopy(problem.module)
+    linear = HessianOperator(module, pieces(problem, size), supervised_loss(problem.loss))
+    return linear.matvec
+
+
+def ours(problem: Problem, **settings: Any) -> Operator:
+    objective = objective_of(problem)
+    return operator(objective, objective.theta, **settings)
+
+
+def _split(v: Tensor, like: list[Tensor]) -> list[Tensor]:
+    return [part.view_as(p) for part, p in zip(v.split([p.numel() for p in like]), like, strict=True)]
+
+
+def _flat(parts: Any) -> Tensor:
+    return torch.cat([part.detach().reshape(-1) for part in parts])
+
+
+class Times(NamedTuple):
+    """Seconds of every contender in every repetition."""
+
+    wall: dict[str, list[float]]
+    processor: dict[str, list[float]]
+
+
+def alternate(contenders: dict[str, Callable[[], Any]], repetitions: int, *, warmed: bool = False) -> Times:
+    times = Times({name: [] for name in contenders}, {name: [] for name in contenders})
+    for run in () if warmed else contenders.values():
+        run()
+    for _ in range(repetitions):
+        for name, run in contenders.items():
+            start, used = time.perf_counter(), time.process_time()
+            run()
+            times.wall[name].append(time.perf_counter() - start)
+            times.processor[name].append(time.process_time() - used)
+    return times
+
+
+def ratio(times: dict[str, list[float]], slow: str, fast: str) -> str:
+    ratios = [a / b for a, b in zip(times[slow], times[fast], strict=True)]
+    return f"{statistics.median(ratios):.2f} ({min(ratios):.2f}–{max(ratios):.2f})"
+
+
+def table(times: Times, base: str, *, scale: float = 1e3, unit: str = "ms") -> list[str]:
+    lines = [
+        f"| contender | wall {unit} | processor {unit} | speed over {base}: wall | processor |",
+        "|---|---|---|---|---|",
+    ]
+    for name in times.wall:
+        spreads = [
+            f"{scale * statistics.median(row):.3g} ({scale * min(row):.3g}–{scale * max(row):.3g})"
+            for row in (times.wall[name], times.processor[name])
+        ]
+        speeds = [ratio(row, base, name) for row in (times.wall, times.processor)]
+        lines.append(f"| {name} | {' | '.join([*spreads, *speeds])} |")
+    return [*lines, ""]
+
+
+def available(makers: dict[str, Callable[[], Any]], notes: list[str]) -> dict[str, Any]:
+    made = {}
+    for name, make in makers.items():
+        try:
+            start = time.perf_counter()
+            made[name] = make()
+            if time.perf_counter() - start > 2:
+                notes.append(f"- {name}: prepared in {time.perf_counter() - start:.1f} s")
+        except Exception as error:  # a peer that does not run here is left out by name
+            notes.append(f"- {name} left out: {type(error).__name__}: {str(error)[:160]}")
+    return made
+
+
+def products(problem: Problem, repetitions: int, *, compile: bool) -> list[str]:
+    """One product each, after checking that all give the same vector."""
+    notes: list[str] = []
+    makers: dict[str, Callable[[], Product]] = {"kdlandscape": lambda: ours(problem)}
+    if problem.name == "P2":
+        makers["kdlandscape, 4 GB of graphs kept"] = lambda: ours(problem, memory=2**32)
+        makers["kdlandscape, nothing kept"] = lambda: ours(problem, memory=0)
+    if compile:
+        makers["kdlandscape, compiled"] = lambda: ours(problem, compile=True, memory=0)
+    makers |= {
+        "PyHessian, cached graph": lambda: pyhessian_cached(problem),
+        "PyHessian, loader, all at once": lambda: pyhessian_loader(problem, None),
+        "curvlinops, all at once": lambda: curvlinops(problem, None),
+        "hessian-eigenthings, all at once": lambda: eigenthings(problem, None),
+    }
+    if problem.name == "P2":
+        makers |= {
+            "PyHessian, loader, batches of 64": lambda: pyhessian_loader(problem, 64),
+            "curvlinops, batches of 64": lambda: curvlinops(problem, 64),
+        }
+    made = available(makers, notes)
+    v = torch.randn(objective_of(problem).dim, generator=torch.Generator().manual_seed(0))
+    expected = made["PyHessian, cached graph"](v)
+    for name, product in list(made.items()):
+        error = float((product(v) - expected).norm() / expected.norm())
+        if error > 1e-2:
+            notes.append(f"- {name} left out: its product differs by {error:.1e}")
+            del made[name]
+    times = alternate({name: lambda p=product: p(v) for name, product in made.items()}, repetitions, warmed=True)
+    base = "PyHessian, cached graph"
+    lines = [f"## One product on {problem.name}, {repetitions} alternating repetitions", ""]
+    lines += table(times, base)
+    facts = {name: p.facts for name, p in made.items() if isinstance(p, Operator)}
+    lines += notes + [f"- {name}: {fact}" for name, fact in facts.items()]
+    if problem.name == "P2":
+        fastest = min(facts, key=lambda name: statistics.median(times.processor[name]))
+        lines += [
+            goal("a product ≥ 1.8× PyHessian's cached graph", ratio(times.processor, base, fastest), 1.8, fastest)
+        ]
+        for peer in [name for name in times.wall if name.endswith("64")]:
+            lines += [goal(f"a product ≥ 1.5× {peer}", ratio(times.processor, peer, fastest), 1.5, fastest)]
+    return [*lines, ""]
+
+
+def goal(what: str, got: str, wanted: float, which: str = "") -> str:
+    reached = "reached" if float(got.split()[0]) >= wanted else "NOT reached"
+    return f"- goal: {what}: {got}{f' with {which}' if which else ''}: **{reached}**"
+
+
+def eigenvalues(problem: Problem, repetitions: int) -> list[str]:
+    """Top 5 of P1 to 1e-6, and the true error of each against a tighter solution in float64."""
+    objective = objective_of(problem)
+    true = top_eigenpairs(objective, objective.theta, 5, tol=1e-11, dtype=torch.float64)["eigenvalues"].values
+    counts: dict[str, int] = {}
+    errors: dict[str, float] = {}
+
+    def keep(name: str, values: Any, count: int) -> None:
+        counts[name], errors[name] = count, float(abs(torch.as_tensor(values) / torch.as_tensor(true) - 1).max())
+
+    def lanczos() -> None:
+        found = top_eigenpairs(objective, objective.theta, 5, tol=1e-6)
+        keep("kdlandscape", found["eigenvalues"].values, found.attrs["num_products"])
+
+    def by_value() -> None:
+        found = top_eigenpairs(objective, objective.theta, 5, tol=1e-6, stop="value")
+        keep("kdlandscape, stop on the value", found["eigenvalues"].values, found.attrs["num_products"])
+
+    def power() -> None:
+        from pyhessian import hessian, utils
+
+        it = hessian(copy.deepcopy(problem.module), problem.loss, data=pieces(problem, None)[0], cuda=False)
+        plain, count = utils.hessian_vector_product, [0]
+
+        def counting(*args: Any) -> Any:
+            count[0] += 1
+            return plain(*args)
+
+        home = sys.modules["pyhessian.hessian"]
+        home.hessian_vector_product = counting
+        try:
+            found = it.eigenvalues(maxIter=1000, tol=1e-6, top_n=5)[0]
+        finally:
+            home.hessian_vector_product = plain
+        keep("PyHessian, power iteration, tol 1e-6", sorted(found, reverse=True), count[0])
+
+    def eigsh() -> None:
+        import numpy as np
+        from scipy.sparse.linalg import LinearOperator
+        from scipy.sparse.linalg import eigsh as solve
+
+        product, count = curvlinops(problem, None), [0]
+
+        def matvec(v: Any) -> Any:
+            count[0] += 1
+            return product(torch.from_numpy(np.ascontiguousarray(v, dtype=np.float32)).reshape(-1)).numpy()
+
+        n = objective.dim
+        found = solve(LinearOperator((n, n), matvec=matvec, dtype=np.float32), k=5, which="LA", tol=1e-6)[0]
+        keep("curvlinops + scipy eigsh", sorted(found.tolist(), reverse=True), count[0])
+
+    contenders = {
+        "kdlandscape": lanczos,
+        "kdlandscape, stop on the value": by_value,
+        "PyHessian, power iteration, tol 1e-6": power,
+        "curvlinops + scipy eigsh": eigsh,
+    }
+    notes: list[str] = []
+    for name, run in list(contenders.items()):
+        try:
+            run()
+        except Exception as error:
+            notes.append(f"- {name} left out: {type(error).__name__}: {str(error)[:160]}")
+            del contenders[name]
+    times = alternate(contenders, repetitions)
+    lines = [f"## Top 5 eigenvalues of {problem.name}, construction included", ""]
+    lines += table(times, "PyHessian, power iteration, tol 1e-6", scale=1.0, unit="s")
+    lines += [f"- {name}: {counts[name]} products, largest relative error {errors[name]:.1e}" for name in times.wall]
+    # Power iteration stops on the change of the value, so the stop on the value's error is its like.
+    got = ratio(times.processor, "PyHessian, power iteration, tol 1e-6", "kdlandscape, stop on the value")
+    return [*lines, *notes, goal("top 5 to 1e-6 ≥ 10× PyHessian", got, 10.0), ""]
+
+
+def _eig(matrix: Tensor, eigenvectors: bool) -> tuple[Tensor, Tensor]:
+    """Stand in for torch.eig, which is gone and which PyHessian 0.1 calls on a symmetric matrix."""
+    values, vectors = torch.linalg.eigh(matrix)
+    return torch.stack([values, torch.zeros_like(values)], dim=1), vectors
+
+
+def density(problem: Problem, repetitions: int) -> list[str]:
+    """SLQ of one draw and 50 steps, on an operator and a graph that are ready."""
+    torch.eig = _eig
+    it = pyhessian_cached(problem).hessian  # type: ignore[attr-defined]
+    a = ours(problem)
+    generator = torch.Generator().manual_seed(0)
+
+    contenders = {
+        "kdlandscape": lambda: quadrature(a, 50, 1, generator),
+        "PyHessian, cached graph": lambda: it.density(iter=50, n_v=1),
+    }
+    times = alternate(contenders, repetitions)
+    got = ratio(times.processor, "PyHessian, cached graph", "kdlandscape")
+    lines = [f"## SLQ of 50 steps on {problem.name}", "", *table(times, "PyHessian, cached graph", scale=1.0, unit="s")]
+    return [*lines, goal("SLQ(50) ≥ 1.5× PyHessian", got, 1.5), ""]
+
+
+def traces(problem: Problem, seeds: int) -> list[str]:
+    """Relative root mean square error of the trace over seeds, against a long run or the dense matrix.
+
+    Where every output is affine in every single weight (linear layers with ReLU), the Hessian's diagonal is that of the
+    GGN, and so is its trace; the GGN has no negative eigenvalues and its trace takes fewer products.
+    """
+    objective = objective_of(problem)
+    small = tiny()
+    rows, goals = [], []
+    for name, of, methods, count in (
+        ("460 parameters, Hessian", small, (hutchinson, hutchpp, xtrace), seeds),
+        ("460 parameters, GGN", small, (xtrace,), seeds),
+        (f"{problem.name}, Hessian", objective, (xtrace,), seeds // 5),
+        (f"{problem.name}, GGN", objective, (hutchinson, xtrace), seeds // 5),
+    ):
+        a = operator(of, of.theta, curvature="ggn" if name.endswith("GGN") else "hessian")
+        dense = a(torch.eye(a.dim, dtype=torch.float64)) if of is small else None
+        product = a if dense is None else lambda v, matrix=dense: v @ matrix
+        long = xtrace(a, a.theta, 600, generator=rng(10**6)) if dense is None else None
+        truth = long.value if long else dense.trace()
+        for method in methods:
+            errors = []
+            for products_ in (12, 30, 40):
+                found = [method(product, a.theta, products_, generator=rng(s)).value for s in range(count)]
+                errors.append(float(((torch.stack(found) / truth - 1) ** 2).mean().sqrt()))
+            cells = " | ".join(f"{100 * error:.2g} %" for error in errors)
+            rows.append(f"| {name}, {method.__name__}, {count} seeds | {cells} |")
+        reached = "reached" if errors[-1] <= 0.01 else "NOT reached"
+        goals.append(f"- goal: 1 % in at most 40 products, {name}: {100 * errors[-1]:.2g} %: **{reached}**")
+        if long:
+            goals.append(f"- {name}: trace {float(truth):.5g} with standard error {float(long.sem):.2g}, 600 products")
+    head = ["## Trace", "", "| relative rms error | 12 products | 30 | 40 |", "|---|---|---|---|"]
+    return [*head, *rows, "", *goals, ""]
+
+
+def tiny() -> Objective:
+    """Digits on 64-6-10 ReLU, in float64."""
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    inputs, targets = torch.tensor(digits.data[:1437] / 16), torch.tensor(digits.target[:1437])
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        module = torch.nn.Sequential(torch.nn.Linear(64, 6), torch.nn.ReLU(), torch.nn.Linear(6, 10)).double()
+    train(module, inputs, targets, 300)
+    return Objective(module, torch.nn.CrossEntropyLoss(), (inputs, targets))
+
+
+def rng(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def warm(problem: Problem, k: int = 10) -> list[str]:
+    """Products of 11 points on a path to the network after more training, started cold and warm."""
+    objective = objective_of(problem)
+    t = [i / 10 for i in range(11)]
+    lines = [f"## Top {k} along 11 points of a path on {problem.name}", ""]
+    lines += ["| path | stop | cold | warm | warm / cold |", "|---|---|---|---|---|"]
+    best = 9.0
+    for steps in (100, 5):
+        other = copy.deepcopy(problem.module)
+        train(other, problem.inputs, problem.targets, steps)
+        start, end = objective.theta, objective.ravel(other)
+        thetas = [(1 - at) * start + at * end for at in t]
+        for stop, tol in (("residual", 1e-6), ("value", 1e-6), ("value", 1e-3)):
+            cold, hot = (
+                int(eigenpairs_along(objective, thetas, t, k, warm=flag, tol=tol, stop=stop)["num_products"].sum())
+                for flag in (False, True)
+            )
+            best = min(best, hot / cold)
+            lines.append(f"| {steps} more steps | {stop}, {tol:g} | {cold} | {hot} | {hot / cold:.2f} |")
+    reached = "reached" if best <= 0.5 else "NOT reached"
+    return [*lines, "", f"- goal: warm at most half of cold: at best {best:.2f}: **{reached}**", ""]
+
+
+MEMORY: dict[str, Callable[[Problem], Product]] = {
+    "kdlandscape, one product": lambda problem: ours(problem, products=1),
+    "kdlandscape, many products": ours,
+    "PyHessian, cached graph": pyhessian_cached,
+    "PyHessian, loader, all at once": lambda problem: pyhessian_loader(problem, None),
+    "curvlinops, all at once": lambda problem: curvlinops(problem, None),
+}
+
+
+def peak(name: str) -> None:
+    """Print the peak of memory above that before the first product, in GB."""
+    problem = p2()
+    v = torch.randn(sum(p.numel() for p in problem.module.parameters()))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    product = MEMORY[name](problem)
+    product(v)
+    product(v)
+    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**20)
+
+
+def memory(threads: int) -> list[str]:
+    lines = ["## Peak memory of products on P2, each in a process of its own", "", "| contender | GB |", "|---|---|"]
+    found = {}
+    for name in MEMORY:
+        command = [sys.executable, "-W", "ignore", __file__, "--peak", name, "--threads", str(threads)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        text = done.stdout.strip().splitlines()[-1] if done.returncode == 0 else "nan"
+        found[name] = float(text)
+        lines.append(f"| {name} | {found[name]:.2f} |")
+    for name in [name for name in found if name.startswith("kdlandscape")]:
+        reached = "reached" if found[name] <= 0.75 else "NOT reached"
+        lines.append(f"- goal: at most 0.75 GB, {name}: {found[name]:.2f}: **{reached}**")
+    return [*lines, ""]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--repetitions", type=int, default=7)
+    parser.add_argument("--compile", action="store_true", help="also time compiled products (minutes on P2)")
+    parser.add_argument("--skip-p2", action="store_true")
+    parser.add_argument("--peak", help=argparse.SUPPRESS)
+    chosen = parser.parse_args()
+    torch.set_num_threads(chosen.threads)
+    warnings.simplefilter("ignore")
+    if chosen.peak:
+        peak(chosen.peak)
+        return
+    small = p1()
+    load = os.getloadavg()[0]
+    parts = [
+        products(small, 3 * chosen.repetitions, compile=chosen.compile),
+        eigenvalues(small, 3),
+        density(small, chosen.repetitions),
+        traces(small, 60),
+        warm(small),
+    ]
+    if not chosen.skip_p2:
+        parts += [products(p2(), max(chosen.repetitions // 3, 2), compile=chosen.compile), memory(chosen.threads)]
+    facts = f"{platform.machine()}, {os.cpu_count()} cores, {chosen.threads} threads, torch {torch.__version__}"
+    text = [
+        "# Curvature, measured side by side",
+        "",
+        "Written by `python tests/bench/bench_spectra.py" + (" --compile`." if chosen.compile else "`."),
+        "",
+        f"{facts}; load average {load:.1f} to {os.getloadavg()[0]:.1f}. Times: median (smallest–largest).",
+        "",
+        *(line for part in parts for line in part),
+    ]
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text("\n".join(text).rstrip() + "\n", encoding="utf-8")
+    print("\n".join(text))
+
+
+if __name__ == "__main__":
+    main()
