@@ -90,8 +90,9 @@ def operator(
     plan
         How to cut the data and differentiate; default: the fastest of a short trial.
     compile
-        Whether to compile Hessian products (seconds to minutes). The compiled code is kept where it reproduces the
-        eager product and beats it; ``facts["compiled"]`` says so.
+        Whether to compile Hessian products (seconds to minutes). Compiled code is kept where it reproduces the eager
+        product and beats it: ``facts["compiled"]`` is ``split``, ``whole`` or ``none``, see
+        `kdlandscape.landscape.compilation.Compiled`.
     memory
         Bytes of graphs that may be kept between products; pieces of the data beyond it are differentiated anew.
 
@@ -129,10 +130,10 @@ def operator(
     maps = _Maps(objective, point, curvature, plan, memory if products > 1 and cut is not None else 0)
     if plan.fold:
         maps.network = Folded(objective, next(data()))
-    facts = {"differentiation": plan.mode, "examples_a_piece": plan.examples or "all", "compiled": False}
+    facts = {"differentiation": plan.mode, "examples_a_piece": plan.examples or "all", "compiled": "none"}
     facts["channels_last"], facts["folded_batch_norm"] = plan.channels_last, plan.fold
     if compile and curvature == "hessian":
-        facts["compiled"] = maps.compile(next(data()))
+        facts["compiled"] = maps.compile(next(data()))  # split, whole or none
 
     def apply(rows: Tensor) -> Tensor:
         total = torch.zeros_like(rows)
@@ -156,8 +157,12 @@ class _Maps:
     def __call__(self, index: int, piece: Piece) -> Rows:
         if index in self.kept:
             return self.kept[index]
-        if self.compiled is not None and self.compiled.fits(piece):
-            return self.compiled.linearize(self.point, piece)
+        if self.compiled is not None and self.compiled.fits(piece) and self.compiled.keeps <= self.room:
+            made = self.compiled.linearize(piece)
+            if self.compiled.kind == "split":
+                self.kept[index] = made
+                self.room -= self.compiled.keeps
+            return made
         made = linearize(self.objective, self.point, piece, self.curvature, self.mode, self.network)
         if self.mode == "reverse" and self.room > 0:
             if self.bytes is None:
@@ -168,13 +173,12 @@ class _Maps:
                 self.room -= needed
         return made
 
-    def compile(self, piece: Piece) -> bool:
-        """Compile the Hessian product; keep the code where it is right and fast."""
+    def compile(self, piece: Piece) -> str:
+        """Compile the Hessian product; keep the code where it is right and fast, and say which."""
         eager = linearize(self.objective, self.point, piece, self.curvature, self.mode, self.network)
-        compiled = Compiled(self.objective, self.network, self.point, piece, eager)
-        if compiled.faster:
-            self.compiled = compiled
-        return compiled.faster
+        room = self.room / self.objective.num_examples
+        self.compiled = Compiled(self.objective, self.network, self.point, piece, eager, room)
+        return self.compiled.kind
 
 
 def _weight(objective: Objective, point: Tensor, data: Callable[[], Iterator[Piece]]) -> float:

@@ -91,32 +91,37 @@ def test_the_plan_of_images_is_measured_once_and_remembered(monkeypatch):
     )
 
 
-def test_a_compiled_product_is_kept_only_if_it_is_right_and_faster(monkeypatch):
+@pytest.mark.parametrize("wrong", [False, True])
+@pytest.mark.parametrize(("split", "whole", "kind"), [(2.0, 2.0, "none"), (0.5, 0.7, "split"), (0.9, 0.5, "whole")])
+def test_a_compiled_product_is_kept_only_if_it_is_right_and_faster(monkeypatch, split, whole, kind, wrong):
     module, loss, data, objective, theta = made("tanh", batch_size=7)
     expected = dense.hessian(module, loss, data, theta)[:1]
     unit = torch.eye(objective.dim, dtype=torch.float64)[:1]
-    for wrong in (False, True):
-        compiled = (lambda f, **_: lambda *a: 1.01 * f(*a)) if wrong else (lambda f, **_: f)
-        monkeypatch.setattr(torch, "compile", compiled)
-        for seconds, fast in ((iter([1.0] * 3 + [2.0] * 3), True), (iter([2.0] * 3 + [1.0] * 3), False)):
-            monkeypatch.setattr(
-                "kdlandscape.landscape.compilation._time", lambda f, s=seconds: next(s) if next(s) else 0
-            )
-            product = operator(objective, theta, compile=True, plan=Plan("reverse", 7))
-            assert product.facts["compiled"] is (fast and not wrong)
-            torch.testing.assert_close(product(unit), expected, **EXACT)
+    compilers = [lambda f, **_: f, lambda f, **_: lambda *a: [1.01 * x for x in f(*a)]]
+    monkeypatch.setattr(torch, "compile", compilers[wrong])
+    seconds = iter([1.0, split, whole])
+    monkeypatch.setattr("kdlandscape.landscape.compilation._time", lambda function: next(seconds))
+    product = operator(objective, theta, compile=True, plan=Plan("reverse", 7))
+    assert product.facts["compiled"] == ("none" if wrong else kind)
+    for _ in range(2):
+        torch.testing.assert_close(product(unit), expected, **EXACT)
+
+
+def test_a_split_that_does_not_fit_the_memory_is_dropped(monkeypatch):
+    *_, objective, theta = made("tanh")
+    monkeypatch.setattr(torch, "compile", lambda f, **_: f)
+    seconds = iter([1.0, 0.5])
+    monkeypatch.setattr("kdlandscape.landscape.compilation._time", lambda function: next(seconds))
+    assert operator(objective, theta, compile=True, memory=1).facts["compiled"] == "whole"
 
 
 def test_a_compiler_that_fails_leaves_the_eager_product(monkeypatch):
     def broken(function, **_):
-        def call(*args):
-            raise RuntimeError("no compiler")
-
-        return call
+        raise RuntimeError("no compiler")
 
     monkeypatch.setattr(torch, "compile", broken)
     *_, objective, theta = made("tanh")
-    assert operator(objective, theta, compile=True).facts["compiled"] is False
+    assert operator(objective, theta, compile=True).facts["compiled"] == "none"
 
 
 def test_a_block_of_parameters_is_that_diagonal_block_of_the_matrix():
