@@ -12,7 +12,6 @@ import importlib
 import io
 import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -163,20 +162,19 @@ def measure_peak(who: str) -> None:
     problem = p2()
     if who in ("loss-landscapes", "landscaper"):
         importlib.import_module(who.replace("-", "_"))
-    before = resident()
+    before = memory("VmRSS")
     make = {"loss-landscapes": loss_landscapes, "landscaper": landscaper, "forward pass": forward}
     run = ours(problem, None)[0] if who == "kdlandscape" else make[who](problem)
     run(3)
-    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**10)
+    print((memory("VmHWM") - before) / 2**10)
 
 
-def resident() -> float:
-    """KiB held now; the peak so far counts instead where it cannot be read."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE") / 1024
-    except OSError:
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+def memory(what: str) -> float:
+    """KiB held now (VmRSS) or at most so far (VmHWM); getrusage would count the parent process at its fork."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(what):
+            return float(line.split()[1])
+    raise RuntimeError(f"expected {what} in /proc/self/status: peak memory is measured on Linux only")
 
 
 def memory_table() -> list[str]:
