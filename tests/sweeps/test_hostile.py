@@ -17,7 +17,13 @@ from kdlandscape.sweeps.status import status
 from kdlandscape.sweeps.study import run_study
 from tests.tiny_study import write_notebook, write_spec
 
-FEW = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+# The same examples on every machine, however slow: a test that fails fails again.
+FEW = settings(
+    max_examples=60,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(), lambda some: st.lists(some, max_size=3)
 )
