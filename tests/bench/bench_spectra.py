@@ -193,7 +193,7 @@ def products(problem: Problem, repetitions: int, *, compile: bool) -> list[str]:
             del made[name]
     times = alternate({name: lambda p=product: p(v) for name, product in made.items()}, repetitions, warmed=True)
     base = "PyHessian, cached graph"
-    lines = [f"## One product on {problem.name}, {repetitions} alternating repetitions", ""]
+    lines = [f"## One product on {problem.name}", "", f"{repetitions} alternating repetitions.", ""]
     lines += table(times, base)
     facts = {name: p.facts for name, p in made.items() if isinstance(p, Operator)}
     lines += notes + [f"- {name}: {fact}" for name, fact in facts.items()]
@@ -421,12 +421,24 @@ def memory(threads: int) -> list[str]:
     return [*lines, ""]
 
 
+def sections() -> dict[str, str]:
+    """Read what was measured before, by heading."""
+    text = RESULTS.read_text(encoding="utf-8") if RESULTS.exists() else ""
+    return {part.split("\n")[0]: part.rstrip() for part in text.split("\n## ")[1:]}
+
+
+def write(found: dict[str, str]) -> None:
+    head = "# Curvature, measured side by side\n\nWritten by `python tests/bench/bench_spectra.py`."
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text("\n\n## ".join([head, *found.values()]) + "\n", encoding="utf-8")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repetitions", type=int, default=7)
-    parser.add_argument("--compile", action="store_true", help="also time compiled products (minutes on P2)")
-    parser.add_argument("--skip-p2", action="store_true")
+    parser.add_argument("--compile", action="store_true", help="also time compiled products on P2 (minutes)")
+    parser.add_argument("--only", default="", help="parts by comma; default: all of them")
     parser.add_argument("--peak", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
@@ -434,30 +446,24 @@ def main() -> None:
     if chosen.peak:
         peak(chosen.peak)
         return
-    small = p1()
-    load = os.getloadavg()[0]
-    parts = [
-        products(small, 3 * chosen.repetitions, compile=True),
-        eigenvalues(small, 3),
-        density(small, chosen.repetitions),
-        traces(small, 60),
-        warm(small),
-    ]
-    if not chosen.skip_p2:
-        parts += [products(p2(), max(chosen.repetitions // 3, 2), compile=chosen.compile), memory(chosen.threads)]
-    facts = f"{platform.machine()}, {os.cpu_count()} cores, {chosen.threads} threads, torch {torch.__version__}"
-    text = [
-        "# Curvature, measured side by side",
-        "",
-        "Written by `python tests/bench/bench_spectra.py" + (" --compile`." if chosen.compile else "`."),
-        "",
-        f"{facts}; load average {load:.1f} to {os.getloadavg()[0]:.1f}. Times: median (smallest–largest).",
-        "",
-        *(line for part in parts for line in part),
-    ]
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text("\n".join(text).rstrip() + "\n", encoding="utf-8")
-    print("\n".join(text))
+    count = max(chosen.repetitions // 3, 2)
+    parts: dict[str, Callable[[], list[str]]] = {
+        "product": lambda: products(p1(), 3 * chosen.repetitions, compile=True),
+        "eigenvalues": lambda: eigenvalues(p1(), 3),
+        "density": lambda: density(p1(), chosen.repetitions),
+        "trace": lambda: traces(p1(), 60),
+        "warm": lambda: warm(p1()),
+        "convolution": lambda: products(p2(), count, compile=chosen.compile),
+        "memory": lambda: memory(chosen.threads),
+    }
+    for name in chosen.only.split(",") if chosen.only else parts:
+        load = os.getloadavg()[0]
+        lines = parts[name]()
+        facts = f"{platform.machine()}, {os.cpu_count()} cores, {chosen.threads} threads, torch {torch.__version__}"
+        facts += f"; load average {load:.1f} to {os.getloadavg()[0]:.1f}. Times: median (smallest–largest)."
+        text = "\n".join([lines[0].removeprefix("## "), "", facts, *lines[1:]]).rstrip()
+        print(f"## {text}\n", flush=True)
+        write({**sections(), text.split("\n")[0]: text})
 
 
 if __name__ == "__main__":
