@@ -94,7 +94,7 @@ def finished(tmp_path_factory):
     return run_study(path, root=place, workers=1, warm=True, progress=False), path
 
 
-@settings(FEW, max_examples=25)
+@settings(FEW, max_examples=8)
 @given(data=st.data())
 def test_a_run_file_with_any_damage_is_left_out_and_the_others_stay(data, finished):
     folder, _ = finished
