@@ -13,8 +13,9 @@ from typing import Any
 import netCDF4
 import numpy as np
 
+from kdlandscape.cubes.files import intact
 from kdlandscape.cubes.grid import Grid
-from kdlandscape.cubes.runfile import Array, RunFile, read_run
+from kdlandscape.cubes.runfile import Array, RunFile
 from kdlandscape.cubes.schema import is_text
 
 _MEMORY = 1 << 27  # bytes of all variables that are collected in memory
@@ -23,10 +24,6 @@ INDEX = "files"  # group of the cube that names the run files in it
 
 class CubeError(ValueError):
     """Run files cannot be put into one cube."""
-
-
-class SkippedRunFile(UserWarning):
-    """A run file is not part of the cube."""
 
 
 class Widened(Exception):  # noqa: N818 - no error: the cube has to be made anew with another type
@@ -250,6 +247,8 @@ def _slices(shape: tuple[int, ...]) -> list[Any]:
 def read_index(path: Path, recipe: str) -> dict[str, tuple[int, int]]:
     """Return the run files in a cube of a recipe: name -> size and time; empty if there is no such cube."""
     try:
+        if not intact(path):
+            return {}
         with netCDF4.Dataset(path) as file:
             group = file[INDEX]
             if group.recipe != recipe:
@@ -265,55 +264,3 @@ def _kind(values: np.ndarray) -> np.dtype:
     if is_text(values):
         return np.dtype(object)
     return np.dtype(np.float64) if values.dtype.kind in "biu" else values.dtype
-
-
-def fill(cube: Cube, paths: Sequence[Path], spec_hash: str) -> tuple[list[str], list[str]]:
-    """Fill a cube from run files; return the names of those in it, and why others are not part of it."""
-    used, skipped = [], []
-    for path in paths:
-        try:
-            run = read_run(path, cube.known())
-        except Exception as error:  # whatever a damaged file makes HDF5 or netCDF4 raise
-            skipped.append(
-                f"{path.name}: expected a run file, got one that cannot be read ({error}); "
-                "'kdlandscape clean --corrupt' deletes it, and then it is run again"
-            )
-            continue
-        reason, cell = _cell(run, cube.grid)
-        if reason:
-            skipped.append(f"{path.name}: {reason}")
-            continue
-        if run.attrs["spec_hash"] != spec_hash:
-            raise CubeError(
-                f"{path.name}: expected a run of recipe {spec_hash} (spec.yaml: notebook code and fixed parameters), "
-                f"got recipe {run.attrs['spec_hash']}; one cube holds one recipe, so move this file to its own study"
-            )
-        if cube.done[tuple(cell[name] for name in cube.grid.outer)]:
-            skipped.append(
-                f"{path.name}: expected one run file for each cell, got another one for {cell}; it is left out"
-            )
-            continue
-        cube.place(run, cell, path.name)
-        used.append(path.name)
-    return used, skipped
-
-
-def _cell(run: RunFile, grid: Grid) -> tuple[str, dict[str, int]]:
-    """Return a run's index along each outer axis, or the reason why it has no place in the grid."""
-    if "spec_hash" not in run.attrs or not set(run.variables) - run.coords:
-        return "expected a run file written by record(), got another netCDF file; it is left out", {}
-    cell = {}
-    for name in grid.dims:
-        values = grid.values[name]
-        own = run.variables[name].values.tolist() if name in run.variables else None
-        fits = own is not None and (len(own) == 1 and own[0] in values if name in grid.outer else own == values)
-        if not fits:
-            some = "one of " if name in grid.outer else ""
-            return f"expected {name} to be {some}{values}, got {own}; it is left out", {}
-        if own is not None and name in grid.outer:
-            cell[name] = values.index(own[0])
-    for name, dim in grid.along.items():
-        own, expected = run.variables[name].values.tolist(), grid.values[name][cell[dim]]
-        if own != [expected]:
-            return f"expected {name} to be {expected} at {dim} {grid.values[dim][cell[dim]]}, got {own}", {}
-    return "", cell

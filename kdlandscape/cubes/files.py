@@ -1,6 +1,7 @@
 """Files that are whole or absent, whatever happens to the writer; without xarray, to read a study's state fast."""
 
 import errno
+import hashlib
 import json
 import os
 import tempfile
@@ -12,6 +13,8 @@ from typing import Any
 import yaml
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_SEAL = b"kdlandscape sha256 "
+_SEAL_SIZE = len(_SEAL) + 32
 _ROOM = 1 << 18  # bytes that have to fit where the disk counts as not full
 
 
@@ -94,6 +97,42 @@ def publish(temporary: Path, path: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def seal(path: Path) -> None:
+    """Append a checksum of a file to it; HDF5 ignores what comes after its own end."""
+    digest = _digest(path, path.stat().st_size)
+    with path.open("ab") as file:
+        file.write(_SEAL + digest)
+
+
+def intact(path: Path) -> bool:
+    """Whether a file ends with the checksum of what comes before.
+
+    HDF5 must not see any other file: it can return wrong numbers from a damaged one, or never return.
+    """
+    size = path.stat().st_size - _SEAL_SIZE
+    if size < 0:
+        return False
+    with path.open("rb") as file:
+        file.seek(size)
+        seal = file.read()
+    return seal[: len(_SEAL)] == _SEAL and seal[len(_SEAL) :] == _digest(path, size)
+
+
+def unseal(path: Path) -> None:
+    """Remove the checksum from the end of a file that is to be changed."""
+    os.truncate(path, path.stat().st_size - _SEAL_SIZE)
+
+
+def _digest(path: Path, size: int) -> bytes:
+    """Return the checksum of the first ``size`` bytes of a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while size > 0 and (block := file.read(min(size, 1 << 20))):
+            digest.update(block)
+            size -= len(block)
+    return digest.digest()
 
 
 def _umask() -> int:

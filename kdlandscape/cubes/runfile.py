@@ -8,6 +8,8 @@ from typing import Any
 import netCDF4
 import numpy as np
 
+from kdlandscape.cubes.files import intact
+
 _ENCODING = ("_FillValue", "dtype", "coordinates")  # attributes that belong to the file, not to the variable
 
 
@@ -45,7 +47,14 @@ def read_run(path: Path, known: Container[str] = ()) -> RunFile:
         The file.
     known
         Variables whose attributes are not needed any more.
+
+    Raises
+    ------
+    ValueError
+        If the file is not as it was written.
     """
+    if not intact(path):
+        raise ValueError("a file that is cut off, damaged or from elsewhere: its checksum is not its own")
     with netCDF4.Dataset(path) as file:
         file.set_auto_maskandscale(False)
         coords = set(str(getattr(file, "coordinates", "")).split())

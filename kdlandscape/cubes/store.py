@@ -19,8 +19,9 @@ import numpy as np
 import xarray as xr
 from filelock import FileLock
 
-from kdlandscape.cubes.assembly import Cube, CubeError, SkippedRunFile, Widened, fill, read_index
-from kdlandscape.cubes.files import atomic, read_yaml, stamps
+from kdlandscape.cubes.assembly import Cube, CubeError, Widened, read_index
+from kdlandscape.cubes.collecting import SkippedRunFile, fill
+from kdlandscape.cubes.files import atomic, read_yaml, seal, stamps, unseal
 from kdlandscape.cubes.grid import Grid
 from kdlandscape.cubes.provenance import SAME, MixedProvenance, mixtures
 
@@ -60,11 +61,12 @@ def _writable(dataset: xr.Dataset) -> xr.Dataset:
 
 
 def write_run(dataset: xr.Dataset, path: Path | str, groups: Mapping[str, xr.Dataset] | None = None) -> None:
-    """Write a dataset, and further ones as named groups, as one netCDF4 file, atomically."""
+    """Write a dataset, and further ones as named groups, as one netCDF4 file with a checksum, atomically."""
     with atomic(path) as temporary:
         _writable(dataset.copy()).to_netcdf(temporary, mode="w", engine="netcdf4")
         for name, group in (groups or {}).items():
             _writable(group.copy()).to_netcdf(temporary, mode="a", engine="netcdf4", group=name)
+        seal(temporary)
 
 
 def compact(study: Path | str) -> Path:
@@ -119,6 +121,7 @@ def _assemble(study: Path, spec: dict[str, Any], grid: Grid, path: Path) -> tupl
             with atomic(path) as temporary:
                 if old:
                     shutil.copyfile(path, temporary)
+                    unseal(temporary)
                 with closing(Cube(temporary, grid, kinds)) as cube:
                     new = [study / "runs" / name for name in sorted(files.keys() - old.keys())]
                     used, skipped = fill(cube, new, spec_hash)
@@ -127,6 +130,7 @@ def _assemble(study: Path, spec: dict[str, Any], grid: Grid, path: Path) -> tupl
                     cube.attrs |= names
                     cube.complete({name: files[name] for name in [*old, *used]}, recipe)
                     mixed = mixtures(cube.counts(SAME))
+                seal(temporary)
             return skipped, mixed
         except Widened:
             old = {}

@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
+from kdlandscape.cubes.files import seal, unseal
 from kdlandscape.cubes.provenance import FACTS, collect
 from kdlandscape.cubes.store import write_run
 from kdlandscape.sweeps.plan import plan
@@ -38,6 +39,7 @@ import resource, sys, time, warnings
 from pathlib import Path
 warnings.simplefilter("ignore")
 from kdlandscape.cubes.store import compact
+from kdlandscape.cubes.files import seal, unseal
 from kdlandscape.cubes.provenance import peak_memory
 before = peak_memory(); start = time.perf_counter()
 compact(Path(sys.argv[1]))
@@ -66,6 +68,7 @@ def fill(folder, spec, runs):
     (folder / "runs").mkdir(parents=True)
     marks = {"seed": struct.pack("<q", MARK), "rate": struct.pack("<d", MARK)}
     template(folder / "template.nc", spec, runs[0])
+    unseal(folder / "template.nc")
     content = (folder / "template.nc").read_bytes()
     places = {name: content.index(mark) for name, mark in marks.items()}
     assert all(content.count(mark) == 1 for mark in marks.values())
@@ -73,7 +76,9 @@ def fill(folder, spec, runs):
         copy = bytearray(content)
         struct.pack_into("<q", copy, places["seed"], run.coords["seed"])
         struct.pack_into("<d", copy, places["rate"], run.coords["rate"])
-        (folder / "runs" / f"{run.id}.nc").write_bytes(copy)
+        path = folder / "runs" / f"{run.id}.nc"
+        path.write_bytes(copy)
+        seal(path)
 
 
 def timed(*command):
@@ -95,6 +100,8 @@ def report(runs, times, rows, loads):
             f"{usable_cores()} CPU cores, {platform.machine()}, Python {platform.python_version()}, netCDF4 "
             f"{version('netCDF4')}; load average (1 minute) {loads[0]:.1f} before and {loads[1]:.1f} after.",
             "",
+            f"The cube's grid has {runs:,} cells.",
+            "",
             f"`kdlandscape status`, the whole command with Python's start, {len(times)} times: median "
             f"{statistics.median(times):.2f} s, from {min(times):.2f} to {max(times):.2f} s (asked for: under 2).",
             "",
@@ -111,6 +118,7 @@ def report(runs, times, rows, loads):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=100_000)
+    parser.add_argument("--cube", type=float, default=1.0, help="share of the run files that the cube is made of")
     options = parser.parse_args()
     loads = [os.getloadavg()[0]]
     rates = [(i + 1) / 1000 for i in range(options.runs // 100)]
@@ -128,7 +136,7 @@ def main():
         (part / "runs").mkdir(parents=True)
         shutil.copyfile(folder / "spec.yaml", part / "spec.yaml")
         rows, old = [], 0
-        for share in (0.1, 0.4, 0.99, 1.0):
+        for share in (0.1 * options.cube, 0.4 * options.cube, 0.99 * options.cube, options.cube):
             new = runs[old : int(share * len(runs))]
             for run in new:
                 os.link(everything / f"{run.id}.nc", part / "runs" / f"{run.id}.nc")

@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 import yaml
 
-from kdlandscape.cubes import assembly, store
+from kdlandscape.cubes import assembly, collecting, store
 from kdlandscape.cubes.provenance import MixedProvenance
 from kdlandscape.cubes.store import CubeError, SkippedRunFile, compact, export_zarr, open_cube, write_run
 from tests.cubes.test_store import GRID, LABELS, run
@@ -26,8 +26,8 @@ def study(tmp_path):
 def reads(monkeypatch):
     """Collect the run files that are read."""
     read = []
-    original = assembly.read_run
-    monkeypatch.setattr(assembly, "read_run", lambda path, known=(): read.append(path.name) or original(path, known))
+    original = collecting.read_run
+    monkeypatch.setattr(collecting, "read_run", lambda path, known=(): read.append(path.name) or original(path, known))
     return read
 
 

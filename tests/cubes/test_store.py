@@ -95,10 +95,20 @@ class TestCompaction:
         [
             (
                 lambda path: path.write_bytes(path.read_bytes()[:1000]),
-                "expected a run file, got one that cannot be read",
+                "expected a run file as record() wrote it, got a file",
             ),
-            (lambda path: path.write_bytes(b""), "expected a run file, got one that cannot be read"),
-            (lambda path: xr.Dataset({"a": 1}).to_netcdf(path), "expected a run file written by record()"),
+            (
+                lambda path: path.write_bytes(b""),
+                "expected a run file as record() wrote it, got a file",
+            ),
+            (
+                lambda path: xr.Dataset({"a": 1}).to_netcdf(path),
+                "expected a run file as record() wrote it, got a file that is cut off, damaged or from elsewhere",
+            ),
+            (
+                lambda path: write_run(xr.Dataset({"a": 1}), path),
+                "expected a run file written by record()",
+            ),
             (lambda path: write_run(run(7, "scaled"), path), r"expected seed to be one of [0, 1], got [7]"),
             (
                 lambda path: write_run(run(1, "scaled", coords={"lam": [0.0]}), path),
