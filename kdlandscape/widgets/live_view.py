@@ -172,8 +172,8 @@ class LivePlane(ipw.VBox):
         if not live.point:
             return []
         x, y = live.axes
-        row, column = _nearest(y, live.known.any(1), live.point[1]), _nearest(x, live.known.any(0), live.point[0])
         values, known = live.surface(), live.known
+        row, column = _nearest(y, known.any(1), live.point[1]), _nearest(x, known.any(0), live.point[0])
         along, across = known[row], known[:, column]
         drawn = [
             panels.line(f"along x, y = {y[row]:.3g}", x[along], values.values[row, along]),
@@ -191,7 +191,7 @@ class LivePlane(ipw.VBox):
         return [panels.lines_panel(drawn, title="top eigenvalues", xlabel="index", ylabel="eigenvalue")]
 
 
-def _nearest(places: np.ndarray, known: np.ndarray, at: float) -> int:
+def _nearest(places: np.ndarray, known: np.ndarray | np.bool, at: float) -> int:
     return int(np.where(known, np.abs(places - at), np.inf).argmin())
 
 

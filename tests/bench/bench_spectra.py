@@ -15,7 +15,6 @@ import copy
 import io
 import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -396,14 +395,20 @@ MEMORY: dict[str, Callable[[Problem], Product]] = {
 
 
 def peak(name: str) -> None:
-    """Print the peak of memory above that before the first product, in GB."""
+    """Print the peak of resident memory of two products above what was resident before, in GB (Linux)."""
     problem = p2()
     v = torch.randn(sum(p.numel() for p in problem.module.parameters()))
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # forget the peak so far
+    before = resident("VmRSS")
     product = MEMORY[name](problem)
     product(v)
     product(v)
-    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**20)
+    print((resident("VmHWM") - before) / 2**20)
+
+
+def resident(field: str) -> int:
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(field))
 
 
 def memory(threads: int) -> list[str]:
