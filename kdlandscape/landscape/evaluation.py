@@ -1,6 +1,6 @@
 """How many points are evaluated: in a loop or as one batch, in small batches of examples, traced, by worker threads."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -137,12 +137,19 @@ class _Plane:
     def __init__(self, origin: Tensor, directions: Sequence[Tensor]) -> None:
         self.origin, self.directions = origin, list(directions)
 
-    def __call__(self, point: Sequence[float]) -> Tensor:
-        first, *rest = self.directions
-        result = torch.add(self.origin, first, alpha=point[0])
-        for coordinate, direction in zip(point[1:], rest, strict=True):
-            result.add_(direction, alpha=coordinate)
-        return result
+    def walk(self, points: Iterable[Sequence[float]]) -> Iterator[Tensor]:
+        """Combine at one point after the other; the first coordinate, which a grid varies fastest, is added last.
+
+        What the other coordinates give is kept while they stay the same.
+        """
+        first, *others = self.directions
+        row: list[float] | None = None
+        for point in points:
+            if point[1:] != row:
+                row, base = list(point[1:]), self.origin
+                for coordinate, direction in zip(row, others, strict=True):
+                    base = torch.add(base, direction, alpha=coordinate)
+            yield torch.add(base, first, alpha=point[0])
 
     def all(self, points: Tensor) -> Tensor:
         """Combine at K coordinates (K, D) in one product."""
@@ -184,7 +191,7 @@ def _recalibrating(objective: "Objective", strategy: Strategy, place: _Plane | N
 
 
 def _thetas(place: _Plane | None, points: Tensor) -> Iterator[Tensor]:
-    return iter(points) if place is None else map(place, points.tolist())
+    return iter(points) if place is None else place.walk(points.tolist())
 
 
 def prepare(objective: "Objective", strategy: Strategy, place: _Plane | None, piece: Any) -> Run:
@@ -247,11 +254,9 @@ def _traced(objective: "Objective", strategy: Strategy, place: _Plane | None, pi
         rest = _compiled(objective, strategy, rest, piece, [objective.theta, *shared, *(g.origin for g in given)])
 
     def run(points: Tensor) -> list[Tensor]:
-        rows = []
-        for point, coordinates in zip(points, points.tolist() if place is not None else points, strict=True):
-            theta = point if place is None else place(coordinates)
-            rows.append(rest(theta, *shared, *(plane(coordinates) for plane in given)))
-        return _stack(rows)
+        walks = [plane.walk(points.tolist()) for plane in given]
+        thetas = zip(_thetas(place, points), *walks, strict=True)
+        return _stack([rest(theta, *shared, *values) for theta, *values in thetas])
 
     return run
 
@@ -267,7 +272,7 @@ def _graphs(objective: "Objective", piece: Any, key: tuple[bool, bool]) -> tuple
             if not tracing.affine_parts(rest):
                 raise ValueError("no layer is affine in theta: expected affine=False")
             first, rest = tracing.split(rest, tracing.affine_parts(rest), tracing.GIVEN)
-        objective.cache[shapes] = (fix, first, tracing.in_place(rest))
+        objective.cache[shapes] = (fix, first, tracing.in_place(tracing.classes_first(rest)))
     return objective.cache[shapes]
 
 

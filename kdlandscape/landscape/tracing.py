@@ -34,6 +34,7 @@ VIEWS = (
 PRODUCTS = (aten.addmm.default, aten.mm.default, aten.convolution.default)
 FRESH = (*PRODUCTS, aten.add.Tensor, aten.mul.Tensor)
 FIXED, GIVEN = "fixed_", "given_"
+LANES = 16  # float32 numbers in a register: torch's log-softmax over fewer classes than that is not vectorized
 
 
 def trace(function: Callable[..., Sequence[Tensor]], theta: Tensor, batch: Any) -> Graph:
@@ -181,6 +182,44 @@ def _folded(graph: fx.Graph, convolution: fx.Node, norm: fx.Node) -> fx.Node:
         shift = call(aten.add.Tensor, shift, beta)
     scaled = call(aten.mul.Tensor, weight, call(aten.view.default, scale, [-1, *[1] * rank]))
     return call(aten.convolution.default, data, scaled, shift, *settings)
+
+
+def classes_first(graph: Graph) -> Graph:
+    """Take the log-softmax over a few classes, and the layer before it, in the layout (classes, examples).
+
+    On a CPU torch runs over 10 classes one number at a time, but over examples a register at a time: 4 to 11 times
+    faster.
+    """
+    for node in list(graph.graph.nodes):
+        value = node.meta.get("val")
+        if node.target is not aten._log_softmax.default or value.ndim != 2 or node.args[1] not in (1, -1):
+            continue
+        if value.device.type != "cpu" or value.shape[1] >= LANES or node.args[2]:
+            continue
+        with graph.graph.inserting_before(node):
+            rows = _transposed(graph.graph, node.args[0])
+            result = graph.graph.call_function(aten._log_softmax.default, (rows, 0, False))
+            node.replace_all_uses_with(graph.graph.call_function(aten.t.default, (result,)))
+    graph.graph.eliminate_dead_code()
+    graph.recompile()
+    return graph
+
+
+def _transposed(graph: fx.Graph, node: fx.Node) -> fx.Node:
+    """Use (x W + b)^T = W^T x^T + b."""
+
+    def call(target: Any, *args: Any) -> fx.Node:
+        return graph.call_function(target, args)
+
+    if node.target is not aten.addmm.default or len(node.users) > 1 or node.kwargs:
+        return call(aten.t.default, node)
+    bias, data, weight = node.args
+    return call(
+        aten.addmm.default,
+        call(aten.unsqueeze.default, bias, -1),
+        call(aten.t.default, weight),
+        call(aten.t.default, data),
+    )
 
 
 def in_place(graph: Graph, owned: str = GIVEN) -> Graph:

@@ -23,6 +23,7 @@ FEW = 8  # points for which a trial never pays
 LEAST_SECONDS = 0.25  # a loop of less than this is not worth a trial
 TRIAL_SECONDS = 1.0  # that a trial may always take
 SMALL_SECONDS = 5e-3  # a CPU gains from several points at once only where a point is mostly overhead
+WORKER_SECONDS = 0.08  # of work for each worker in a measurement, since threads take milliseconds to start
 SHARE = 0.1  # of the time that the plain loop would take
 COMPILE_SECONDS = 600.0  # of plain looping, from which on compiling is tried
 
@@ -70,11 +71,13 @@ def _measured(
         if loop * len(points) < LEAST_SECONDS:
             return best, False
         deadline = time.perf_counter() + max(SHARE * loop * len(points), TRIAL_SECONDS)
-        for stage in (_sizes, _layouts, _recordings, _chunks, _threads, _compilations):
+        for stage in (_sizes, _layouts, _recordings, _threads, _chunks, _compilations):
             for candidate in stage(objective, best, (fastest, loop * len(points)), origin is not None):
                 if time.perf_counter() + 4 * fastest > deadline:
                     return best, True
-                other = _prepared(objective, candidate, (origin, directions), sample, reference)
+                each = max(1, int(WORKER_SECONDS / fastest)) if candidate.workers > 1 else 1
+                count = max(candidate.points, candidate.workers * each)
+                other = _prepared(objective, candidate, (origin, directions), sample.expand(count, -1), reference)
                 if other is None:
                     continue
                 times = [(clock(), other()) for _ in range(2)]
@@ -84,25 +87,17 @@ def _measured(
     return best, True
 
 
-def _prepared(objective: "Objective", candidate: Strategy, plane: Any, sample: Tensor, reference: Any) -> Clock | None:
+def _prepared(objective: "Objective", candidate: Strategy, plane: Any, many: Tensor, reference: Any) -> Clock | None:
     """Return a function that measures the seconds a point; None if the candidate fails or gives other numbers."""
     try:
         evaluate = evaluator(objective, candidate, *plane)
-        values = evaluate(sample)
+        values = evaluate(many[:1])
         if not all(_close(values[name], reference[name], objective.num_examples) for name in reference):
             return None
-        start = time.perf_counter()
-        if candidate.points == 1:
-            evaluate(sample)
-        slow = time.perf_counter() - start > 0.05
-        # Short calls: the best of several is then free of what else the machine does.
-        count = max(
-            candidate.points, 8 * candidate.workers if candidate.workers > 1 and not slow else candidate.workers
-        )
-        evaluate(many := sample.expand(count, -1))
+        evaluate(many)
     except (ValueError, RuntimeError, NotImplementedError, MemoryError):
         return None
-    return partial(_seconds, lambda: evaluate(many), count)
+    return partial(_seconds, lambda: evaluate(many), len(many))
 
 
 def _close(a: Tensor, b: Tensor, num_examples: int) -> bool:
@@ -155,7 +150,7 @@ def _chunks(objective: "Objective", best: Strategy, seconds: tuple[float, float]
     bytes_of_point = 4 * activation_bytes(objective) * examples + 2 * objective.theta.nbytes
     for points in (16,) if on_cpu else (16, 64, 256, 1024):
         if points * bytes_of_point <= free:
-            yield replace(best, points=points, trace=False, affine=False)
+            yield replace(best, points=points, trace=False, affine=False, workers=1)
 
 
 def _threads(objective: "Objective", best: Strategy, seconds: tuple[float, float], plane: bool) -> Iterator[Strategy]:

@@ -49,7 +49,7 @@ def ours(problem: Problem, strategy: Strategy | None, device: str = "cpu") -> tu
 
     def points(n: int) -> torch.Tensor:
         axis = torch.linspace(-1, 1, n, dtype=torch.float64)
-        return torch.cartesian_prod(axis, axis)
+        return torch.cartesian_prod(axis, axis).flip(1)  # x fastest, as slice_plane walks
 
     start = time.perf_counter()
     chosen = strategy or choose(objective, points(21), objective.theta, directions)

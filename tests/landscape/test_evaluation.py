@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from kdlandscape.landscape import trial
+from kdlandscape.landscape import tracing, trial
 from kdlandscape.landscape.evaluation import evaluator
 from kdlandscape.landscape.objective import Objective
 from kdlandscape.landscape.reduction import calibration_error
@@ -175,3 +175,18 @@ def test_calibration_error_is_pooled_over_the_data_set_whatever_the_batch_size()
     for batch_size in (None, 1, 7):
         objective = Objective(module, loss, data, metrics={"ece": calibration_error()}, batch_size=batch_size)
         torch.testing.assert_close(objective.evaluate(objective.theta[None])["ece"][0], expected.detach(), **EXACT)
+
+
+@pytest.mark.parametrize("loss", [nn.CrossEntropyLoss(), nn.CrossEntropyLoss(ignore_index=1, label_smoothing=0.1)])
+def test_few_classes_are_laid_out_first_for_the_log_softmax_and_the_layer_before_it(loss):
+    """torch takes the log-softmax over fewer classes than a register holds one number at a time."""
+    module, _, data = CASES[0].make()
+    objective = Objective(module, loss, data)
+    graph = tracing.trace(objective.terms, objective.theta, next(objective.batches.loaded()))
+    leaves = tracing.arguments(next(objective.batches.loaded()))
+    before = graph(objective.theta, *leaves)
+    changed = tracing.classes_first(graph)
+    dims = [n.args[1] for n in changed.graph.nodes if n.target is torch.ops.aten._log_softmax.default]
+    assert dims == [0]
+    for a, b in zip(changed(objective.theta, *leaves), before, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-13, atol=0)

@@ -20,6 +20,7 @@ from kdlandscape.sweeps.execute import Job
 from kdlandscape.sweeps.plan import Run
 from kdlandscape.sweeps.status import status
 from kdlandscape.sweeps.study import run_study
+from tests.processes import alive, wait_until
 from tests.tiny_study import write_notebook, write_spec
 
 if importlib.util.find_spec("distributed") is None and os.environ.get("CI") != "true":
@@ -97,8 +98,7 @@ def test_failures_and_deaths_are_the_same_on_a_cluster_that_is_started_here(tmp_
     assert '"RuntimeError"' in names["mode=fail"]
     assert '"KernelDied"' in names["mode=kill_worker"]  # the parent of a warm kernel is its fork server
     kernels = [int(Path(tmp_path / f"{mode}0").read_text()) for mode in modes]
-    time.sleep(0.5)
-    assert not any(Path(f"/proc/{pid}").exists() for pid in kernels)
+    wait_until(lambda: not any(map(alive, kernels)), 10)
 
 
 class TestATask:

@@ -3,7 +3,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import nbformat
@@ -16,6 +15,7 @@ from kdlandscape.sweeps.snapshot import read_snapshot
 from kdlandscape.sweeps.spec import load_spec
 from kdlandscape.sweeps.status import error_line, status
 from kdlandscape.sweeps.study import run_study
+from tests.processes import alive, wait_until
 from tests.tiny_study import write_notebook, write_spec
 
 
@@ -24,20 +24,6 @@ def few_threads():
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", "1")
         yield
-
-
-def wait_until(condition, seconds=30.0):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited too long"
-        time.sleep(0.05)
-
-
-def alive(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 MODES = [
