@@ -96,16 +96,17 @@ class Compiled:
         if keeps > room * len(given[2]):
             raise MemoryError(f"the split keeps {keeps / 2**20:.0f} MiB a piece: expected it to fit the memory")
         first, rest = tracing.split(graph, ends, tracing.FIXED)
-        compiled = torch.compile(rest, dynamic=False)
+        with torch.no_grad():
+            compiled = torch._inductor.compile(rest, [*given, *first(*given)])
 
         def make(piece: Piece) -> Rows:
-            _, *others = arguments(piece)
+            zero, *others = arguments(piece)
             with torch.no_grad():
-                values = first(torch.zeros_like(self.point), *others)
+                others += first(zero, *others)
 
             def apply(rows: Tensor) -> Tensor:
                 with torch.no_grad():
-                    return torch.stack([compiled(row, *others, *values)[0] for row in rows])
+                    return torch.stack([compiled(row, *others)[0] for row in rows])
 
             return apply
 

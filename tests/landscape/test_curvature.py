@@ -91,14 +91,19 @@ def test_the_plan_of_images_is_measured_once_and_remembered(monkeypatch):
     )
 
 
+def compile_by(monkeypatch, compiler):
+    monkeypatch.setattr(torch, "compile", compiler)
+    monkeypatch.setattr(torch._inductor, "compile", compiler)
+
+
 @pytest.mark.parametrize("wrong", [False, True])
 @pytest.mark.parametrize(("split", "whole", "kind"), [(2.0, 2.0, "none"), (0.5, 0.7, "split"), (0.9, 0.5, "whole")])
 def test_a_compiled_product_is_kept_only_if_it_is_right_and_faster(monkeypatch, split, whole, kind, wrong):
     module, loss, data, objective, theta = made("tanh", batch_size=7)
     expected = dense.hessian(module, loss, data, theta)[:1]
     unit = torch.eye(objective.dim, dtype=torch.float64)[:1]
-    compilers = [lambda f, **_: f, lambda f, **_: lambda *a: [1.01 * x for x in f(*a)]]
-    monkeypatch.setattr(torch, "compile", compilers[wrong])
+    compilers = [lambda f, *_, **__: f, lambda f, *_, **__: lambda *a: [1.01 * x for x in f(*a)]]
+    compile_by(monkeypatch, compilers[wrong])
     seconds = iter([1.0, split, whole])
     monkeypatch.setattr("kdlandscape.landscape.compilation._time", lambda function: next(seconds))
     product = operator(objective, theta, compile=True, plan=Plan("reverse", 7))
@@ -109,17 +114,17 @@ def test_a_compiled_product_is_kept_only_if_it_is_right_and_faster(monkeypatch, 
 
 def test_a_split_that_does_not_fit_the_memory_is_dropped(monkeypatch):
     *_, objective, theta = made("tanh")
-    monkeypatch.setattr(torch, "compile", lambda f, **_: f)
+    compile_by(monkeypatch, lambda f, *_, **__: f)
     seconds = iter([1.0, 0.5])
     monkeypatch.setattr("kdlandscape.landscape.compilation._time", lambda function: next(seconds))
     assert operator(objective, theta, compile=True, memory=1).facts["compiled"] == "whole"
 
 
 def test_a_compiler_that_fails_leaves_the_eager_product(monkeypatch):
-    def broken(function, **_):
+    def broken(function, *_, **__):
         raise RuntimeError("no compiler")
 
-    monkeypatch.setattr(torch, "compile", broken)
+    compile_by(monkeypatch, broken)
     *_, objective, theta = made("tanh")
     assert operator(objective, theta, compile=True).facts["compiled"] == "none"
 
