@@ -7,6 +7,7 @@ import matplotlib.pyplot as plt
 import pytest
 
 from kdlandscape.cubes.store import write_run
+from tests.bench import goals
 from tests.synthetic import demo_cube
 
 ROOT = Path(__file__).parents[1]
@@ -46,3 +47,8 @@ def test_every_study_that_is_named_can_be_run(study):
     from kdlandscape.sweeps.spec import load_spec
 
     assert load_spec(study).study
+
+
+def test_the_table_of_goals_is_the_one_that_the_results_give():
+    assert README == goals.written(README), "write it again: python -m tests.bench.goals"
+    assert "| no |" in README or "| yes |" in README

@@ -1,6 +1,6 @@
 """What a sweep adds to a run: side by side with plain papermill calls, cold and warm, on one worker and on two.
 
-    python tests/bench/bench_engine.py --rounds 3
+    python -m tests.bench.bench_engine --rounds 3
 
 The notebook of the first table only imports torch, xarray and seaborn and records a number; that of the second computes
 for a fixed number of steps.  Rounds are interleaved, so that all columns see the same load.  Writes results/engine.md.
@@ -24,6 +24,7 @@ from kdlandscape.sweeps.plan import plan
 from kdlandscape.sweeps.processes import usable_cores
 from kdlandscape.sweeps.spec import make_spec
 from kdlandscape.sweeps.workspace import workspace
+from tests.bench.goals import goal
 from tests.tiny_study import write_notebook
 
 IMPORTS = "import numpy as np\nimport seaborn\nimport torch\nimport xarray as xr\nimport kdlandscape as kdl"
@@ -106,7 +107,9 @@ def row(name, values):
 def report(found, first, scale, loads):
     """Return the tables as text."""
     middle = {name: statistics.median(values) for name, values in found.items()}
+    cold, warm = middle["cold"] / middle["papermill"], middle["papermill"] / middle["warm"]
     ratios = sorted(one / two for one, two in zip(scale[1], scale[2], strict=True))
+    two = statistics.median(ratios)
     packages = ", ".join(f"{name} {version(name)}" for name in ("papermill", "ipykernel", "torch", "xarray", "seaborn"))
     return "\n".join(
         [
@@ -127,8 +130,8 @@ def report(found, first, scale, loads):
             row("sweep, cold kernels", found["cold"]),
             row("sweep, warm kernels (`--warm`)", found["warm"]),
             "",
-            f"Cold over papermill: {middle['cold'] / middle['papermill']:.3f} (asked for: at most 1.05). "
-            f"Papermill over warm: {middle['papermill'] / middle['warm']:.1f} (asked for: at least 8).",
+            goal("a cold run ≤ 1.05× papermill in one process", f"{cold:.3f}×", cold <= 1.05),
+            goal("a warm run ≥ 8× less than papermill", f"{warm:.1f}×", warm >= 8),
             "",
             "Seconds a run of eight compute-bound ones, warm kernels, from the first run of the last worker on:",
             "",
@@ -137,8 +140,11 @@ def report(found, first, scale, loads):
             row("1", scale[1]),
             row("2", scale[2]),
             "",
-            f"One worker over two, round by round: median {statistics.median(ratios):.2f}, from {ratios[0]:.2f} to "
-            f"{ratios[-1]:.2f} (asked for: at least 1.85).",
+            goal(
+                "two workers ≥ 1.85× one on compute-bound runs",
+                f"{two:.2f} ({ratios[0]:.2f}–{ratios[-1]:.2f})",
+                two >= 1.85,
+            ),
             "",
         ]
     )

@@ -1,4 +1,4 @@
-"""Slices side by side with loss-landscapes and Landscaper, in one run: ``python tests/bench/bench_slices.py``.
+"""Slices side by side with loss-landscapes and Landscaper, in one run: ``python -m tests.bench.bench_slices``.
 
 Every repetition times all contenders one after the other, so that they share the machine's weather; ratios are taken
 within a repetition and their median is reported with the smallest and largest. Memory is the peak of a process of its
@@ -29,6 +29,7 @@ from kdlandscape.landscape.evaluation import evaluator
 from kdlandscape.landscape.objective import Objective
 from kdlandscape.landscape.strategy import Strategy
 from kdlandscape.landscape.trial import choose
+from tests.bench.goals import goal
 from tests.bench.problems import Problem, p1, p2
 
 Contender = Callable[[int], None]  # evaluates a plane of n x n points
@@ -145,10 +146,9 @@ def table(name: str, times: dict[str, list[float]], notes: dict[str, str], size:
     for who in notes:
         ratio = statistics.median(b / t for b, t in zip(base, times[who], strict=True))
         share = statistics.median(b / t for b, t in zip(plain, times[who], strict=True))
-        lines.append(
-            f"- goals, {who}: {GOALS[name]}× {'reached' if ratio >= GOALS[name] else 'NOT reached'}; "
-            f"80 % of forward throughput {'reached' if share >= 0.8 else 'NOT reached'}"
-        )
+        mine = f"{name}, {'strategy by hand' if who.endswith('hand') else 'strategy of the trial'}"
+        lines.append(goal(f"{mine}: ≥ {GOALS[name]}× loss-landscapes", f"{ratio:.2f}×", ratio >= GOALS[name]))
+        lines.append(goal(f"{mine}: ≥ 80 % of forward throughput", f"{100 * share:.0f} %", share >= 0.8))
     return [*lines, ""]
 
 
@@ -179,11 +179,11 @@ def memory(what: str) -> float:
 
 def memory_table() -> list[str]:
     sizes = {who: peak(who) for who in ("kdlandscape", "loss-landscapes", "landscaper", "forward pass")}
-    reached = "reached" if sizes["kdlandscape"] <= 750 else "NOT reached"
     rows = [f"| {who} | {size:.0f} |" for who, size in sizes.items()]
     text = "Processes of their own; 3x3 points, the trial of strategies included."
-    goal = f"- goal, at most 0.75 GB extra: {reached}"
-    return ["## Peak extra memory on P2", "", text, "", "| contender | MiB |", "|---|---|", *rows, "", goal, ""]
+    own = sizes["kdlandscape"]
+    end = goal("slices on P2 in ≤ 750 MiB extra", f"{own:.0f} MiB", own <= 750)
+    return ["## Peak extra memory on P2", "", text, "", "| contender | MiB |", "|---|---|", *rows, "", end, ""]
 
 
 def cuda_table() -> list[str]:
@@ -219,7 +219,7 @@ def main() -> None:
         measure_peak(arguments.peak)
         return
     facts = f"{os.cpu_count()} cores, {torch.get_num_threads()} threads, torch {torch.__version__}"
-    head = ["# Slices, measured side by side", "", "Written by `python tests/bench/bench_slices.py`.", ""]
+    head = ["# Slices, measured side by side", "", "Written by `python -m tests.bench.bench_slices`.", ""]
     clock = "processor time" if torch.get_num_threads() == 1 else "wall time"
     sections = [[*head, f"{platform.machine()}, {facts}, {clock}.", ""]]
     for (name, make), n, repetitions in zip(PROBLEMS.items(), arguments.points, arguments.repetitions, strict=True):

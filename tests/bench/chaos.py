@@ -1,6 +1,6 @@
 """Chaos: a study under random SIGKILLs and a disk that fills up has to end in the cube of an undisturbed one.
 
-    python tests/bench/chaos.py --runs 200 --kills 60
+    python -m tests.bench.chaos --runs 200 --kills 60
 
 Kernels, workers, fork servers, Dask workers and the driver itself are killed; the driver is started again, each time
 with another engine, until the study is done.  As root the study lies on a small tmpfs, which is filled up once.
@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import json
 import os
+import platform
 import random
 import signal
 import subprocess
@@ -26,9 +27,12 @@ import xarray as xr
 
 from kdlandscape.cubes.provenance import FACTS
 from kdlandscape.cubes.store import open_cube
+from kdlandscape.sweeps.processes import usable_cores
 from kdlandscape.sweeps.status import status
 from kdlandscape.sweeps.study import run_study
+from tests.bench.goals import goal
 
+RESULTS = Path(__file__).parent / "results" / "chaos.md"
 MARK = "KDLANDSCAPE_CHAOS"
 ENGINES = ([], ["--warm"], ["--dask"], ["--dask", "--warm"])
 CELLS = (
@@ -229,13 +233,33 @@ def run(runs, kills, seed=0, disk=32):
         }
 
 
+def write(facts):
+    """Write the facts of a study that ended as the undisturbed one."""
+    killed = ", ".join(f"{count} × {kind}" for kind, count in facts["killed"].items())
+    lines = [
+        "# A study under SIGKILLs and a full disk",
+        "",
+        f"{usable_cores()} CPU cores, {platform.machine()}, Python {platform.python_version()}.",
+        "",
+        f"- {facts['runs']} runs, {facts['kills']} SIGKILLs ({killed}), {facts['drivers started']} drivers started "
+        f"(cold and warm kernels, local and Dask), disk filled up {facts['disk filled up']} times",
+        f"- {facts['seconds undisturbed']} s undisturbed, {facts['seconds disturbed']} s disturbed",
+        goal("the disturbed cube is the undisturbed one: no torn file, no run twice, no orphan", "identical", True),
+        "",
+    ]
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text("\n".join(lines), encoding="utf-8")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=200)
     parser.add_argument("--kills", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    print(json.dumps(run(options.runs, options.kills, options.seed), indent=1))
+    facts = run(options.runs, options.kills, options.seed)
+    print(json.dumps(facts, indent=1))
+    write(facts)
 
 
 if __name__ == "__main__":

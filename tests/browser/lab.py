@@ -130,13 +130,13 @@ def copy_notebook(folder, **parameters):
 
 
 def write_notebook(path, *cells):
-    """Write a notebook of code cells."""
+    """Write a notebook of code cells, which Voila shows in the package's own template, as it does explore.ipynb."""
     content = [
         {"cell_type": "code", "id": f"c{i}", "metadata": {}, "execution_count": None, "outputs": [], "source": cell}
         for i, cell in enumerate(cells)
     ]
-    kernel = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
-    path.write_text(json.dumps({"cells": content, "metadata": kernel, "nbformat": 4, "nbformat_minor": 5}))
+    metadata = json.loads((NOTEBOOKS / "explore.ipynb").read_text(encoding="utf-8"))["metadata"]
+    path.write_text(json.dumps({"cells": content, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}))
     return path
 
 
