@@ -5,9 +5,13 @@ import os
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import papermill
 import pytest
 
+import kdlandscape as kdl
+from kdlandscape.cubes.store import CubeError, write_run
+from kdlandscape.sweeps.study import run_study
 from tests.synthetic import demo_cube
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
@@ -90,3 +94,46 @@ def test_a_notebook_runs_at_a_small_size(name, tmp_path, monkeypatch):
 
 def test_each_notebook_has_its_small_size():
     assert notebooks() == sorted(SMALL)
+
+
+def test_spectra_are_of_the_students_that_another_study_trained(tmp_path):
+    """The demo's runs keep their weights; the spectra's runs take them, with their data and network."""
+    small = {**SMALL["distill_init.ipynb"], "label_noise": 0.3, "norm": "layer"}
+    grid = {"seed": [0, 1], "lr_policy": ["constant"], "init_lambda": [0.0, 1.0]}
+    first = {
+        "study": "demo",
+        "notebook": "distill_init.ipynb",
+        "parameters": small,
+        "grid": grid,
+        "vectorize": ["init_lambda"],
+    }
+    folder = run_study(first, root=tmp_path, workers=2, warm=True, progress=False)
+    settings = {name: value for name, value in SMALL["spectra.ipynb"].items() if name.startswith(("num_", "path"))}
+    source = {"study": "demo", "at": {"lr_policy": "constant"}}
+    second = {
+        "study": "s",
+        "notebook": "spectra.ipynb",
+        "from": source,
+        "parameters": settings,
+        "grid": {"seed": [0, 1]},
+    }
+    with kdl.open_cube(run_study(second, root=tmp_path, workers=2, warm=True, progress=False)) as cube:
+        assert bool(cube["done"].all())
+        assert cube["member"].values.tolist() == ["teacher", "0.0", "1.0"]
+        for seed in (0, 1):
+            made = kdl.read_checkpoints(next(folder.glob(f"runs/*seed={seed}*.nc")))
+            assert (made.attrs["label_noise"], made.attrs["seed"], made.attrs["weight_decay"]) == (0.3, seed, 0.0)
+            distance = np.linalg.norm(made["students"] - made["teacher"], axis=1)
+            np.testing.assert_allclose(cube["distance"].sel(seed=seed)[1:], distance, rtol=1e-5)
+            assert cube.attrs["num_parameters"] == made.sizes["dim"]
+
+
+def test_checkpoints_that_are_not_there_are_refused_by_name(tmp_path):
+    with pytest.raises(CubeError, match=r"whole run file at .*none.nc, got nothing"):
+        kdl.read_checkpoints(tmp_path / "none.nc")
+    demo_cube().to_netcdf(tmp_path / "damaged.nc")
+    with pytest.raises(CubeError, match=r"got a damaged one"):
+        kdl.read_checkpoints(tmp_path / "damaged.nc")
+    write_run(demo_cube(), tmp_path / "bare.nc")
+    with pytest.raises(CubeError, match=r"expected checkpoints in bare.nc, got none"):
+        kdl.read_checkpoints(tmp_path / "bare.nc")

@@ -50,5 +50,5 @@ def test_every_study_that_is_named_can_be_run(study):
 
 
 def test_the_table_of_goals_is_the_one_that_the_results_give():
-    assert README == goals.written(README), "write it again: python -m tests.bench.goals"
+    assert goals.written(README) == README, "write it again: python -m tests.bench.goals"
     assert "| no |" in README or "| yes |" in README

@@ -21,7 +21,7 @@ from filelock import FileLock
 
 from kdlandscape.cubes.assembly import Cube, CubeError, Widened, read_index
 from kdlandscape.cubes.collecting import SkippedRunFile, fill
-from kdlandscape.cubes.files import atomic, read_yaml, seal, stamps, unseal
+from kdlandscape.cubes.files import atomic, intact, read_yaml, seal, stamps, unseal
 from kdlandscape.cubes.grid import Grid
 from kdlandscape.cubes.provenance import SAME, MixedProvenance, mixtures
 
@@ -33,6 +33,7 @@ __all__ = [
     "export_zarr",
     "missing",
     "open_cube",
+    "read_checkpoints",
     "write_run",
 ]
 
@@ -151,6 +152,30 @@ def open_cube(path: Path | str) -> xr.Dataset:
             f"expected a cube at {file}, got nothing; 'kdlandscape cube {path.name}' makes one from finished runs"
         )
     return xr.open_dataset(file, engine="netcdf4")
+
+
+def read_checkpoints(path: Path | str) -> xr.Dataset:
+    """Return what a run kept beside its result, with the values of all its parameters in the attrs.
+
+    Parameters
+    ----------
+    path
+        A run file of a study whose notebook calls ``kdl.record(result, checkpoints=...)``.
+
+    Raises
+    ------
+    CubeError
+        No such file, a damaged one, or one without checkpoints.
+    """
+    path = Path(path)
+    if not path.is_file() or not intact(path):
+        raise CubeError(f"expected a whole run file at {path}, got {'a damaged one' if path.exists() else 'nothing'}")
+    try:
+        with xr.open_dataset(path, engine="netcdf4", group="checkpoints") as group:
+            found = group.load()
+    except OSError as error:
+        raise CubeError(f"expected checkpoints in {path.name}, got none: its notebook records none") from error
+    return found.assign_attrs(json.loads(found.attrs.pop("parameters")))
 
 
 def missing(cube: xr.Dataset) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from kdlandscape.cubes.files import DiskFullError, is_full, publish, read_error
+from kdlandscape.sweeps.parameters import read_parameters
 from kdlandscape.sweeps.plan import Run
 from kdlandscape.sweeps.record import CONTEXT_VARIABLE
 from kdlandscape.sweeps.workspace import claim
@@ -160,7 +161,8 @@ def _run_notebook(job: Job) -> None:
 
 def _context(job: Job) -> dict[str, Any]:
     """Return what ``record`` has to know in the kernel."""
-    own = job.run.parameters
+    defaults = {name: parameter.default for name, parameter in read_parameters(job.notebook).items()}
+    own = {name: value for name, value in {**defaults, **job.run.parameters}.items() if name not in job.injected}
     fixed = {name: own[name] for name in own if name not in job.run.coords and name not in job.vectorized}
     return {
         "run": job.run.id,
@@ -169,6 +171,7 @@ def _context(job: Job) -> dict[str, Any]:
         "along": job.along,
         "vectorized": job.vectorized,
         "parameters": json.dumps(fixed, sort_keys=True),
+        "all_parameters": json.dumps(own, sort_keys=True),
         "spec_hash": job.spec_hash,
         "notebook_hash": job.notebook_hash,
         "folder": str(job.notebook.parent),

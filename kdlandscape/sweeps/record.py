@@ -26,7 +26,8 @@ def record(dataset: xr.Dataset, *, checkpoints: xr.Dataset | None = None) -> xr.
     dataset
         The result, over the vectorized axes and its own dims; see ``cubes.schema.check`` for what it needs.
     checkpoints
-        Weights or other bulk data; kept in the group ``checkpoints`` of the same file, and not part of the cube.
+        Weights or other bulk data; kept in the group ``checkpoints`` of the same file, and not part of the cube. With
+        the run's parameters, `kdlandscape.cubes.store.read_checkpoints` gives them back.
 
     Returns
     -------
@@ -49,7 +50,10 @@ def record(dataset: xr.Dataset, *, checkpoints: xr.Dataset | None = None) -> xr.
     outer = [name for name in context["coords"] if name not in along]
     dataset = _attach(dataset, _facts(dataset, context), outer)
     dataset.attrs |= {key: context[key] for key in ("run", "spec_hash", "parameters")}
-    write_run(dataset, result, {} if checkpoints is None else {"checkpoints": checkpoints})
+    kept = (
+        {} if checkpoints is None else {"checkpoints": checkpoints.assign_attrs(parameters=context["all_parameters"])}
+    )
+    write_run(dataset, result, kept)
     return dataset
 
 

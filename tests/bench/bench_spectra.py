@@ -339,7 +339,9 @@ def traces(problem: Problem, seeds: int) -> list[str]:
                 errors.append(float(((torch.stack(found) / truth - 1) ** 2).mean().sqrt()))
             cells = " | ".join(f"{100 * error:.2g} %" for error in errors)
             rows.append(f"| {name}, {method.__name__}, {count} seeds | {cells} |")
-        goals.append(goal(f"the Hessian's trace to 1 % in 40 products, {name}", f"{100 * errors[-1]:.2g} %", errors[-1] <= 0.01))
+        goals.append(
+            goal(f"the Hessian's trace to 1 % in 40 products, {name}", f"{100 * errors[-1]:.2g} %", errors[-1] <= 0.01)
+        )
         if long:
             goals.append(f"- {name}: trace {float(truth):.5g} with standard error {float(long.sem):.2g}, 600 products")
     head = ["## Trace", "", "| relative rms error | 12 products | 30 | 40 |", "|---|---|---|---|"]
