@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from kdlandscape.distillation.networks import random_thetas
 from kdlandscape.distillation.train import Recipe, distill, logits, train
-from kdlandscape.landscape.interpolation import mix
+from kdlandscape.landscape.paths.interpolation import mix
 
 
 class Partners(NamedTuple):

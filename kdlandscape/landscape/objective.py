@@ -12,11 +12,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from kdlandscape.landscape.batch_norm import with_policy
 from kdlandscape.landscape.batches import Batches
-from kdlandscape.landscape.evaluation import evaluator, pieces, plain
+from kdlandscape.landscape.evaluation.evaluator import evaluator, pieces, plain
+from kdlandscape.landscape.evaluation.strategy import Strategy
+from kdlandscape.landscape.evaluation.trial import choose
 from kdlandscape.landscape.params import Ravel, Theta
 from kdlandscape.landscape.reduction import Pooled, Reduced, check_mean, reducer
-from kdlandscape.landscape.strategy import Strategy
-from kdlandscape.landscape.trial import choose
 
 Loss = Callable[[Any, Any], Any] | Pooled
 
@@ -154,15 +154,15 @@ class Objective:
     def hvp(self, theta: Theta, v: Tensor) -> Tensor:
         """Hessian of the mean loss times v, (P,) or a block of rows (K, P). Costs about 2 gradients a row.
 
-        For many products at one theta use ``kdlandscape.landscape.curvature.operator``, which linearizes once.
+        For many products at one theta use ``kdlandscape.landscape.curvature.operator.operator``, which linearizes once.
         """
-        from kdlandscape.landscape.curvature import operator
+        from kdlandscape.landscape.curvature.operator import operator
 
         return operator(self, theta, curvature="hessian", products=1)(v)
 
     def ggn_vp(self, theta: Theta, v: Tensor) -> Tensor:
         """Generalized Gauss-Newton matrix of the mean loss times v, (P,) or a block of rows (K, P)."""
-        from kdlandscape.landscape.curvature import operator
+        from kdlandscape.landscape.curvature.operator import operator
 
         return operator(self, theta, curvature="ggn", products=1)(v)
 

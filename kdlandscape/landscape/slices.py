@@ -13,12 +13,12 @@ from torch import Tensor
 
 from kdlandscape.cubes.variables import dataset
 from kdlandscape.landscape.batches import preserve_rng
-from kdlandscape.landscape.evaluation import Evaluate, evaluator, plain
+from kdlandscape.landscape.evaluation.evaluator import Evaluate, evaluator, plain
+from kdlandscape.landscape.evaluation.strategy import Strategy
+from kdlandscape.landscape.evaluation.trial import choose
 from kdlandscape.landscape.objective import Objective
 from kdlandscape.landscape.params import Theta
 from kdlandscape.landscape.refinement import STEP_SECONDS, STREAM_SECONDS, Grid, fill, key, load, saving
-from kdlandscape.landscape.strategy import Strategy
-from kdlandscape.landscape.trial import choose
 
 Axis = int | Sequence[float]
 Callback = Callable[[xr.Dataset, int, int], Any]

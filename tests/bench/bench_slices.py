@@ -25,10 +25,10 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from kdlandscape.landscape.directions import random_directions
-from kdlandscape.landscape.evaluation import evaluator
+from kdlandscape.landscape.evaluation.evaluator import evaluator
+from kdlandscape.landscape.evaluation.strategy import Strategy
+from kdlandscape.landscape.evaluation.trial import choose
 from kdlandscape.landscape.objective import Objective
-from kdlandscape.landscape.strategy import Strategy
-from kdlandscape.landscape.trial import choose
 from tests.bench.goals import goal
 from tests.bench.problems import Problem, p1, p2
 

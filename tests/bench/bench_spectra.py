@@ -28,10 +28,10 @@ import torch
 from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
-from kdlandscape.landscape.curvature import Operator, operator
+from kdlandscape.landscape.curvature.operator import Operator, operator
+from kdlandscape.landscape.curvature.spectra import quadrature, top_eigenpairs
+from kdlandscape.landscape.curvature.spectral_paths import eigenpairs_along
 from kdlandscape.landscape.objective import Objective
-from kdlandscape.landscape.spectra import quadrature, top_eigenpairs
-from kdlandscape.landscape.spectral_paths import eigenpairs_along
 from kdlandscape.linalg.trace import hutchinson, hutchpp, xtrace
 from tests.bench.goals import goal
 from tests.bench.problems import Problem, p1, p2, train

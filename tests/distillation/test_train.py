@@ -12,8 +12,8 @@ from kdlandscape.distillation.descent import traced
 from kdlandscape.distillation.losses import ensemble_logits, tempered_kl
 from kdlandscape.distillation.teachers import teachers
 from kdlandscape.distillation.train import Checkpoint, Recipe, distill, ensemble_of, logits, train
-from kdlandscape.landscape.interpolation import mix
 from kdlandscape.landscape.params import Ravel
+from kdlandscape.landscape.paths.interpolation import mix
 from tests.cases import DEVICES
 
 

@@ -3,11 +3,11 @@ import torch
 from torch import nn
 
 from kdlandscape.distillation import networks
-from kdlandscape.landscape.alignment import METHODS, align, check_invariance, example_inputs, full_state
-from kdlandscape.landscape.interpolation import barrier, interpolate
 from kdlandscape.landscape.objective import Objective
 from kdlandscape.landscape.params import Ravel, SpaceError
-from kdlandscape.landscape.permutations import trace_symmetry
+from kdlandscape.landscape.paths.interpolation import barrier, interpolate
+from kdlandscape.landscape.permutations.alignment import METHODS, align, check_invariance, example_inputs, full_state
+from kdlandscape.landscape.permutations.symmetries import trace_symmetry
 from tests.architectures import NAMES, make
 from tests.cases import CASES
 from tests.landscape.test_permutations import outputs, seeded

@@ -4,11 +4,11 @@ import torch
 from torch import nn
 
 from kdlandscape.distillation import networks
-from kdlandscape.landscape.alignment import full_state
-from kdlandscape.landscape.basins import aligned_paths, curves
-from kdlandscape.landscape.interpolation import barrier
 from kdlandscape.landscape.objective import Objective
-from kdlandscape.landscape.permutations import trace_symmetry
+from kdlandscape.landscape.paths.basins import aligned_paths, curves
+from kdlandscape.landscape.paths.interpolation import barrier
+from kdlandscape.landscape.permutations.alignment import full_state
+from kdlandscape.landscape.permutations.symmetries import trace_symmetry
 
 
 @pytest.fixture(scope="module")

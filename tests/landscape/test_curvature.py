@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from kdlandscape.landscape.curvature import operator
+from kdlandscape.landscape.curvature.operator import operator
+from kdlandscape.landscape.curvature.plans import Plan
 from kdlandscape.landscape.objective import Objective
 from kdlandscape.landscape.params import SpaceError
-from kdlandscape.landscape.plans import Plan
 from tests import dense
 from tests.cases import CASES, DEVICES, IDS, N
 
@@ -80,7 +80,7 @@ def test_channels_last_and_folded_batch_norm_on_images_change_nothing():
 
 
 def test_the_plan_of_images_is_measured_once_and_remembered(monkeypatch):
-    monkeypatch.setattr("kdlandscape.landscape.plans.ACTIVATION", 2**12)
+    monkeypatch.setattr("kdlandscape.landscape.curvature.plans.ACTIVATION", 2**12)
     module, loss, data = images()
     objective = Objective(module, loss, data)
     first = operator(objective, module)
@@ -105,7 +105,7 @@ def test_a_compiled_product_is_kept_only_if_it_is_right_and_faster(monkeypatch, 
     compilers = [lambda f, *_, **__: f, lambda f, *_, **__: lambda *a: [1.01 * x for x in f(*a)]]
     compile_by(monkeypatch, compilers[wrong])
     seconds = iter([1.0, split, whole])
-    monkeypatch.setattr("kdlandscape.landscape.compilation._time", lambda function: next(seconds))
+    monkeypatch.setattr("kdlandscape.landscape.curvature.compilation._time", lambda function: next(seconds))
     product = operator(objective, theta, compile=True, plan=Plan("reverse", 7))
     assert product.facts["compiled"] == ("none" if wrong else kind)
     for _ in range(2):
@@ -116,7 +116,7 @@ def test_a_split_that_does_not_fit_the_memory_is_dropped(monkeypatch):
     *_, objective, theta = made("tanh")
     compile_by(monkeypatch, lambda f, *_, **__: f)
     seconds = iter([1.0, 0.5])
-    monkeypatch.setattr("kdlandscape.landscape.compilation._time", lambda function: next(seconds))
+    monkeypatch.setattr("kdlandscape.landscape.curvature.compilation._time", lambda function: next(seconds))
     assert operator(objective, theta, compile=True, memory=1).facts["compiled"] == "whole"
 
 
@@ -255,7 +255,7 @@ def test_trap_16_attention_and_large_outputs_need_no_double_backward_at_the_outp
 
 @pytest.mark.parametrize("dims", [(), (4,)])
 def test_cross_entropy_is_recognized_with_soft_labels_and_over_places(dims):
-    from kdlandscape.landscape.output_curvature import between
+    from kdlandscape.landscape.curvature.outputs import between
 
     generator = torch.Generator().manual_seed(0)
     z = torch.randn(6, 3, *dims, generator=generator, dtype=torch.float64)

@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 import torch
 
-from kdlandscape.landscape.alignment import full_state
-from kdlandscape.landscape.curves import bezier, coefficients
-from kdlandscape.landscape.interpolation import barrier, interpolate
 from kdlandscape.landscape.objective import Objective
-from kdlandscape.landscape.permutations import trace_symmetry
+from kdlandscape.landscape.paths.curves import bezier, coefficients
+from kdlandscape.landscape.paths.interpolation import barrier, interpolate
+from kdlandscape.landscape.permutations.alignment import full_state
+from kdlandscape.landscape.permutations.symmetries import trace_symmetry
 from tests import dense
 from tests.cases import CASES, IDS
 

@@ -2,11 +2,11 @@ import pytest
 import torch
 from torch import nn
 
-from kdlandscape.landscape import tracing, trial
-from kdlandscape.landscape.evaluation import evaluator
+from kdlandscape.landscape.evaluation import tracing, trial
+from kdlandscape.landscape.evaluation.evaluator import evaluator
+from kdlandscape.landscape.evaluation.strategy import Strategy
 from kdlandscape.landscape.objective import Objective
 from kdlandscape.landscape.reduction import calibration_error
-from kdlandscape.landscape.strategy import Strategy
 from tests import dense
 from tests.cases import CASES, DEVICES, IDS
 
@@ -159,7 +159,7 @@ def test_settings_that_do_not_fit_are_refused():
 
 
 def test_what_the_points_share_must_fit_the_memory(monkeypatch):
-    monkeypatch.setattr("kdlandscape.landscape.evaluation.MEMORY", 10)
+    monkeypatch.setattr("kdlandscape.landscape.evaluation.evaluator.MEMORY", 10)
     module, loss, data = CASES[0].make()
     objective = Objective(module, loss, data)
     directions, points = plane(objective)

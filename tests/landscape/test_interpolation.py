@@ -4,11 +4,11 @@ import torch
 
 from kdlandscape.cubes.variables import dataset
 from kdlandscape.distillation import networks
-from kdlandscape.landscape.barriers import barrier_matrix
-from kdlandscape.landscape.batch import along
-from kdlandscape.landscape.interpolation import _path, barrier, interpolate, interpolate_blocks, mix
+from kdlandscape.landscape.along import along
 from kdlandscape.landscape.objective import Objective
 from kdlandscape.landscape.params import SpaceError
+from kdlandscape.landscape.paths.barriers import barrier_matrix
+from kdlandscape.landscape.paths.interpolation import _path, barrier, interpolate, interpolate_blocks, mix
 from tests import dense
 from tests.cases import CASES, IDS
 

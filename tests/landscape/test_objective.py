@@ -235,7 +235,7 @@ def test_bad_data_are_refused_with_what_was_expected():
 
 
 def test_products_refuse_vectors_of_another_length_and_unknown_curvature():
-    from kdlandscape.landscape.curvature import operator
+    from kdlandscape.landscape.curvature.operator import operator
 
     module, loss, data = CASES[0].make()
     objective = Objective(module, loss, data)

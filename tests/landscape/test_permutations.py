@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from kdlandscape.landscape.alignment import full_state
-from kdlandscape.landscape.permutations import inverse, trace_symmetry
+from kdlandscape.landscape.permutations.alignment import full_state
+from kdlandscape.landscape.permutations.symmetries import inverse, trace_symmetry
 from tests import dense
 from tests.architectures import NAMES, Functional, make
 from tests.cases import CASES

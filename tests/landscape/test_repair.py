@@ -5,9 +5,9 @@ import torch
 from torch import nn
 
 from kdlandscape.distillation import networks
-from kdlandscape.landscape.interpolation import interpolate, mix
 from kdlandscape.landscape.objective import Objective
-from kdlandscape.landscape.repair import repair
+from kdlandscape.landscape.paths.interpolation import interpolate, mix
+from kdlandscape.landscape.permutations.repair import repair
 
 
 def moments(network, theta, inputs, layers):

@@ -10,9 +10,9 @@ from torch import nn
 
 import kdlandscape as kdl
 from kdlandscape.cubes.schema import check
-from kdlandscape.landscape.flatness import largest_noise
 from kdlandscape.landscape.objective import Objective
 from kdlandscape.landscape.params import SpaceError
+from kdlandscape.landscape.sharpness.flatness import largest_noise
 from tests import dense
 from tests.cases import CASES, IDS
 

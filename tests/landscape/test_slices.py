@@ -12,12 +12,12 @@ from torch.optim.swa_utils import update_bn
 from torch.utils.data import DataLoader, TensorDataset
 
 from kdlandscape.landscape import refinement
+from kdlandscape.landscape.curvature.spectra import top_eigenpairs
 from kdlandscape.landscape.directions import random_directions
+from kdlandscape.landscape.evaluation.strategy import Strategy
 from kdlandscape.landscape.objective import Objective
 from kdlandscape.landscape.reduction import accuracy, error
 from kdlandscape.landscape.slices import slice_grid, slice_line, slice_plane
-from kdlandscape.landscape.spectra import top_eigenpairs
-from kdlandscape.landscape.strategy import Strategy
 from tests import dense
 from tests.cases import CASES, DEVICES, IDS, N
 from tests.snapshots import snapshot, unchanged

@@ -8,9 +8,9 @@ import xarray as xr
 import kdlandscape as kdl
 from kdlandscape.cubes.schema import check
 from kdlandscape.cubes.spectra import density, effective_dimension
+from kdlandscape.landscape.curvature.spectra import spectral_density, top_eigenpairs
 from kdlandscape.landscape.objective import Objective
 from kdlandscape.landscape.params import SpaceError
-from kdlandscape.landscape.spectra import spectral_density, top_eigenpairs
 from kdlandscape.linalg import functions, slq
 from tests import dense
 from tests.cases import CASES, IDS

@@ -7,12 +7,12 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
-from kdlandscape.landscape.alignment import METHODS, align
-from kdlandscape.landscape.batch import along
-from kdlandscape.landscape.curves import bezier
-from kdlandscape.landscape.interpolation import interpolate
+from kdlandscape.landscape.along import along
 from kdlandscape.landscape.objective import Objective
-from kdlandscape.landscape.repair import repair
+from kdlandscape.landscape.paths.curves import bezier
+from kdlandscape.landscape.paths.interpolation import interpolate
+from kdlandscape.landscape.permutations.alignment import METHODS, align
+from kdlandscape.landscape.permutations.repair import repair
 
 ALIGNMENTS = ("none", *METHODS)
 CORRECTIONS = ("none", "repair")

@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor, fx, nn
 
-from kdlandscape.landscape.permutation_groups import Feature, Groups, Site
+from kdlandscape.landscape.permutations.groups import Feature, Groups, Site
 
 Shape = tuple[int, ...]
 

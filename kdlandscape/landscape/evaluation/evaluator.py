@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torch.func import jvp, vmap
 from torch.utils._pytree import tree_leaves, tree_map
 
-from kdlandscape.landscape import tracing
 from kdlandscape.landscape.batch_norm import statistics
+from kdlandscape.landscape.evaluation import tracing
+from kdlandscape.landscape.evaluation.strategy import Strategy
 from kdlandscape.landscape.reduction import num_examples
-from kdlandscape.landscape.strategy import Strategy
 
 if TYPE_CHECKING:
     from kdlandscape.landscape.objective import Objective

@@ -5,11 +5,11 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from kdlandscape.landscape.alignment import full_state
-from kdlandscape.landscape.interpolation import Correction
 from kdlandscape.landscape.params import Ravel, Theta
-from kdlandscape.landscape.permutation_groups import Site
-from kdlandscape.landscape.permutations import Symmetry, arguments, as_double, loaded, trace_symmetry, units
+from kdlandscape.landscape.paths.interpolation import Correction
+from kdlandscape.landscape.permutations.alignment import full_state
+from kdlandscape.landscape.permutations.groups import Site
+from kdlandscape.landscape.permutations.symmetries import Symmetry, arguments, as_double, loaded, trace_symmetry, units
 
 _Statistics = dict[str, tuple[Tensor, Tensor]]
 

@@ -6,10 +6,10 @@ import torch
 import xarray as xr
 
 from kdlandscape.cubes.variables import dataset
-from kdlandscape.landscape.curvature import operator
+from kdlandscape.landscape.curvature.operator import operator
+from kdlandscape.landscape.curvature.spectra import facts
 from kdlandscape.landscape.objective import Objective
 from kdlandscape.landscape.params import Theta
-from kdlandscape.landscape.spectra import facts
 from kdlandscape.linalg import trace as estimators
 
 METHODS = {"xtrace": estimators.xtrace, "hutchpp": estimators.hutchpp, "hutchinson": estimators.hutchinson}
@@ -32,7 +32,7 @@ def trace(
     Parameters
     ----------
     objective, theta, curvature, settings
-        As for `kdlandscape.landscape.spectra.top_eigenpairs`.
+        As for `kdlandscape.landscape.curvature.spectra.top_eigenpairs`.
     method
         ``xtrace``, ``hutchpp`` or ``hutchinson``; see `kdlandscape.linalg.trace`.
     rtol, atol

@@ -11,11 +11,11 @@ from torch.nn.functional import log_softmax
 
 from kdlandscape.cubes.spectra import effective_dimension
 from kdlandscape.cubes.variables import dataset
-from kdlandscape.landscape.curvature import operator
-from kdlandscape.landscape.interpolation import mix
+from kdlandscape.landscape.curvature.operator import operator
+from kdlandscape.landscape.curvature.spectra import facts, quadrature, top_eigenpairs
 from kdlandscape.landscape.objective import Objective
 from kdlandscape.landscape.params import Theta
-from kdlandscape.landscape.spectra import facts, quadrature, top_eigenpairs
+from kdlandscape.landscape.paths.interpolation import mix
 from kdlandscape.linalg.warm import warm_start
 
 
@@ -37,7 +37,7 @@ def eigenpairs_along(
     objective, thetas, coordinates
         The loss, the points in order, and their increasing coordinates.
     k, settings
-        As for `kdlandscape.landscape.spectra.top_eigenpairs`.
+        As for `kdlandscape.landscape.curvature.spectra.top_eigenpairs`.
     dim
         Name of the new axis.
     warm
@@ -90,7 +90,7 @@ def spectrum_along(
     objective, start, end
         The loss, and the networks at t = 0 and t = 1.
     k, settings
-        Pairs at each point, warm from those before; as for `kdlandscape.landscape.spectra.top_eigenpairs`.
+        Pairs at each point, warm from those before; as for `kdlandscape.landscape.curvature.spectra.top_eigenpairs`.
     t
         Points, or how many evenly spaced ones, both ends included.
     z, scale

@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.func import grad, jvp, vjp
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from kdlandscape.landscape import tracing
+from kdlandscape.landscape.curvature.products import Network, Piece, Rows
+from kdlandscape.landscape.evaluation import tracing
 from kdlandscape.landscape.objective import Objective
-from kdlandscape.landscape.products import Network, Piece, Rows
 
 Make = Callable[[Piece], Rows]
 

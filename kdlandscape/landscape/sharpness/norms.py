@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
-from kdlandscape.landscape.curvature import operator
+from kdlandscape.landscape.curvature.operator import operator
 from kdlandscape.landscape.objective import Objective
 
 NORMS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._NormBase, nn.RMSNorm, nn.LocalResponseNorm)

@@ -10,11 +10,11 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map
 
 from kdlandscape.landscape.batches import preserve_rng
-from kdlandscape.landscape.folding import Folded, can_fold
+from kdlandscape.landscape.curvature.folding import Folded, can_fold
+from kdlandscape.landscape.curvature.products import MODES, Piece, first_mode, linearize
+from kdlandscape.landscape.evaluation.trial import activation_bytes
 from kdlandscape.landscape.objective import Objective
-from kdlandscape.landscape.products import MODES, Piece, first_mode, linearize
 from kdlandscape.landscape.reduction import num_examples
-from kdlandscape.landscape.trial import activation_bytes
 
 MEMORY = 2**29  # bytes of graphs to keep between products
 ACTIVATION = 4 * 2**20  # the largest activation of a micro-batch: it stays in the caches of a CPU core
@@ -28,14 +28,15 @@ class Plan:
     Parameters
     ----------
     mode
-        ``reverse`` or ``forward``; see `kdlandscape.landscape.products.linearize`.
+        ``reverse`` or ``forward``; see `kdlandscape.landscape.curvature.products.linearize`.
     examples
         Examples a micro-batch; None: the objective's batches, or all the data at once.
     channels_last
         Whether images are laid out channels last, which convolutions on a CPU prefer. In float32 the order of the
         sums changes, and units of ReLU networks at their kink may switch: differences of 1e-5 to 1e-3.
     fold
-        Whether BatchNorm is folded into convolutions; see `kdlandscape.landscape.folding.Folded`. The same holds.
+        Whether BatchNorm is folded into convolutions; see `kdlandscape.landscape.curvature.folding.Folded`. The same
+        holds.
     """
 
     mode: str = "reverse"

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from kdlandscape.cubes.spectra import density
 from kdlandscape.cubes.variables import dataset
-from kdlandscape.landscape.curvature import Operator, operator
+from kdlandscape.landscape.curvature.operator import Operator, operator
 from kdlandscape.landscape.objective import Objective
 from kdlandscape.landscape.params import Theta
 from kdlandscape.linalg import kpm, lanczos, slq, tridiagonal
@@ -43,7 +43,7 @@ def top_eigenpairs(
         How many pairs, at most P.
     curvature, settings
         ``hessian``, ``ggn``, ``fisher`` or ``empirical_fisher``; ``params``, ``dtype``, ``compile``, ``plan``,
-        ``memory``: as for `kdlandscape.landscape.curvature.operator`.
+        ``memory``: as for `kdlandscape.landscape.curvature.operator.operator`.
     which
         ``largest``, ``smallest``, ``both`` ends or largest ``magnitude``.
     tol, stop

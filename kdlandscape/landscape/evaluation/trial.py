@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from kdlandscape.landscape.batches import preserve_rng
-from kdlandscape.landscape.evaluation import MEMORY, activation_bytes, evaluator, fitting, plain
-from kdlandscape.landscape.strategy import Strategy
+from kdlandscape.landscape.evaluation.evaluator import MEMORY, activation_bytes, evaluator, fitting, plain
+from kdlandscape.landscape.evaluation.strategy import Strategy
 
 if TYPE_CHECKING:
     from kdlandscape.landscape.objective import Objective

@@ -8,11 +8,11 @@ import xarray as xr
 from torch import Tensor
 
 from kdlandscape.cubes.variables import dataset
-from kdlandscape.landscape.flatness import ascent, largest_noise
-from kdlandscape.landscape.norms import fisher_rao, margins, path_norm
+from kdlandscape.landscape.curvature.spectra import top_eigenpairs
 from kdlandscape.landscape.objective import Objective
 from kdlandscape.landscape.params import Theta
-from kdlandscape.landscape.spectra import top_eigenpairs
+from kdlandscape.landscape.sharpness.flatness import ascent, largest_noise
+from kdlandscape.landscape.sharpness.norms import fisher_rao, margins, path_norm
 
 Values = dict[str, float]
 

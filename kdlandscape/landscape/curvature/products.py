@@ -10,8 +10,8 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.func import grad, jvp, vjp
 from torch.utils._pytree import tree_leaves, tree_map
 
+from kdlandscape.landscape.curvature.outputs import between
 from kdlandscape.landscape.objective import Objective, plain_attention
-from kdlandscape.landscape.output_curvature import between
 
 Rows = Callable[[Tensor], Tensor]
 Piece = tuple[Any, Any]
@@ -30,7 +30,7 @@ def linearize(
     objective, point, piece
         The loss, theta (P,), and ``(inputs, targets)``.
     curvature
-        ``hessian``, or one that `kdlandscape.landscape.output_curvature.between` knows.
+        ``hessian``, or one that `kdlandscape.landscape.curvature.outputs.between` knows.
     mode
         ``reverse``: two backward passes; the graph lives as long as the map, so a map that is kept costs about one
         gradient and a half a row, one that is used once about three. ``forward``: a tangent through the gradient

@@ -7,8 +7,8 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._pytree import tree_flatten
 
+from kdlandscape.landscape.evaluation.tracing import fold_batch_norm, trace
 from kdlandscape.landscape.objective import Objective
-from kdlandscape.landscape.tracing import fold_batch_norm, trace
 
 
 class Folded:

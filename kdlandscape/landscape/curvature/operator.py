@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from kdlandscape.landscape.blocks import Params, narrow
-from kdlandscape.landscape.compilation import Compiled
-from kdlandscape.landscape.folding import Folded
+from kdlandscape.landscape.curvature.compilation import Compiled
+from kdlandscape.landscape.curvature.folding import Folded
+from kdlandscape.landscape.curvature.plans import MEMORY, Plan, choose, pieces
+from kdlandscape.landscape.curvature.products import Network, Piece, Rows, graph_bytes, linearize
 from kdlandscape.landscape.objective import Objective
 from kdlandscape.landscape.params import Theta
-from kdlandscape.landscape.plans import MEMORY, Plan, choose, pieces
-from kdlandscape.landscape.products import Network, Piece, Rows, graph_bytes, linearize
 from kdlandscape.landscape.reduction import num_examples
 
 CURVATURES = ("hessian", "ggn", "fisher", "empirical_fisher")
@@ -92,7 +92,7 @@ def operator(
     compile
         Whether to compile Hessian products (seconds to minutes). Compiled code is kept where it reproduces the eager
         product and beats it: ``facts["compiled"]`` is ``split``, ``whole`` or ``none``, see
-        `kdlandscape.landscape.compilation.Compiled`.
+        `kdlandscape.landscape.curvature.compilation.Compiled`.
     memory
         Bytes of graphs that may be kept between products; pieces of the data beyond it are differentiated anew.
 

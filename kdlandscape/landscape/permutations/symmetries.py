@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from kdlandscape.landscape.permutation_groups import Group, Site, Slot
-from kdlandscape.landscape.permutation_rules import Walk
+from kdlandscape.landscape.permutations.groups import Group, Site, Slot
+from kdlandscape.landscape.permutations.rules import Walk
 
 State = Mapping[str, Tensor]
 Permutations = Mapping[str, Tensor]

@@ -56,7 +56,8 @@ def interpolate(
     block
         Glob patterns of parameter names, such as ``"layer1.*"``: these move to the end, the rest stays at the start.
     correct
-        A function of (theta, t) applied inside the path, not at its ends; see `kdlandscape.landscape.repair.repair`.
+        A function of (theta, t) applied inside the path, not at its ends; see
+        `kdlandscape.landscape.permutations.repair.repair`.
     curvature
         Whether to add ``path_curvature``, :math:`v^T H v` for the unit tangent v, by one Hessian product a point.
     bn

@@ -9,8 +9,8 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
 from kdlandscape.landscape.params import Ravel, Theta
-from kdlandscape.landscape.permutation_groups import Group, Slot
-from kdlandscape.landscape.permutations import Symmetry, arguments, as_double, take, trace_symmetry, units
+from kdlandscape.landscape.permutations.groups import Group, Slot
+from kdlandscape.landscape.permutations.symmetries import Symmetry, arguments, as_double, take, trace_symmetry, units
 
 METHODS = ("weights", "activations")
 TOLERANCE = 1e-10  # of the function's invariance, in float64 and relative to the largest output

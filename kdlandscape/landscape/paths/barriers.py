@@ -8,9 +8,9 @@ import xarray as xr
 from torch import Tensor
 
 from kdlandscape.cubes.variables import dataset
-from kdlandscape.landscape.interpolation import barrier, interpolate
 from kdlandscape.landscape.objective import Objective
 from kdlandscape.landscape.params import Theta
+from kdlandscape.landscape.paths.interpolation import barrier, interpolate
 
 
 def barrier_matrix(

@@ -10,9 +10,9 @@ import xarray as xr
 from torch import Tensor
 
 from kdlandscape.cubes.variables import dataset
-from kdlandscape.landscape.interpolation import evaluate_path
 from kdlandscape.landscape.objective import Objective
 from kdlandscape.landscape.params import Theta
+from kdlandscape.landscape.paths.interpolation import evaluate_path
 
 CURVES = ("bezier", "chain")
 

@@ -1,0 +1,1 @@
+"""Curvature at a point: operators, spectra, traces, and spectra along a path."""

@@ -1,0 +1,1 @@
+"""Sharpness, flatness and capacity of a network, each with what it is blind to."""
