@@ -1,6 +1,7 @@
 """Every notebook is thin, stores no outputs, and runs at a small size."""
 
 import ast
+import json
 import os
 from pathlib import Path
 
@@ -126,6 +127,19 @@ def test_spectra_are_of_the_students_that_another_study_trained(tmp_path):
             distance = np.linalg.norm(made["students"] - made["teacher"], axis=1)
             np.testing.assert_allclose(cube["distance"].sel(seed=seed)[1:], distance, rtol=1e-5)
             assert cube.attrs["num_parameters"] == made.sizes["dim"]
+
+
+def test_the_explorers_notebook_runs_a_study_that_has_no_cube(tmp_path, monkeypatch):
+    monkeypatch.setenv("KDLANDSCAPE_RUNS", str(tmp_path / "studies"))
+    grid = {"seed": [0], "lr_policy": ["constant"], "init_lambda": [0.0, 1.0]}
+    settings = {"study": "fresh", "notebook": "distill_init.ipynb", "parameters": SMALL["distill_init.ipynb"]}
+    spec = tmp_path / "fresh.yaml"
+    spec.write_text(json.dumps({**settings, "grid": grid, "vectorize": ["init_lambda"]}))  # JSON is YAML
+    small = {**SMALL["explore.ipynb"], "study": str(spec)}
+    papermill.execute_notebook(
+        NOTEBOOKS / "explore.ipynb", tmp_path / "out.ipynb", small, kernel_name="python3", progress_bar=False
+    )
+    assert (tmp_path / "studies" / "fresh" / "cube.nc").is_file()
 
 
 def test_checkpoints_that_are_not_there_are_refused_by_name(tmp_path):

@@ -42,7 +42,7 @@ def statistics(objective: "Objective", theta: Tensor) -> dict[str, Tensor]:
 
     One forward pass over the data, in which every BatchNorm layer normalizes by its own batch.
     """
-    layers = {name: m for name, m in objective._model.named_modules() if isinstance(m, _BatchNorm)}
+    layers = {name: m for name, m in objective.model.named_modules() if isinstance(m, _BatchNorm)}
     names = [f"{name}.running_{kind}" for name in layers for kind in ("mean", "var")]
     total: dict[str, Any] = dict.fromkeys(names, 0.0)
     count = 0
@@ -51,7 +51,7 @@ def statistics(objective: "Objective", theta: Tensor) -> dict[str, Tensor]:
             layer.train()
             layer.momentum = 1.0  # the buffer becomes the statistic of the batch
         for inputs, targets in objective.stream():
-            buffers = {name: objective._constants[name].clone() for name in names}
+            buffers = {name: objective.constants[name].clone() for name in names}
             objective.outputs(theta, inputs, buffers | _counters(objective, layers))
             n = num_examples(targets)
             total = {name: total[name] + n * buffers[name] for name in names}
@@ -64,4 +64,4 @@ def statistics(objective: "Objective", theta: Tensor) -> dict[str, Tensor]:
 
 def _counters(objective: "Objective", layers: dict[str, Any]) -> dict[str, Tensor]:
     names = [f"{name}.num_batches_tracked" for name in layers]
-    return {name: torch.zeros_like(objective._constants[name]) for name in names}
+    return {name: torch.zeros_like(objective.constants[name]) for name in names}

@@ -61,7 +61,7 @@ def narrow(
     block.cache = {}
     block._ravel = Ravel({name: shape for name, shape in objective.shapes.items() if chosen[name]})
     fixed = {name: tensor for name, tensor in named.items() if not chosen[name]}
-    block._constants = {**objective._constants, **fixed}
+    block.constants = {**objective.constants, **fixed}
     block.theta = point[mask.to(point.device)].clone()
     return block, block.theta, places[mask]
 
@@ -69,10 +69,9 @@ def narrow(
 def _in_dtype(objective: Objective, dtype: torch.dtype) -> Objective:
     other = copy.copy(objective)
     other.dtype, other.cache = dtype, {}
-    other._model = copy.deepcopy(objective._model).to(dtype=dtype)
-    other._constants = {
-        name: tensor.to(dtype) if tensor.is_floating_point() else tensor
-        for name, tensor in objective._constants.items()
+    other.model = copy.deepcopy(objective.model).to(dtype=dtype)
+    other.constants = {
+        name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in objective.constants.items()
     }
     other.theta = objective.theta.to(dtype)
     other.batches = copy.copy(objective.batches)

@@ -106,7 +106,7 @@ def _named(
 ) -> tuple[Tensor, dict[str, Tensor], dict[str, int]]:
     """Return flat theta, its named tensors, and the groups of each transposed convolution's weight by name."""
     source = theta if isinstance(theta, Objective | nn.Module) else space
-    module = source._model if isinstance(source, Objective) else source
+    module = source.model if isinstance(source, Objective) else source
     if source is None:
         if isinstance(theta, Tensor):
             raise ValueError("a flat theta does not say where its filters are: expected space=objective or a module")

@@ -51,6 +51,13 @@ class Objective:
         If nothing is trainable, the data are empty, the loss is not finite, a scalar loss is not a mean over
         examples, or two evaluations differ.
 
+    Attributes
+    ----------
+    theta
+        The weights that the module came with (P,).
+    model, constants
+        Its own copy of the module, in eval mode, and what theta does not hold of it: buffers and frozen parameters.
+
     Notes
     -----
     Construction costs two passes over the data.
@@ -73,11 +80,11 @@ class Objective:
         self.device = torch.device(device) if device is not None else first.device
         self.dtype = dtype or first.dtype
         space = Ravel.of(model)
-        self._model = copy.deepcopy(model).eval().to(self.device, self.dtype)
-        for parameter in self._model.parameters():
+        self.model = copy.deepcopy(model).eval().to(self.device, self.dtype)
+        for parameter in self.model.parameters():
             parameter.grad = None
         self._ravel = space
-        self._constants = _constants(self._model, space)
+        self.constants = _constants(self.model, space)
         self._reducers = {
             name: reducer(function, self.device, self.dtype)
             for name, function in {"loss": loss, **(metrics or {})}.items()
@@ -88,7 +95,7 @@ class Objective:
         }
         self.bn = "frozen"
         self.cache: dict[Any, Any] = {}  # recorded graphs and measured strategies, by what they depend on
-        self.theta = space.ravel(self._model).clone()
+        self.theta = space.ravel(self.model).clone()
         self.batches = Batches(data, batch_size, self.device, self.dtype)
         self._refuse_unstable()
 
@@ -122,11 +129,11 @@ class Objective:
 
     def outputs(self, theta: Tensor, inputs: Any, buffers: Mapping[str, Tensor] | None = None) -> Any:
         """Run the network at theta (P,) on a batch of inputs: pure, differentiable, fit for ``torch.func``."""
-        parameters = {**self._constants, **(buffers or {}), **self._ravel.unravel(theta)}
+        parameters = {**self.constants, **(buffers or {}), **self._ravel.unravel(theta)}
         with plain_attention():
             if isinstance(inputs, Mapping):
-                return functional_call(self._model, parameters, (), dict(inputs))
-            return functional_call(self._model, parameters, inputs if isinstance(inputs, tuple) else (inputs,))
+                return functional_call(self.model, parameters, (), dict(inputs))
+            return functional_call(self.model, parameters, inputs if isinstance(inputs, tuple) else (inputs,))
 
     def reduced(self, theta: Tensor, batch: tuple[Any, Any], name: str = "loss") -> Reduced:
         """Return the sum and the weight of the loss (or a metric) on one batch: pure and differentiable."""
@@ -208,8 +215,8 @@ class Objective:
         if bn == self.bn:
             return self
         other = copy.copy(self)
-        other.bn, other.cache, other._model = bn, {}, with_policy(self._model, bn)
-        other._constants = _constants(other._model, self._ravel)
+        other.bn, other.cache, other.model = bn, {}, with_policy(self.model, bn)
+        other.constants = _constants(other.model, self._ravel)
         return other
 
     def predict(self, theta: Theta) -> Any:

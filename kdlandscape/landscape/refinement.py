@@ -102,7 +102,7 @@ def key(objective: "Objective", origin: Tensor, directions: Tensor) -> str:
     """Hash theta, directions, data, constants of the network, metric names and BatchNorm policy of a slice."""
     digest = hashlib.sha256(repr((objective.metric_names, objective.bn, str(objective.dtype))).encode())
     digest.update(repr(sorted((name, tuple(shape)) for name, shape in objective.shapes.items())).encode())
-    constants = [tensor for _, tensor in sorted(objective._constants.items())]
+    constants = [tensor for _, tensor in sorted(objective.constants.items())]
     for tensor in (origin, directions, *constants):
         _update(digest, tensor)
     for batch in objective.batches.loaded():

@@ -49,7 +49,7 @@ class Folded:
 
 def can_fold(objective: Objective) -> bool:
     """Whether there is a BatchNorm layer with fixed statistics."""
-    layers = (layer for layer in objective._model.modules() if isinstance(layer, _BatchNorm))
+    layers = (layer for layer in objective.model.modules() if isinstance(layer, _BatchNorm))
     return objective.bn == "frozen" and any(layer.running_mean is not None for layer in layers)
 
 

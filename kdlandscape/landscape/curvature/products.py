@@ -140,7 +140,7 @@ def blame(objective: Objective, piece: Piece) -> str:
         layer.register_forward_hook(
             lambda layer, args, kwargs, output, name=name: check(name, layer, args, kwargs), with_kwargs=True
         )
-        for name, layer in objective._model.named_modules()
+        for name, layer in objective.model.named_modules()
     ]
     try:
         with torch.enable_grad(), plain_attention():

@@ -93,7 +93,7 @@ def activation_bytes(objective: "Objective") -> int:
         def record(layer: nn.Module, args: Any, output: Any) -> None:
             sizes.extend(leaf.nbytes for leaf in tree_leaves(output) if isinstance(leaf, Tensor))
 
-        hooks = [layer.register_forward_hook(record) for layer in objective._model.modules()]
+        hooks = [layer.register_forward_hook(record) for layer in objective.model.modules()]
         try:
             with torch.no_grad():
                 objective.outputs(objective.theta, inputs)
@@ -214,12 +214,12 @@ def prepare(objective: "Objective", strategy: Strategy, place: _Plane | None, pi
 def _many(objective: "Objective", many: Callable[[Tensor], list[Tensor]], thetas: Tensor) -> list[Tensor]:
     """Run a batch of points; on failure name the layer that cannot."""
     layers: list[str] = []
-    modules = list(objective._model.named_modules())
+    modules = list(objective.model.named_modules())
     hooks = [m.register_forward_pre_hook(lambda *_, name=name: layers.append(name)) for name, m in modules]
     try:
         return many(thetas)
     except RuntimeError as error:
-        kind = type(objective._model.get_submodule(layers[-1])).__name__ if layers else "?"
+        kind = type(objective.model.get_submodule(layers[-1])).__name__ if layers else "?"
         raise ValueError(
             f"layer {layers[-1] if layers else '?'!r} ({kind}) cannot run several points at once ({error}); "
             "use Strategy(points=1)"

@@ -238,7 +238,7 @@ def _check_statistics(objective: Objective, theta: Theta, where: str) -> None:
     """Refuse an end whose own running statistics the objective would silently replace by its own."""
     if isinstance(theta, Tensor) or objective.bn != "frozen":
         return
-    held = objective._constants
+    held = objective.constants
     for name, tensor in _tensors(theta).items():
         own = held.get(name)
         if own is not None and tensor.is_floating_point() and not torch.equal(tensor.to(own), own):

@@ -29,7 +29,7 @@ def path_norm(objective: Objective, point: Tensor) -> float:
         raise ValueError("path_norm feeds ones to the network: expected floating-point inputs, got integers")
     ones = tree_map(lambda leaf: torch.ones_like(leaf[:1]), inputs)
     squared = {name: tensor.square() for name, tensor in objective.unravel(point).items()}
-    constants = {name: tensor.square() for name, tensor in objective._constants.items() if tensor.is_floating_point()}
+    constants = {name: tensor.square() for name, tensor in objective.constants.items() if tensor.is_floating_point()}
     _refuse_inhomogeneous(objective, squared, constants, ones)
     with torch.no_grad():
         total = objective.outputs(_flat(objective, squared), ones, constants).sum()
@@ -40,7 +40,7 @@ def _refuse_inhomogeneous(
     objective: Objective, squared: dict[str, Tensor], constants: dict[str, Tensor], ones: Tensor
 ) -> None:
     """Without biases, twice the input must give twice the output, as for paths of products."""
-    for name, layer in objective._model.named_modules():
+    for name, layer in objective.model.named_modules():
         if isinstance(layer, NORMS):
             raise ValueError(
                 f"path_norm is undefined with layer {name!r} ({type(layer).__name__}): a normalization is no sum over "
