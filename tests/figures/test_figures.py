@@ -126,6 +126,32 @@ def test_lines_differ_by_more_than_their_colour():
     assert len({line.get_linestyle() for line in lines}) == 2
 
 
+def test_colour_maps_keep_their_order_in_greyscale():
+    cube = demo_cube()
+    plane = figures.planes(cube)[0]
+    heat, surface = (
+        figures.heatmap(cube["barrier"], "init_lambda", "lr_policy"),
+        figures.surface(cube["plane_loss"][0, 0, 0] + 1),
+    )
+    drawn = [each for ax in (plane, heat, surface) for each in ax.collections if each.get_array() is not None]
+    maps = {each.get_cmap().name: each.get_cmap() for each in drawn}
+    assert maps
+    for colours in maps.values():
+        grey = colours(np.linspace(0, 1, 64))[:, :3] @ [0.2126, 0.7152, 0.0722]
+        assert (np.diff(grey) > 0).all()
+        assert grey[-1] - grey[0] > 0.6
+
+
+def test_points_of_a_plane_differ_by_their_shape():
+    shapes = [
+        line.get_marker()
+        for line in figures.planes(demo_cube())[0].lines
+        if line.get_marker() not in ("", "None", None)
+    ]
+    assert len(shapes) >= 3
+    assert len(set(shapes)) == len(shapes)
+
+
 def test_panels_come_from_the_dims_of_a_cube_and_share_their_axes():
     cube = demo_cube()
     axes = figures.panels(cube["agreement"], figures.line, row="split", col="lr_policy", x="init_lambda")
