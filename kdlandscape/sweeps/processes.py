@@ -9,6 +9,7 @@ from pathlib import Path
 _PR_SET_PDEATHSIG = 1
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 GPUS = "CUDA_VISIBLE_DEVICES"
+_SHARE = "KDLANDSCAPE_THREADS"  # the number of threads that a sweep gave, which no user has set
 
 
 def die_with(parent: int) -> None:
@@ -47,10 +48,13 @@ def environments(count: int) -> list[dict[str, str]]:
     """Return what each of ``count`` workers on this machine finds in its environment: its cores and its GPU.
 
     Cores are divided, unless the user has set the number of threads; a GPU is shared only if there are more workers.
+    A study that is run inside a run of another divides anew.
     """
     gpus = usable_gpus()
     share = str(max(1, usable_cores() // count))
     # torch prefers MKL's number to OpenMP's, so the one that the user has set holds for all
-    threads = next((os.environ[name] for name in THREADS if os.environ.get(name)), share)
-    own = {name: os.environ.get(name) or threads for name in THREADS}
+    numbers = {name: os.environ.get(name) for name in THREADS}
+    chosen = {name: number for name, number in numbers.items() if number and number != os.environ.get(_SHARE)}
+    threads = next(iter(chosen.values()), share)
+    own = {name: chosen.get(name, threads) for name in THREADS} | ({} if chosen else {_SHARE: share})
     return [own | ({GPUS: gpus[i % len(gpus)]} if gpus else {}) for i in range(count)]

@@ -18,6 +18,16 @@ def test_threads_are_divided_among_workers_unless_the_user_has_set_them(monkeypa
         assert (environment["OMP_NUM_THREADS"], environment["MKL_NUM_THREADS"]) == ("7", "7")
 
 
+def test_a_study_inside_a_run_divides_the_threads_anew(monkeypatch):
+    """It would take the numbers that its worker was given for numbers that the user has set."""
+    for name in processes.THREADS:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(processes, "usable_cores", lambda: 6)
+    for name, value in processes.environments(1)[0].items():
+        monkeypatch.setenv(name, value)
+    assert {environment[name] for environment in processes.environments(3) for name in processes.THREADS} == {"2"}
+
+
 def test_a_process_uses_no_more_cores_than_it_may():
     assert 1 <= processes.usable_cores() <= os.cpu_count()
 
