@@ -6,6 +6,7 @@ import pytest
 import xarray as xr
 
 from kdlandscape.cubes.schema import SchemaError
+from kdlandscape.cubes.store import read_checkpoints
 from kdlandscape.sweeps.record import CONTEXT_VARIABLE, record
 
 
@@ -27,6 +28,7 @@ def sweep(tmp_path, monkeypatch):
             "along": {},
             "vectorized": {"lam": [0.1, 0.2]},
             "parameters": "{}",
+            "all_parameters": json.dumps({"width": 3, "name": None}),
             "spec_hash": "abc",
             "notebook_hash": "def",
             "folder": str(tmp_path),
@@ -78,6 +80,7 @@ def test_checkpoints_go_into_a_group_of_the_same_file(sweep):
     record(result(), checkpoints=xr.Dataset({"theta": ("dim", [1.0, 2.0], {"of": {"a": 1}})}))
     with xr.open_dataset(path, group="checkpoints") as stored:
         assert stored["theta"].values.tolist() == [1.0, 2.0]
+    assert read_checkpoints(path).attrs == {"width": 3, "name": None}
 
 
 def test_single_precision_coordinates_become_the_specs_literal_values(sweep):
