@@ -33,6 +33,7 @@ from kdlandscape.landscape.curvature.spectra import quadrature, top_eigenpairs
 from kdlandscape.landscape.curvature.spectral_paths import eigenpairs_along
 from kdlandscape.landscape.objective import Objective
 from kdlandscape.linalg.trace import hutchinson, hutchpp, xtrace
+from tests.bench.bench_slices import memory as resident
 from tests.bench.goals import goal
 from tests.bench.problems import Problem, p1, p2, train
 
@@ -406,11 +407,6 @@ def peak(name: str) -> None:
     product(v)
     product(v)
     print((resident("VmHWM") - before) / 2**20)
-
-
-def resident(field: str) -> int:
-    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(field))
 
 
 def memory(threads: int) -> list[str]:

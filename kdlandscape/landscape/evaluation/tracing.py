@@ -166,10 +166,7 @@ def fold_batch_norm(graph: Graph) -> Graph:
 
 def _folded(graph: fx.Graph, convolution: fx.Node, norm: fx.Node) -> fx.Node:
     """Use w' = w s, b' = beta + (b - mean) s with s = gamma / sqrt(var + eps)."""
-
-    def call(target: Any, *args: Any) -> fx.Node:
-        return graph.call_function(target, args)
-
+    call = _caller(graph)
     data, weight, bias, *settings = cast(Any, convolution.args)
     _, gamma, beta, mean, variance, _, _, eps = cast(Any, norm.args)
     scale = call(aten.rsqrt.default, call(aten.add.Tensor, variance, eps))
@@ -182,6 +179,11 @@ def _folded(graph: fx.Graph, convolution: fx.Node, norm: fx.Node) -> fx.Node:
         shift = call(aten.add.Tensor, shift, beta)
     scaled = call(aten.mul.Tensor, weight, call(aten.view.default, scale, [-1, *[1] * rank]))
     return call(aten.convolution.default, data, scaled, shift, *settings)
+
+
+def _caller(graph: fx.Graph) -> Callable[..., fx.Node]:
+    """Return the function that adds an operation on the given nodes where the graph is being written."""
+    return lambda target, *args: graph.call_function(target, args)
 
 
 def classes_first(graph: Graph) -> Graph:
@@ -197,9 +199,9 @@ def classes_first(graph: Graph) -> Graph:
         if value.device.type != "cpu" or value.shape[1] >= LANES or node.args[2]:
             continue
         with graph.graph.inserting_before(node):
-            rows = _transposed(graph.graph, node.args[0])
-            result = graph.graph.call_function(aten._log_softmax.default, (rows, 0, False))
-            node.replace_all_uses_with(graph.graph.call_function(aten.t.default, (result,)))
+            call = _caller(graph.graph)
+            result = call(aten._log_softmax.default, _transposed(graph.graph, node.args[0]), 0, False)
+            node.replace_all_uses_with(call(aten.t.default, result))
     graph.graph.eliminate_dead_code()
     graph.recompile()
     return graph
@@ -207,10 +209,7 @@ def classes_first(graph: Graph) -> Graph:
 
 def _transposed(graph: fx.Graph, node: fx.Node) -> fx.Node:
     """Use (x W + b)^T = W^T x^T + b."""
-
-    def call(target: Any, *args: Any) -> fx.Node:
-        return graph.call_function(target, args)
-
+    call = _caller(graph)
     if node.target is not aten.addmm.default or len(node.users) > 1 or node.kwargs:
         return call(aten.t.default, node)
     bias, data, weight = node.args
