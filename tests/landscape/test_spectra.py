@@ -174,14 +174,15 @@ def coverage(estimates, truth):
     return np.mean([abs(float(value) - truth) <= 2 * float(sem) for value, sem in estimates])
 
 
-@pytest.mark.parametrize(("method", "products"), [("hutchinson", 24), ("hutchpp", 45), ("xtrace", 40)])
-def test_the_trace_lies_within_two_standard_errors_about_as_often_as_it_should(method, products):
+@pytest.mark.parametrize(
+    ("method", "curvature", "products"),
+    [("hutchinson", "hessian", 24), ("hutchpp", "hessian", 45), ("xtrace", "hessian", 40), ("xnystrace", "ggn", 20)],
+)
+def test_the_trace_lies_within_two_standard_errors_about_as_often_as_it_should(method, curvature, products):
     module, loss, data, objective, theta = made()
-    truth = float(dense.hessian(module, loss, data, theta).trace())
-    found = [
-        kdl.trace(objective, theta, method=method, rtol=0, max_products=products, generator=rng(seed))
-        for seed in range(60)
-    ]
+    truth = float(getattr(dense, curvature)(module, loss, data, theta).trace())
+    settings = {"method": method, "curvature": curvature, "rtol": 0, "max_products": products}
+    found = [kdl.trace(objective, theta, generator=rng(seed), **settings) for seed in range(60)]
     assert 0.85 <= coverage([(one["trace"], one["trace_sem"]) for one in found], truth) <= 1
 
 
@@ -294,8 +295,10 @@ def test_bad_questions_are_refused_with_what_to_do():
         spectral_density(objective, theta * torch.nan)
     with pytest.raises(ValueError, match="slq or kpm, got 'fft'"):
         spectral_density(objective, theta, method="fft")
-    with pytest.raises(ValueError, match="one of xtrace, hutchpp, hutchinson; got 'guess'"):
+    with pytest.raises(ValueError, match="one of xtrace, xnystrace, hutchpp, hutchinson; got 'guess'"):
         kdl.trace(objective, theta, method="guess")
+    with pytest.raises(ValueError, match="use xtrace, or curvature='ggn'"):
+        kdl.trace(objective, theta, method="xnystrace")
     with pytest.raises(ValueError, match="positive width and finite nodes, got width 0"):
         spectral_density(objective, theta, num_matvecs=3, num_draws=1, width=0)
 

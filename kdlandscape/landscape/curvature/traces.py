@@ -12,7 +12,12 @@ from kdlandscape.landscape.objective import Objective
 from kdlandscape.landscape.params import Theta
 from kdlandscape.linalg import trace as estimators
 
-METHODS = {"xtrace": estimators.xtrace, "hutchpp": estimators.hutchpp, "hutchinson": estimators.hutchinson}
+METHODS = {
+    "xtrace": estimators.xtrace,
+    "xnystrace": estimators.xnystrace,
+    "hutchpp": estimators.hutchpp,
+    "hutchinson": estimators.hutchinson,
+}
 
 
 def trace(
@@ -20,7 +25,7 @@ def trace(
     theta: Theta,
     *,
     curvature: str = "hessian",
-    method: Literal["xtrace", "hutchpp", "hutchinson"] = "xtrace",
+    method: Literal["xtrace", "xnystrace", "hutchpp", "hutchinson"] = "xtrace",
     rtol: float = 0.01,
     atol: float = 0.0,
     max_products: int = 200,
@@ -34,7 +39,8 @@ def trace(
     objective, theta, curvature, settings
         As for `kdlandscape.landscape.curvature.spectra.top_eigenpairs`.
     method
-        ``xtrace``, ``hutchpp`` or ``hutchinson``; see `kdlandscape.linalg.trace`.
+        ``xtrace``, ``xnystrace`` (fewer products where no eigenvalue is negative: the GGN and the Fishers),
+        ``hutchpp`` or ``hutchinson``; see `kdlandscape.linalg.trace`.
     rtol, atol
         Stop at a standard error below max(atol, rtol * |trace|); both 0: spend ``max_products``.
     max_products
@@ -47,6 +53,11 @@ def trace(
     xarray.Dataset
         ``trace``, ``trace_sem`` and ``trace_converged``; ``num_products`` in the attrs.
 
+    Raises
+    ------
+    ValueError
+        An unknown method, ``xnystrace`` for the Hessian, and all errors of the operator.
+
     Notes
     -----
     Where the outputs are affine in every single weight (linear and convolution layers, ReLU, fixed BatchNorm, no weight
@@ -55,6 +66,8 @@ def trace(
     """
     if method not in METHODS:
         raise ValueError(f"expected method to be one of {', '.join(METHODS)}; got {method!r}")
+    if method == "xnystrace" and curvature == "hessian":
+        raise ValueError("xnystrace is for a curvature without negative eigenvalues: use xtrace, or curvature='ggn'")
     a = operator(objective, theta, curvature=curvature, products=max_products, **settings)
     generator = generator or torch.Generator(a.theta.device).manual_seed(0)
     found = METHODS[method](a, a.theta, max_products, generator=generator, rtol=rtol, atol=atol)
