@@ -183,7 +183,7 @@ def xnystrace(
     With Y = A Ω and the Nyström approximation Â_i = Y_i (Ω_i' Y_i)⁻¹ Y_i' of all columns but i,
     t_i = tr Â_i + (n − k + 1) ω_i' (A − Â_i) ω_i / ‖(I − P_i) ω_i‖², P_i onto the span of Ω_i; the estimate is the mean
     of the k values t_i, all of them from one k × k inverse.  The standard error counts their covariance, from pairs
-    left out, as for :func:`xtrace`.  An indefinite A is estimated without bias too, but with a larger error than by XTrace.
+    left out, as for :func:`xtrace`.  An indefinite A is estimated without bias, but with a larger error than by XTrace.
 
     Parameters, stopping and errors are those of :func:`hutchinson`; at least 3 products.  A + ν I is approximated
     and ν n taken off, ν being at rounding level, so that a rank-deficient A has an inverse.
@@ -251,7 +251,7 @@ def _shifted_factor(samples: Tensor, images: Tensor) -> tuple[float, Tensor, Ten
         gram, core = gram + omega.double() @ omega.double().T, core + omega.double() @ image.double().T
     core = (core + core.T) / 2
     shift = torch.finfo(images.dtype).eps * float(images.norm()) / images.shape[1] ** 0.5
-    shift = max(shift, torch.finfo(torch.float64).tiny**0.5)
+    shift = max(shift, torch.finfo(torch.float64).tiny ** 0.5)
     for _ in range(4):
         factor, failed = torch.linalg.cholesky_ex(core + shift * gram)
         if not failed:
