@@ -6,6 +6,7 @@ import yaml
 
 from kdlandscape.cli import main
 from kdlandscape.cubes.store import open_cube
+from kdlandscape.sweeps.places import find_spec
 from tests.tiny_study import write_spec
 
 
@@ -134,6 +135,18 @@ def test_a_warning_is_one_line(command, capsys):
         warnings.simplefilter("default")
         warnings.warn("a file was skipped", stacklevel=1)
     assert capsys.readouterr().err == "warning: a file was skipped\n"
+
+
+def test_one_command_runs_the_studies_of_the_paper_and_ends_with_the_table_of_claims(command, tmp_path):
+    small = {"num_train": 100, "teacher_epochs": 1, "student_steps": 8, "width": 8}
+    study = yaml.safe_load(find_spec("paper_random").read_text(encoding="utf-8")) | {"parameters": small}
+    (tmp_path / "paper_random.yaml").write_text(yaml.safe_dump(study), encoding="utf-8")
+    code, output, _ = command("run", "paper_small", "-p", f"studies=[{tmp_path / 'paper_random.yaml'}]")
+    assert code == 0
+    assert (tmp_path / "studies" / "paper_random" / "cube.nc").is_file()
+    assert "Mason-Williams 2025: a student of random labels does not agree (below 20 %)" in output
+    assert ", 5 seeds; rule: interval below 0.2" in output
+    assert "; 1 rows of the paper decided (Mason-Williams 2025)" in output
 
 
 def test_the_demo_is_the_shipped_spec(command, monkeypatch):

@@ -165,7 +165,7 @@ def format_verdicts(table: xr.Dataset) -> str:
         table = table.isel(level=0)
     lines = []
     for i in range(table.sizes["claim"]):
-        row = {name: table[name].values[i] for name in table.data_vars if name != "values"}
+        row = {name: value.values[i] for name, value in table.data_vars.items() if value.dims == ("claim",)}
         numbers = f"{row['mean']:+.3f} ({row['low']:+.3f} to {row['high']:+.3f}), {row['seeds']:.0f} seeds"
         measured = numbers if row["seeds"] else "no data"
         open_ = row["verdict"] == NOT_REPRODUCED and not row["contradicted"]

@@ -58,3 +58,8 @@ def environments(count: int) -> list[dict[str, str]]:
     threads = next(iter(chosen.values()), share)
     own = {name: chosen.get(name, threads) for name in THREADS} | ({} if chosen else {_SHARE: share})
     return [own | ({GPUS: gpus[i % len(gpus)]} if gpus else {}) for i in range(count)]
+
+
+def can_fork() -> bool:
+    """Tell whether this system can run warm kernels: they are followed by process descriptors, which Linux has."""
+    return hasattr(os, "pidfd_open")

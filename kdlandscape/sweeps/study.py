@@ -15,6 +15,7 @@ from kdlandscape.sweeps.errors import StudyError
 from kdlandscape.sweeps.execute import Job, Outcome
 from kdlandscape.sweeps.places import studies_root
 from kdlandscape.sweeps.plan import Run, plan, shard_of
+from kdlandscape.sweeps.processes import can_fork
 from kdlandscape.sweeps.progress import Bar, Lines, Progress, Silent
 from kdlandscape.sweeps.snapshot import adopt, reopen
 from kdlandscape.sweeps.sources import bind, waiting
@@ -40,7 +41,7 @@ def run_study(
     retry_failed: bool = False,
     time_limit: float | None = None,
     cell_limit: float | None = None,
-    warm: bool = False,
+    warm: bool | None = False,
     shard: str | None = None,
     scheduler: str | None = None,
 ) -> Path:
@@ -65,7 +66,8 @@ def run_study(
     time_limit, cell_limit
         Seconds after which a run, or one cell of it, is stopped and the run counts as failed; default: never.
     warm
-        Fork each kernel from a process that has done the notebook's imports, instead of starting a new interpreter.
+        Fork each kernel from a process that has done the notebook's imports, instead of starting a new interpreter;
+        None: where the system can (Linux).
     shard
         ``"i/n"``: only every n-th run, starting at the i-th (from 1 on), for job arrays.
     scheduler
@@ -103,7 +105,7 @@ def run_study(
     reporter = _reporter(progress, now, len(todo))
     try:
         with workspace(folder) as place, closing(reporter):
-            options = {"warm": warm, "cell_limit": cell_limit}
+            options = {"warm": can_fork() if warm is None else warm, "cell_limit": cell_limit}
             jobs = [_job(spec, folder, place, run, checkpoints.get(run.id), **options) for run in todo]
             _execute(jobs, engine, reporter, _Refresh(folder))
     except (DiskFullError, StudyError, KeyboardInterrupt) as stop:

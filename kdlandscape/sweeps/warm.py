@@ -26,7 +26,7 @@ from jupyter_client.provisioning import LocalProvisioner
 
 from kdlandscape.cubes.provenance import package_versions
 from kdlandscape.sweeps.parameters import code_cells, python_of
-from kdlandscape.sweeps.processes import THREADS, die_with
+from kdlandscape.sweeps.processes import THREADS, can_fork, die_with
 
 _ALWAYS = (
     "import ipykernel.kernelapp, ipykernel.ipkernel, ipykernel.zmqshell",
@@ -76,7 +76,7 @@ class ForkServer:
     """The fork server of one worker, as the worker sees it."""
 
     def __init__(self, notebook: Path):
-        if not hasattr(os, "pidfd_open"):
+        if not can_fork():
             raise WarmError(f"expected Linux for warm kernels, got {sys.platform}; leave out --warm")
         self._notebook = notebook
         ours, theirs = Pipe()
