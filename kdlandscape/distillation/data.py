@@ -28,6 +28,8 @@ class Data:
     distill_inputs, distill_targets
         What students are distilled on: the training inputs unless fresh ones were asked for. The labels are clean,
         and only for measuring: distillation does not see them.
+    dims
+        1 for a signal, 2 for an image, whether or not its pixels are in one row.
     """
 
     train_inputs: Tensor
@@ -36,10 +38,12 @@ class Data:
     test_targets: Tensor
     distill_inputs: Tensor
     distill_targets: Tensor
+    dims: int = 1
 
     def to(self, device: torch.device | str) -> "Data":
         """Return the same data on another device."""
-        return Data(**{name: tensor.to(device) for name, tensor in vars(self).items()})
+        moved = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)}
+        return Data(**moved, dims=self.dims)
 
     @property
     def num_features(self) -> int:
@@ -94,14 +98,14 @@ def load(
             raise ValueError(f"fresh examples exist for mnist1d only: set num_fresh to 0 for {name}")
         distill = fresh_mnist1d(num_fresh, seed)
     noisy = with_label_noise(clean, data.num_classes, label_noise, seed)
-    return Data(inputs, noisy, data.test_inputs, data.test_targets, *distill)
+    return Data(inputs, noisy, data.test_inputs, data.test_targets, *distill, dims=data.dims)
 
 
 def _published(name: str) -> Data:
     if name.startswith(("hub:", "parquet:")):
         from kdlandscape.distillation.hub import load_images
 
-        return Data(*load_images(name))
+        return Data(*load_images(name), dims=2)
     if name not in _LOADERS:
         raise ValueError(f"expected a data set of {', '.join(_LOADERS)}, hub:<name> or parquet:<folder>; got {name!r}")
     return _LOADERS[name]()
@@ -140,7 +144,7 @@ def digits() -> Data:
     order = torch.randperm(len(targets), generator=torch.Generator().manual_seed(0))
     x = torch.as_tensor(inputs, dtype=torch.float32)[order] / 8 - 1
     y = torch.as_tensor(targets)[order]
-    return Data(x[:1437], y[:1437], x[1437:], y[1437:], x[:1437], y[:1437])
+    return Data(x[:1437], y[:1437], x[1437:], y[1437:], x[:1437], y[:1437], dims=2)
 
 
 def mnist5k() -> Data:
@@ -156,7 +160,7 @@ def mnist5k() -> Data:
     order = torch.randperm(len(targets), generator=torch.Generator().manual_seed(0))
     x = inputs[order].to(torch.float32).view(-1, 1, 28, 28) / 127.5 - 1
     y = targets[order]
-    return Data(x[:4000], y[:4000], x[4000:], y[4000:], x[:4000], y[:4000])
+    return Data(x[:4000], y[:4000], x[4000:], y[4000:], x[:4000], y[:4000], dims=2)
 
 
 _LOADERS: dict[str, Callable[[], Data]] = {"mnist1d": mnist1d, "digits": digits, "mnist5k": mnist5k}

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from kdlandscape.distillation import vision
+from kdlandscape.distillation.data import Data
 from kdlandscape.landscape.params import Ravel
 
 
@@ -121,6 +122,14 @@ def network(name: str, num_features: int, num_classes: int, **settings: int | st
     for key in {"dims", "channels"} - set(signature(NETWORKS[name]).parameters):
         given.pop(key, None)
     return NETWORKS[name](num_features, num_classes, **given)
+
+
+def network_for(
+    data: Data, name: str, *, width: int | None = None, depth: int | None = None, norm: str | None = None
+) -> nn.Module:
+    """Build a network by name for the inputs and classes of a data set; None leaves a setting to the network."""
+    shape = {"channels": data.channels, "dims": data.dims}
+    return network(name, data.num_features, data.num_classes, width=width, depth=depth, norm=norm, **shape)
 
 
 def random_thetas(module: nn.Module, seeds: Sequence[int]) -> Tensor:
