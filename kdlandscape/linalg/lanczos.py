@@ -186,8 +186,8 @@ class _Space:
         if not bool(torch.isfinite(border).all()):
             raise ValueError("matvec must give finite values, got inf or nan: check the operator at this point")
         self._project(border, old)
-        values = torch.linalg.eigvalsh(self.projected)
-        self.low, self.high = min(self.low, float(values[0])), max(self.high, float(values[-1]))
+        self.theta, self.coordinates = torch.linalg.eigh(self.projected)
+        self.low, self.high = min(self.low, float(self.theta[0])), max(self.high, float(self.theta[-1]))
         self.scale = max(-self.low, self.high)
         self.frontier, factor = self._orthonormalize(product, self.scale)
         self.coupling = torch.cat([torch.zeros(old, factor.shape[1], dtype=torch.float64), factor])
@@ -205,9 +205,16 @@ class _Space:
         basis = self.vectors[: self.dim]
         for _ in range(2):
             block = block - (block @ basis.T) @ basis
-        columns, triangle = torch.linalg.qr(block.T)
-        right, singular, left = torch.linalg.svd(triangle, full_matrices=False)
-        rows, left = (columns @ right).T, left.T
+        if len(block) == 1:  # what the decompositions below give, at a tenth of their time
+            singular = block.norm(dim=1)
+            rows, left = (
+                block / singular.clamp_min(torch.finfo(block.dtype).tiny)[:, None],
+                torch.ones_like(block[:, :1]),
+            )
+        else:
+            columns, triangle = torch.linalg.qr(block.T)
+            right, singular, left = torch.linalg.svd(triangle, full_matrices=False)
+            rows, left = (columns @ right).T, left.T
         floor = torch.finfo(block.dtype).eps * scale * block.shape[1] ** 0.5
         keep = (singular > floor).nonzero()[: block.shape[1] - self.dim, 0]
         rows = rows[keep]
@@ -249,7 +256,7 @@ class _Goal:
 
     def look(self, space: _Space) -> None:
         """Take the Ritz values of the space and decide what comes next."""
-        self.theta, self.coordinates = torch.linalg.eigh(space.projected)
+        self.theta, self.coordinates = space.theta, space.coordinates
         self.wanted = _select(self.theta, self.k, self.which)
         values, bound = self.theta[self.wanted], self.tolerance * space.scale
         residuals = (space.coupling.T @ self.coordinates).norm(dim=0)
