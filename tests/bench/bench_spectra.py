@@ -2,8 +2,9 @@
 
 Every repetition times all contenders one after the other, so that they share the machine's weather; ratios are taken
 within a repetition and their median is reported with the smallest and largest. Wall-clock and processor time are both
-given; where other programs share the cores, goals are judged by processor time, of one thread. Memory is the peak of a
-process of its own for each contender, above that of the same process before its first product.
+given; goals are judged by processor time, which other programs on the cores change less. Single products are timed in
+processes of their own: in one process, the peers that take gigabytes run up to twice as fast once another contender has
+grown the heap. Memory is the peak of that process after two products, above what it held before it prepared.
 
 Peers: PyHessian 0.1, curvlinops 3.0.1 and hessian-eigenthings 1.0.0a5 (``pip install --no-deps``; curvlinops also wants
 backpack-for-pytorch, einops and einconv). Writes results/spectra.md beside this file.
@@ -12,12 +13,15 @@ backpack-for-pytorch, einops and einconv). Writes results/spectra.md beside this
 import argparse
 import contextlib
 import copy
+import gc
 import io
+import json
 import os
 import platform
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 import warnings
 from collections.abc import Callable
@@ -37,6 +41,7 @@ from tests.bench.bench_slices import memory as resident
 from tests.bench.goals import goal
 from tests.bench.problems import Problem, p1, p2, train
 
+PROBLEMS = {"P1": p1, "P2": p2}
 RESULTS = Path(__file__).parent / "results" / "spectra.md"
 Product = Callable[[Tensor], Tensor]
 
@@ -118,12 +123,14 @@ class Times(NamedTuple):
     processor: dict[str, list[float]]
 
 
-def alternate(contenders: dict[str, Callable[[], Any]], repetitions: int, *, warmed: bool = False) -> Times:
+def alternate(contenders: dict[str, Callable[[], Any]], repetitions: int) -> Times:
     times = Times({name: [] for name in contenders}, {name: [] for name in contenders})
-    for run in () if warmed else contenders.values():
+    for run in contenders.values():
         run()
-    for _ in range(repetitions):
+    for seed in range(repetitions):
         for name, run in contenders.items():
+            torch.manual_seed(seed)  # of the start vectors of those who take the global generator
+            gc.collect()  # what the contender before left behind is not this one's to clear away
             start, used = time.perf_counter(), time.process_time()
             run()
             times.wall[name].append(time.perf_counter() - start)
@@ -151,28 +158,14 @@ def table(times: Times, base: str, *, scale: float = 1e3, unit: str = "ms") -> l
     return [*lines, ""]
 
 
-def available(makers: dict[str, Callable[[], Any]], notes: list[str]) -> dict[str, Any]:
-    made = {}
-    for name, make in makers.items():
-        try:
-            start = time.perf_counter()
-            made[name] = make()
-            if time.perf_counter() - start > 2:
-                notes.append(f"- {name}: prepared in {time.perf_counter() - start:.1f} s")
-        except Exception as error:  # a peer that does not run here is left out by name
-            notes.append(f"- {name} left out: {type(error).__name__}: {str(error)[:160]}")
-    return made
-
-
-def products(problem: Problem, repetitions: int, *, compile: bool) -> list[str]:
-    """One product each, after checking that all give the same vector."""
-    notes: list[str] = []
+def contenders(problem: Problem, *, compile: bool) -> dict[str, Callable[[], Product]]:
     makers: dict[str, Callable[[], Product]] = {"kdlandscape": lambda: ours(problem)}
     if problem.name == "P2":
+        makers["kdlandscape, one product only"] = lambda: ours(problem, products=1)
         makers["kdlandscape, 4 GB of graphs kept"] = lambda: ours(problem, memory=2**32)
-        makers["kdlandscape, nothing kept"] = lambda: ours(problem, memory=0)
     if compile:
-        makers["kdlandscape, compiled"] = lambda: ours(problem, compile=True)
+        more = {"memory": 2**32} if problem.name == "P2" else {}
+        makers["kdlandscape, compiled" + (", 4 GB" if more else "")] = lambda: ours(problem, compile=True, **more)
     makers |= {
         "PyHessian, cached graph": lambda: pyhessian_cached(problem),
         "PyHessian, loader, all at once": lambda: pyhessian_loader(problem, None),
@@ -184,29 +177,108 @@ def products(problem: Problem, repetitions: int, *, compile: bool) -> list[str]:
             "PyHessian, loader, batches of 64": lambda: pyhessian_loader(problem, 64),
             "curvlinops, batches of 64": lambda: curvlinops(problem, 64),
         }
-    made = available(makers, notes)
+    return makers
+
+
+def serve(which: str, name: str, path: str) -> None:
+    """Prepare one contender, save its product, say what that took; for every line that comes, time products for 0.3 s."""
+    problem = PROBLEMS[which]()
     v = torch.randn(objective_of(problem).dim, generator=torch.Generator().manual_seed(0))
-    expected = made["PyHessian, cached graph"](v)
-    for name, product in list(made.items()):
-        error = float((product(v) - expected).norm() / expected.norm())
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # forget the peak of resident memory so far
+    before, start = resident("VmRSS"), time.perf_counter()
+    product = contenders(problem, compile=True)[name]()
+    prepared = time.perf_counter() - start
+    torch.save(product(v), path)
+    product(v)
+    facts = product.facts if isinstance(product, Operator) else None
+    print(json.dumps({"prepared": prepared, "GB": (resident("VmHWM") - before) / 2**20, "facts": facts}), flush=True)
+    for _ in sys.stdin:
+        start, used, count = time.perf_counter(), time.process_time(), 0
+        while not count or time.perf_counter() - start < 0.3:
+            product(v)
+            count += 1
+        print(json.dumps([(time.perf_counter() - start) / count, (time.process_time() - used) / count]), flush=True)
+
+
+class Served:
+    """A contender in a process of its own, as its user has it: no other's garbage, and no other's warm heap."""
+
+    def __init__(self, problem: str, name: str, folder: str, threads: int) -> None:
+        path = str(Path(folder) / f"{name}.pt")
+        command = [sys.executable, "-W", "ignore", "-m", "tests.bench.bench_spectra", "--threads", str(threads)]
+        self.process = subprocess.Popen(
+            [*command, "--serve", problem, name, path],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        self.facts = self._read()
+        self.product: Tensor = torch.load(path, weights_only=True)
+
+    def _read(self) -> Any:
+        assert self.process.stdout
+        while line := self.process.stdout.readline():
+            with contextlib.suppress(json.JSONDecodeError):  # peers print too
+                return json.loads(line)
+        raise RuntimeError(f"ended with exit code {self.process.wait()}")
+
+    def time(self) -> list[float]:
+        """Take products for a while; return wall-clock and processor seconds of one."""
+        assert self.process.stdin
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        return self._read()
+
+    def close(self) -> None:
+        """Let the process end."""
+        assert self.process.stdin
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def products(problem: Problem, repetitions: int, threads: int, *, compile: bool) -> list[str]:
+    """One product each, every contender in a process of its own, after checking that all give the same vector."""
+    notes: list[str] = []
+    served: dict[str, Served] = {}
+    base = "PyHessian, cached graph"
+    with tempfile.TemporaryDirectory() as folder:
+        for name in contenders(problem, compile=compile):
+            try:
+                served[name] = Served(problem.name, name, folder, threads)
+            except RuntimeError as error:  # a peer that does not run here is left out by name
+                notes.append(f"- {name} left out: {error}")
+    expected = served[base].product
+    for name, one in list(served.items()):
+        error = float((one.product - expected).norm() / expected.norm())
         if error > 1e-2:
             notes.append(f"- {name} left out: its product differs by {error:.1e}")
-            del made[name]
-    times = alternate({name: lambda p=product: p(v) for name, product in made.items()}, repetitions, warmed=True)
-    base = "PyHessian, cached graph"
-    lines = [f"## One product on {problem.name}", "", f"{repetitions} alternating repetitions.", ""]
+            served.pop(name).close()
+    times = Times({name: [] for name in served}, {name: [] for name in served})
+    for _ in range(repetitions):
+        for name, one in served.items():
+            wall, processor = one.time()
+            times.wall[name].append(wall)
+            times.processor[name].append(processor)
+    for one in served.values():
+        one.close()
+    lines = [f"## One product on {problem.name}", ""]
+    lines += [f"{repetitions} alternating repetitions, each contender in a process of its own.", ""]
     lines += table(times, base)
-    facts = {name: p.facts for name, p in made.items() if isinstance(p, Operator)}
-    lines += notes + [f"- {name}: {fact}" for name, fact in facts.items()]
+    lines += [*notes, "| contender | s to prepare | GB at peak, above the start |", "|---|---|---|"]
+    lines += [f"| {name} | {one.facts['prepared']:.2g} | {one.facts['GB']:.2f} |" for name, one in served.items()]
+    known = {name: one.facts["facts"] for name, one in served.items() if one.facts["facts"]}
+    lines += ["", *(f"- {name}: {fact}" for name, fact in known.items())]
     if problem.name == "P2":
-        fastest = min(facts, key=lambda name: statistics.median(times.processor[name]))
-        lines += [
-            faster(
-                "a product on P2 ≥ 1.8× PyHessian's cached graph", ratio(times.processor, base, fastest), 1.8, fastest
-            )
-        ]
+        fastest = min(known, key=lambda name: statistics.median(times.processor[name]))
+        got = ratio(times.processor, base, fastest)
+        lines.append(faster("a product on P2 ≥ 1.8× PyHessian's cached graph", got, 1.8, fastest))
         for peer in [name for name in times.wall if name.endswith("64")]:
-            lines += [faster(f"a product on P2 ≥ 1.5× {peer}", ratio(times.processor, peer, fastest), 1.5, fastest)]
+            got = ratio(times.processor, peer, fastest)
+            lines.append(faster(f"a product on P2 ≥ 1.5× {peer}", got, 1.5, fastest))
+        for name in ("kdlandscape", "kdlandscape, one product only"):
+            got = served[name].facts["GB"]
+            lines.append(goal(f"P2 in ≤ 0.75 GB extra, {name}", f"{got:.2f} GB", got <= 0.75))
     return [*lines, ""]
 
 
@@ -218,11 +290,12 @@ def eigenvalues(problem: Problem, repetitions: int) -> list[str]:
     """Top 5 of P1 to 1e-6, and the true error of each against a tighter solution in float64."""
     objective = objective_of(problem)
     true = top_eigenpairs(objective, objective.theta, 5, tol=1e-11, dtype=torch.float64)["eigenvalues"].values
-    counts: dict[str, int] = {}
+    counts: dict[str, list[int]] = {}
     errors: dict[str, float] = {}
 
     def keep(name: str, values: Any, count: int) -> None:
-        counts[name], errors[name] = count, float(abs(torch.as_tensor(values) / torch.as_tensor(true) - 1).max())
+        counts[name] = [*counts.get(name, []), count]
+        errors[name] = max(errors.get(name, 0.0), float(abs(torch.as_tensor(values) / torch.as_tensor(true) - 1).max()))
 
     def lanczos() -> None:
         found = top_eigenpairs(objective, objective.theta, 5, tol=1e-6)
@@ -281,7 +354,9 @@ def eigenvalues(problem: Problem, repetitions: int) -> list[str]:
     times = alternate(contenders, repetitions)
     lines = [f"## Top 5 eigenvalues of {problem.name}, construction included", ""]
     lines += table(times, "PyHessian, power iteration, tol 1e-6", scale=1.0, unit="s")
-    lines += [f"- {name}: {counts[name]} products, largest relative error {errors[name]:.1e}" for name in times.wall]
+    for name in times.wall:
+        count = f"{statistics.median(counts[name]):g} ({min(counts[name])}–{max(counts[name])})"
+        lines.append(f"- {name}: {count} products, largest relative error {errors[name]:.1e}")
     # Power iteration stops on the change of the value, so the stop on the value's error is its like.
     got = ratio(times.processor, "PyHessian, power iteration, tol 1e-6", "kdlandscape, stop on the value")
     return [*lines, *notes, faster("top 5 of P1 to 1e-6 ≥ 10× PyHessian", got, 10.0), ""]
@@ -306,10 +381,11 @@ def density(problem: Problem, repetitions: int) -> list[str]:
         "PyHessian, cached graph": lambda: it.density(iter=50, n_v=1),
     }
     times = alternate(contenders, repetitions)
-    got = ratio(times.processor, "PyHessian, cached graph", "kdlandscape")
+    names = [name for name in times.wall if name.startswith("kdlandscape")]
+    best = min(names, key=lambda name: statistics.median(times.processor[name]))
+    got = ratio(times.processor, "PyHessian, cached graph", best)
     lines = [f"## SLQ of 50 steps on {problem.name}", "", *table(times, "PyHessian, cached graph", scale=1.0, unit="s")]
-    best = ratio(times.processor, "PyHessian, cached graph", "kdlandscape, compiled")
-    goals = [faster("SLQ(50) on P1 ≥ 1.5× PyHessian", x, 1.5, name) for x, name in ((got, "eager"), (best, "compiled"))]
+    goals = [faster("SLQ(50) on P1 ≥ 1.5× PyHessian", got, 1.5, best)]
     return [*lines, *goals, ""]
 
 
@@ -392,41 +468,6 @@ def warm(problem: Problem, k: int = 10) -> list[str]:
     return [*lines, "", goal("warm top 10 along a path ≤ half the products of cold", f"{best:.2f}", best <= 0.5), ""]
 
 
-MEMORY: dict[str, Callable[[Problem], Product]] = {
-    "kdlandscape, one product": lambda problem: ours(problem, products=1),
-    "kdlandscape, many products": ours,
-    "PyHessian, cached graph": pyhessian_cached,
-    "PyHessian, loader, all at once": lambda problem: pyhessian_loader(problem, None),
-    "curvlinops, all at once": lambda problem: curvlinops(problem, None),
-}
-
-
-def peak(name: str) -> None:
-    """Print the peak of resident memory of two products above what was resident before, in GB (Linux)."""
-    problem = p2()
-    v = torch.randn(sum(p.numel() for p in problem.module.parameters()))
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # forget the peak so far
-    before = resident("VmRSS")
-    product = MEMORY[name](problem)
-    product(v)
-    product(v)
-    print((resident("VmHWM") - before) / 2**20)
-
-
-def memory(threads: int) -> list[str]:
-    lines = ["## Peak memory of products on P2, each in a process of its own", "", "| contender | GB |", "|---|---|"]
-    found = {}
-    for name in MEMORY:
-        command = [sys.executable, "-W", "ignore", __file__, "--peak", name, "--threads", str(threads)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        text = done.stdout.strip().splitlines()[-1] if done.returncode == 0 else "nan"
-        found[name] = float(text)
-        lines.append(f"| {name} | {found[name]:.2f} |")
-    for name in [name for name in found if name.startswith("kdlandscape")]:
-        lines.append(goal(f"P2 in ≤ 0.75 GB extra, {name}", f"{found[name]:.2f} GB", found[name] <= 0.75))
-    return [*lines, ""]
-
-
 def sections() -> dict[str, str]:
     """Read what was measured before, by heading."""
     text = RESULTS.read_text(encoding="utf-8") if RESULTS.exists() else ""
@@ -445,22 +486,20 @@ def main() -> None:
     parser.add_argument("--repetitions", type=int, default=7)
     parser.add_argument("--compile", action="store_true", help="also time compiled products on P2 (minutes)")
     parser.add_argument("--only", default="", help="parts by comma; default: all of them")
-    parser.add_argument("--peak", help=argparse.SUPPRESS)
+    parser.add_argument("--serve", nargs=3, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
     warnings.simplefilter("ignore")
-    if chosen.peak:
-        peak(chosen.peak)
+    if chosen.serve:
+        serve(*chosen.serve)
         return
-    count = max(chosen.repetitions // 3, 2)
     parts: dict[str, Callable[[], list[str]]] = {
-        "product": lambda: products(p1(), 3 * chosen.repetitions, compile=True),
-        "eigenvalues": lambda: eigenvalues(p1(), 3),
+        "product": lambda: products(p1(), 3 * chosen.repetitions, chosen.threads, compile=True),
+        "eigenvalues": lambda: eigenvalues(p1(), chosen.repetitions),
         "density": lambda: density(p1(), chosen.repetitions),
         "trace": lambda: traces(p1(), 60),
         "warm": lambda: warm(p1()),
-        "convolution": lambda: products(p2(), count, compile=chosen.compile),
-        "memory": lambda: memory(chosen.threads),
+        "convolution": lambda: products(p2(), chosen.repetitions // 2, chosen.threads, compile=chosen.compile),
     }
     for name in chosen.only.split(",") if chosen.only else parts:
         load = os.getloadavg()[0]
