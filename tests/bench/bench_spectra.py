@@ -181,7 +181,7 @@ def contenders(problem: Problem, *, compile: bool) -> dict[str, Callable[[], Pro
 
 
 def serve(which: str, name: str, path: str) -> None:
-    """Prepare one contender, save its product, say what that took; for every line that comes, time products for 0.3 s."""
+    """Prepare one contender, save its product, say what that took; time products for 0.3 s for each line that comes."""
     problem = PROBLEMS[which]()
     v = torch.randn(objective_of(problem).dim, generator=torch.Generator().manual_seed(0))
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # forget the peak of resident memory so far
