@@ -173,14 +173,24 @@ def path(cube: xr.Dataset, state: State) -> list[Panel]:
 
 
 def spectrum(cube: xr.Dataset, cells: Mapping[str, Mapping[str, int]]) -> list[Panel]:
-    """Return the panel of the top eigenvalues at one cell or at several."""
-    drawn, label = [], ""
+    """Return the panels of the top eigenvalues and of the spectral density, at one cell or at several."""
+    drawn, densities, label = [], [], ""
     for prefix, at in cells.items():
         for name, values in selection.spectra(cube, at).items():
             short = f"{prefix} {name.replace('_eigenvalues', '')}".strip()
             drawn.append(panels.line(short, np.arange(1, values.size + 1), values.values, stems=True))
             label = f"eigenvalue [{_unit(values)}]"
-    return [panels.lines_panel(drawn, title="spectrum", xlabel="index", ylabel=label)] if drawn else []
+        density = selection.density(cube, at)
+        if density is not None:
+            densities.append(panels.line(f"{prefix} density".strip(), density["grid"].values, density.values))
+    found = [panels.lines_panel(drawn, title="spectrum", xlabel="index", ylabel=label)] if drawn else []
+    if densities:
+        found.append(
+            panels.lines_panel(
+                densities, title="spectral density", xlabel="eigenvalue", ylabel="density per eigenvalue", log=True
+            )
+        )
+    return found
 
 
 def curve(cube: xr.Dataset, state: State) -> list[Panel]:

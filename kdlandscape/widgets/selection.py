@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from kdlandscape.cubes import spectra as filed
 from kdlandscape.widgets.state import State, coordinate, name_of, shown_variables
 
 #: A picture needs no more points along an axis than a screen shows.
@@ -111,10 +112,25 @@ def marks(cube: xr.Dataset, state: State, at: Mapping[str, int] | None = None) -
 
 
 def spectra(cube: xr.Dataset, at: Mapping[str, int]) -> dict[str, xr.DataArray]:
-    """Return every variable over ``eigenvalue`` at a cell."""
-    names = [name for name in shown_variables(cube) if "eigenvalue" in cube.variables[name].dims]
+    """Return the eigenvalues at a cell, by variable."""
+    names = [
+        name
+        for name in shown_variables(cube)
+        if name.endswith("eigenvalues") and "eigenvalue" in cube.variables[name].dims
+    ]
     found = {name: at_cell(cube[name], at, ("eigenvalue",)).load() for name in names}
     return {name: array for name, array in found.items() if bool(np.isfinite(array).any())}
+
+
+def density(cube: xr.Dataset, at: Mapping[str, int]) -> xr.DataArray | None:
+    """Return the spectral density at a cell, mean over draws, with gaps below a millionth of its peak; None if none."""
+    if not {"nodes", "weights"} <= set(cube.data_vars) or not {"draw", "node"} <= set(cube.variables["nodes"].dims):
+        return None
+    rules = xr.Dataset({name: at_cell(cube[name], at, ("draw", "node")) for name in ("nodes", "weights")}).load()
+    if not bool(np.isfinite(rules["nodes"]).any()):
+        return None
+    found = filed.density(rules)["density"]
+    return found.where(found > 1e-6 * found.max())
 
 
 def curves(cube: xr.Dataset, names: list[str], along: str, at: Mapping[str, int]) -> dict[str, xr.DataArray]:

@@ -11,7 +11,8 @@ from traitlets import Bool, Dict, Enum, HasTraits, Tuple, Unicode
 #: Maps that stay readable with colour-blind eyes and in greyscale.
 COLOR_MAPS = ("viridis", "cividis", "magma")
 VIEWS = ("explore", "compare", "story")
-NEVER_SHOWN = ("done", "plane_points")
+#: Drawn in their own way: holes, marks on a plane, and the rules behind a spectral density.
+NEVER_SHOWN = ("done", "plane_points", "nodes", "weights")
 
 
 class State(HasTraits):

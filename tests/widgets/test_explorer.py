@@ -6,6 +6,7 @@ import pytest
 import xarray as xr
 
 import kdlandscape as kdl
+from kdlandscape.cubes.spectra import density
 from tests.synthetic import demo_cube
 from tests.widgets.cubes import study_cube
 
@@ -61,6 +62,25 @@ def test_a_comparison_draws_both_cells_on_one_scale():
     np.testing.assert_array_equal(
         surface(panels(explorer)[1]), cube["plane_loss"].isel(seed=1, lr_policy=0, init_lambda=0)
     )
+
+
+def test_a_cube_of_quadrature_rules_shows_the_density_of_the_cell():
+    nodes = np.array([[[0.0, 1.0], [0.5, 1.0]], [[0.0, 2.0], [np.nan, np.nan]]])
+    values = {"nodes": nodes, "weights": np.where(np.isfinite(nodes), 0.5, 0.0), "trace": [1.0, 2.0]}
+    dims = {"nodes": ("member", "draw", "node"), "weights": ("member", "draw", "node"), "trace": ("member",)}
+    coords = {"member": ["teacher", "student"], "draw": [0, 1], "node": [0, 1]}
+    cube = xr.Dataset({name: (dims[name], value) for name, value in values.items()}, coords)
+    explorer = kdl.explore(cube, variable="trace")
+    (shown,) = [panel for panel in panels(explorer) if panel["title"] == "spectral density"]
+    (drawn,) = shown["lines"]
+    places, heights = (np.array([np.nan if y is None else y for y in drawn[key]]) for key in ("x", "y"))
+    found = density(cube.isel(member=explorer.state.at["member"]))
+    np.testing.assert_array_equal(places, found["grid"])
+    kept = np.isfinite(heights)
+    np.testing.assert_array_equal(heights[kept], found["density"].values[kept])
+    assert (found["density"].values[~kept] <= 1e-6 * found["density"].values.max()).all()
+    assert 0 < kept.sum() < kept.size
+    assert shown["log"]
 
 
 def test_in_the_story_one_slider_moves_plane_path_spectrum_agreement_and_distance():
