@@ -43,7 +43,7 @@ def name_partners(ax: Axes, names: Sequence[str]) -> None:
 
 
 def basins(cube: xr.Dataset, axes: np.ndarray | None = None) -> np.ndarray:
-    """Draw barriers by partner (left) and the KL along the straight path (right), a row for each setting.
+    """Draw barriers by partner (left) with 95 % t intervals, and the KL along the straight path (right), by setting.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ def _profiles(values: xr.DataArray, ax: Axes) -> None:
 
 
 def removed_share(cube: xr.Dataset, axes: np.ndarray | None = None) -> np.ndarray:
-    """Draw the share of the barrier that permutation removes, by partner, a panel for each setting.
+    """Draw the share of the barrier that permutation removes, by partner and setting, with 95 % t intervals.
 
     Parameters
     ----------

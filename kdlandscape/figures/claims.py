@@ -10,11 +10,19 @@ from matplotlib.axes import Axes
 from kdlandscape.cubes.basins import t_interval
 from kdlandscape.cubes.claims import NOT_REPRODUCED, NOT_TESTED, REPRODUCED
 
-COLORS = {REPRODUCED: "C2", NOT_REPRODUCED: "C3", NOT_TESTED: "0.6"}
+#: Colour and mark of each outcome, apart for colour-blind eyes and in greyscale.
+STYLES = {
+    REPRODUCED: ("#0072b2", "o"),
+    "contradicted": ("#d55e00", "X"),
+    "undecided": ("0.45", "D"),
+    NOT_TESTED: ("0.6", ""),
+}
 
 
 def claims(table: xr.Dataset, axes: Sequence[Axes] | None = None, *, columns: int = 5) -> np.ndarray:
-    """Draw a small picture of each claim: the seeds, their mean and interval, and the side that reproduces it (shaded).
+    """Draw each claim: seeds, mean, interval, and where it would reproduce (shaded); dot: it does, cross: it does not.
+
+    A diamond: undecided, since the interval crosses the bound.
 
     Parameters
     ----------
@@ -44,18 +52,27 @@ def claims(table: xr.Dataset, axes: Sequence[Axes] | None = None, *, columns: in
     return np.asarray(axes)
 
 
-def _claim(row: xr.Dataset, ax: Axes) -> None:
+def _outcome(row: xr.Dataset) -> str:
     verdict = str(row["verdict"].values)
+    if verdict == NOT_REPRODUCED:
+        return "contradicted" if bool(row["contradicted"]) else "undecided"
+    return verdict
+
+
+def _claim(row: xr.Dataset, ax: Axes) -> None:
+    color, marker = STYLES[_outcome(row)]
     values = row["values"].values[np.isfinite(row["values"].values)]
-    ax.set_title(str(row["claim"].item()), fontsize="x-small", color=COLORS[verdict])
+    ax.set_title(str(row["claim"].item()), fontsize="x-small", color=color)
     ax.set_yticks([])
+    ax.locator_params(axis="x", nbins=4)
     ax.tick_params(labelsize="x-small")
     if not len(values):
         ax.text(0.5, 0.5, NOT_TESTED, transform=ax.transAxes, ha="center", va="center", fontsize="x-small")
         return
     ax.plot(values, np.zeros_like(values), "|", color="0.4", ms=10)
     mean, low, high = (float(row[name]) for name in ("mean", "low", "high"))
-    ax.errorbar([mean], [0], xerr=[[mean - low], [high - mean]], fmt="o", color=COLORS[verdict], ms=4, capsize=3)
+    face = "white" if marker == "D" else color
+    ax.errorbar([mean], [0], xerr=[[mean - low], [high - mean]], fmt=marker, color=color, mfc=face, ms=5, capsize=3)
     bounds = [float(row[name]) for name in ("above", "below")]
     known = [bound for bound in bounds if np.isfinite(bound)]
     left, right = (f([*values, low, high, *known]) for f in (np.nanmin, np.nanmax))
@@ -63,7 +80,7 @@ def _claim(row: xr.Dataset, ax: Axes) -> None:
     ax.set_xlim(left - room, right + room)
     start = bounds[0] if np.isfinite(bounds[0]) else left - room
     end = bounds[1] if np.isfinite(bounds[1]) else right + room
-    ax.axvspan(start, end, color="C2", alpha=0.12, lw=0)
+    ax.axvspan(start, end, color="#0072b2", alpha=0.12, lw=0)
     for bound in known:
         ax.axvline(bound, color="0.5", lw=0.8, ls="--")
     ax.set_ylim(-1, 1)

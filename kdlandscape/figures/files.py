@@ -153,7 +153,7 @@ def export_study(cube: xr.Dataset, names: Sequence[str], folder: Path | str, ven
         with venue_style(venue):
             drawn = draw(cube)
             figure = getattr(drawn, "flat", [drawn])[0].figure
-            caption = f"{draw.__doc__.splitlines()[0]} Bands are one standard error over the runs of a cell."
+            caption = draw.__doc__.splitlines()[0]  # it says what the bands or bars are
             written += export(figure, Path(folder) / name, venue, caption=caption, about=about)
             plt.close(figure)
     return written

@@ -41,7 +41,7 @@ def axis_label(values: xr.DataArray) -> str:
 
 
 def init_lambda(cube: xr.Dataset, axes: Sequence[Axes] | None = None) -> np.ndarray:
-    """Draw what depends on λ: barrier, distance left and travelled, agreement with its baseline, and sharpness.
+    """Draw what depends on λ: barrier, distances, agreement and its baseline, sharpness; bands: one standard error.
 
     Parameters
     ----------
