@@ -10,6 +10,8 @@ import xarray as xr
 from kdlandscape.cubes.basins import t_interval
 
 REPRODUCED, NOT_REPRODUCED, NOT_TESTED = "reproduced", "not reproduced", "not tested here"
+CONTRADICTED, UNDECIDED = "contradicted", "undecided"  # what is not reproduced: beyond a bound, or across it
+_REMARKS = {CONTRADICTED: " [contradicted]", UNDECIDED: " [undecided: the interval crosses the bound]"}
 LEAST_SEEDS = 3
 Measure = Callable[[xr.Dataset], xr.DataArray]
 
@@ -159,6 +161,11 @@ def _measured(claim: Claim, cubes: Mapping[str, xr.Dataset]) -> np.ndarray:
     return values[np.isfinite(values)]
 
 
+def outcome(verdict: str, contradicted: bool) -> str:
+    """Return the verdict on a claim, with what is not reproduced told apart: contradicted or undecided."""
+    return verdict if verdict != NOT_REPRODUCED else CONTRADICTED if contradicted else UNDECIDED
+
+
 def format_verdicts(table: xr.Dataset) -> str:
     """Format verdicts, or a cube of them, as text: two lines a claim, and which rows of the paper are decided."""
     if "level" in table.dims:
@@ -168,10 +175,7 @@ def format_verdicts(table: xr.Dataset) -> str:
         row = {name: value.values[i] for name, value in table.data_vars.items() if value.dims == ("claim",)}
         numbers = f"{row['mean']:+.3f} ({row['low']:+.3f} to {row['high']:+.3f}), {row['seeds']:.0f} seeds"
         measured = numbers if row["seeds"] else "no data"
-        open_ = row["verdict"] == NOT_REPRODUCED and not row["contradicted"]
-        remark = (
-            " [undecided: the interval crosses the bound]" if open_ else " [contradicted]" * bool(row["contradicted"])
-        )
+        remark = _REMARKS.get(outcome(row["verdict"], row["contradicted"]), "")
         lines.append(f"{row['verdict'].upper():15}  {row['source']}: {row['statement']}{remark}")
         lines.append(f"{'':15}  {row['statistic']}: {measured}; rule: {row['rule']}")
     decided = table["verdict"].values != NOT_TESTED

@@ -8,13 +8,13 @@ import xarray as xr
 from matplotlib.axes import Axes
 
 from kdlandscape.cubes.basins import t_interval
-from kdlandscape.cubes.claims import NOT_REPRODUCED, NOT_TESTED, REPRODUCED
+from kdlandscape.cubes.claims import CONTRADICTED, NOT_TESTED, REPRODUCED, UNDECIDED, outcome
 
 #: Colour and mark of each outcome, apart for colour-blind eyes and in greyscale.
 STYLES = {
     REPRODUCED: ("#0072b2", "o"),
-    "contradicted": ("#d55e00", "X"),
-    "undecided": ("0.45", "D"),
+    CONTRADICTED: ("#d55e00", "X"),
+    UNDECIDED: ("0.45", "D"),
     NOT_TESTED: ("0.6", ""),
 }
 
@@ -52,15 +52,9 @@ def claims(table: xr.Dataset, axes: Sequence[Axes] | None = None, *, columns: in
     return np.asarray(axes)
 
 
-def _outcome(row: xr.Dataset) -> str:
-    verdict = str(row["verdict"].values)
-    if verdict == NOT_REPRODUCED:
-        return "contradicted" if bool(row["contradicted"]) else "undecided"
-    return verdict
-
-
 def _claim(row: xr.Dataset, ax: Axes) -> None:
-    color, marker = STYLES[_outcome(row)]
+    result = outcome(str(row["verdict"].values), bool(row["contradicted"]))
+    color, marker = STYLES[result]
     values = row["values"].values[np.isfinite(row["values"].values)]
     ax.set_title(str(row["claim"].item()), fontsize="x-small", color=color)
     ax.set_yticks([])
@@ -71,7 +65,7 @@ def _claim(row: xr.Dataset, ax: Axes) -> None:
         return
     ax.plot(values, np.zeros_like(values), "|", color="0.4", ms=10)
     mean, low, high = (float(row[name]) for name in ("mean", "low", "high"))
-    face = "white" if marker == "D" else color
+    face = "white" if result == UNDECIDED else color
     ax.errorbar([mean], [0], xerr=[[mean - low], [high - mean]], fmt=marker, color=color, mfc=face, ms=5, capsize=3)
     bounds = [float(row[name]) for name in ("above", "below")]
     known = [bound for bound in bounds if np.isfinite(bound)]
@@ -80,7 +74,7 @@ def _claim(row: xr.Dataset, ax: Axes) -> None:
     ax.set_xlim(left - room, right + room)
     start = bounds[0] if np.isfinite(bounds[0]) else left - room
     end = bounds[1] if np.isfinite(bounds[1]) else right + room
-    ax.axvspan(start, end, color="#0072b2", alpha=0.12, lw=0)
+    ax.axvspan(start, end, color=STYLES[REPRODUCED][0], alpha=0.12, lw=0)
     for bound in known:
         ax.axvline(bound, color="0.5", lw=0.8, ls="--")
     ax.set_ylim(-1, 1)
