@@ -122,11 +122,11 @@ def top_eigenpairs(
         if goal.reached or space.num_products >= limit:
             return goal.pairs(space)
         if goal.wants_probe:
-            space.probe(goal.coordinates[:, goal.wanted] if len(space.frontier) else None)
-            goal.before = goal.theta[goal.wanted]
+            space.probe(space.coordinates[:, goal.wanted] if len(space.frontier) else None)
+            goal.before = space.theta[goal.wanted]
         if space.dim + len(space.frontier) > size:
             kept = k + max((size - k) // 2 - len(space.frontier), 0)
-            space.restart(goal.coordinates[:, _select(goal.theta, kept, which)])
+            space.restart(space.coordinates[:, _select(space.theta, kept, which)])
 
 
 def _check(start: Tensor, k: int, which: str, stop: str) -> None:
@@ -255,12 +255,11 @@ class _Goal:
         self.missed, self.reached, self.wants_probe = 1.0, False, False
 
     def look(self, space: _Space) -> None:
-        """Take the Ritz values of the space and decide what comes next."""
-        self.theta, self.coordinates = space.theta, space.coordinates
-        self.wanted = _select(self.theta, self.k, self.which)
-        values, bound = self.theta[self.wanted], self.tolerance * space.scale
-        residuals = (space.coupling.T @ self.coordinates).norm(dim=0)
-        errors = (residuals if self.stop == "residual" else _errors(self.theta, residuals))[self.wanted]
+        """Look at the Ritz values of the space and decide what comes next."""
+        self.wanted = _select(space.theta, self.k, self.which)
+        values, bound = space.theta[self.wanted], self.tolerance * space.scale
+        residuals = (space.coupling.T @ space.coordinates).norm(dim=0)
+        errors = (residuals if self.stop == "residual" else _errors(space.theta, residuals))[self.wanted]
         done, closed = len(values) == self.k and bool((errors <= bound).all()), not len(space.frontier)
         if space.dim == space.vectors.shape[1]:
             self.reached, self.missed = True, 0.0
@@ -281,7 +280,7 @@ class _Goal:
         if space.chain is None:
             return 1.0, True
         chain = torch.linalg.eigvalsh(space.projected[space.chain :, space.chain :])
-        values, split = self.theta[self.wanted], self.k - self.k // 2
+        values, split = space.theta[self.wanted], self.k - self.k // 2
         highs = {"both": values[:split], "largest": values, "magnitude": values.abs(), "smallest": values[:0]}[
             self.which
         ]
@@ -296,12 +295,12 @@ class _Goal:
 
     def pairs(self, space: _Space) -> Eigenpairs:
         """Form the Ritz vectors and their true residuals."""
-        rotation = self.coordinates[:, self.wanted].T.to(space.vectors)
-        values = self.theta[self.wanted].to(space.vectors)
+        rotation = space.coordinates[:, self.wanted].T.to(space.vectors)
+        values = space.theta[self.wanted].to(space.vectors)
         vectors = rotation @ space.vectors[: space.dim]
         residuals = (rotation @ space.products[: space.dim] - values[:, None] * vectors).norm(dim=1)
-        every = (space.coupling.T @ self.coordinates).norm(dim=0)
+        every = (space.coupling.T @ space.coordinates).norm(dim=0)
         every[self.wanted] = residuals.to(every)
-        errors = _errors(self.theta, every)[self.wanted].to(residuals)
+        errors = _errors(space.theta, every)[self.wanted].to(residuals)
         converged = (residuals if self.stop == "residual" else errors) <= self.tolerance * space.scale
         return Eigenpairs(values, vectors, residuals, errors, converged, space.num_products, self.missed)
