@@ -112,6 +112,22 @@ def label(name: str) -> tuple[str, str]:
     return name.replace("_", " "), "1"
 
 
+def variable(dims: str | Sequence[str], values: Any, long_name: str, units: str = "1", **attrs: Any) -> xr.Variable:
+    """Return a labelled array, ready for `dataset`: whoever computes a number says here what it is.
+
+    Parameters
+    ----------
+    dims, values
+        Names of the axes, and the array (numpy, or a tensor on the CPU).
+    long_name, units
+        What the number is, in words that a reader of a figure understands, and its unit; "1" is dimensionless.
+    attrs
+        More that belongs to this number: its definition, its symbol.
+    """
+    axes = (dims,) if isinstance(dims, str) else tuple(dims)
+    return xr.Variable(axes, np.asarray(values), {"long_name": long_name, "units": units, **attrs})
+
+
 def dataset(
     values: Mapping[str, Any], dims: Sequence[str] = (), coords: Mapping[str, Any] | None = None, **attrs: Any
 ) -> xr.Dataset:
@@ -120,15 +136,18 @@ def dataset(
     Parameters
     ----------
     values
-        name -> array over ``dims``, or a pair (dims, array) for a variable with dims of its own. A DataArray keeps
-        its dims and attributes (a barrier its definition) but for its label.
+        name -> `variable`, which keeps its dims and its label. Or an array over ``dims``, or a pair (dims, array) for a
+        variable with dims of its own.
     dims, coords
         Names of the axes, and coordinates by name.
     attrs
         Attributes of the whole Dataset (settings, versions).
     """
-    variables = {}
+    variables: dict[str, Any] = {}
     for name, value in values.items():
+        if isinstance(value, xr.Variable):
+            variables[name] = value
+            continue
         axes, array = value if isinstance(value, tuple) else (dims, value)
         kept: dict[str, Any] = {}
         if isinstance(array, xr.DataArray):
