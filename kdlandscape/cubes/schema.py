@@ -1,10 +1,11 @@
 """What a dataset must be to go into a cube: named dims with coordinates, labelled variables, plain types."""
 
-import difflib
 from collections.abc import Iterable
 
 import numpy as np
 import xarray as xr
+
+from kdlandscape.nearest import did_you_mean, listed
 
 #: The dims that this package uses, each with its one meaning.  Others are allowed; these serve to find a misspelling.
 DIMS: dict[str, str] = {
@@ -49,7 +50,7 @@ def check(dataset: xr.Dataset, axes: Iterable[str] = ()) -> None:
     problems = [] if dataset.data_vars else ["expected at least one data variable, got none"]
     for axis in axes:
         if axis not in dataset.dims:
-            problems.append(f"{axis}: expected this dim, got {_listed(dataset.dims)}.{_nearest(axis, dataset.dims)}")
+            problems.append(f"{axis}: expected this dim, got {listed(dataset.dims)}.{did_you_mean(axis, dataset.dims)}")
     for dim in dataset.dims:
         problems += _dim_problems(dataset, str(dim))
     for name, variable in dataset.data_vars.items():
@@ -67,7 +68,7 @@ def is_text(array: np.ndarray) -> bool:
 
 def _dim_problems(dataset: xr.Dataset, dim: str) -> list[str]:
     if dim not in dataset.coords:
-        hint = "" if dim in DIMS else _nearest(dim, DIMS)
+        hint = "" if dim in DIMS else did_you_mean(dim, DIMS)
         return [f"{dim}: expected a coordinate for every dim, got none for this one.{hint}"]
     values = dataset[dim].values
     kind = values.dtype.kind
@@ -96,12 +97,3 @@ def _variable_problems(name: str, variable: xr.DataArray) -> list[str]:
         # times too: netCDF needs their units attribute for itself
         problems.append(f"{name}: expected numbers or texts, got {variable.dtype}; keep a time as seconds or as text")
     return problems
-
-
-def _listed(names: Iterable) -> str:
-    return ", ".join(map(str, names)) or "none"
-
-
-def _nearest(name: str, known: Iterable) -> str:
-    close = difflib.get_close_matches(name, [str(one) for one in known], n=1, cutoff=0.5)
-    return f" Did you mean {close[0]!r}?" if close else ""

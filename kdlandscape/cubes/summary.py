@@ -1,7 +1,6 @@
 """What a cube says in a few lines: means with their standard errors, and where students change basin."""
 
 from collections.abc import Sequence
-from difflib import get_close_matches
 from itertools import product
 
 import numpy as np
@@ -9,6 +8,7 @@ import xarray as xr
 
 from kdlandscape.cubes.basins import basin_findings
 from kdlandscape.cubes.claims import format_verdicts
+from kdlandscape.nearest import did_you_mean
 
 
 def mean_sem(values: xr.DataArray, over: str = "seed") -> tuple[xr.DataArray, xr.DataArray, xr.DataArray]:
@@ -61,10 +61,8 @@ def _select(cube: xr.Dataset, value: str, kept: set[str]) -> xr.DataArray:
     """Return a variable at the coordinates that follow its name, one for each dim that is not kept."""
     name, *coords = value.split(".")
     if name not in cube:
-        close = get_close_matches(name, [str(known) for known in cube.data_vars], n=1)
-        raise ValueError(
-            f"table: expected a variable of the cube, got {name!r}" + (f"; did you mean {close[0]!r}?" if close else "")
-        )
+        hint = did_you_mean(name, cube.data_vars)
+        raise ValueError(f"table: expected a variable of the cube, got {name!r}.{hint}")
     array = cube[name]
     rest = [str(dim) for dim in array.dims if dim not in kept]
     if len(rest) != len(coords):

@@ -6,7 +6,8 @@ from decimal import Decimal
 from typing import Any
 
 from kdlandscape.cubes.grid import Grid
-from kdlandscape.sweeps.errors import SpecError, listed, nearest
+from kdlandscape.nearest import did_you_mean, listed
+from kdlandscape.sweeps.errors import SpecError
 
 Scalar = bool | int | float | str
 LARGEST = 1_000_000  # runs of a study: ten times what one folder of run files has been measured with
@@ -108,7 +109,7 @@ def _check_names(key: str, names: Sequence[str], valid: Sequence[str] | Mapping[
     for name in names:
         if name not in valid:
             some = "axes of the grid" if key == "vectorize" else "axes of the grid that are not vectorized"
-            raise SpecError(f"{key}: expected {some} ({listed(valid)}), got {name!r}.{nearest(name, valid)}")
+            raise SpecError(f"{key}: expected {some} ({listed(valid)}), got {name!r}.{did_you_mean(name, valid)}")
     if len(set(names)) < len(names):
         raise SpecError(f"{key}: expected each axis once, got {list(names)!r}")
 
@@ -121,7 +122,7 @@ def _check_exclude(axes: Grid, outer: Mapping[str, list]) -> None:
         for name, value in rule.items():
             for one in value if isinstance(value, list) else [value]:
                 if one not in outer[name]:
-                    hint = nearest(str(one), map(str, outer[name]))
+                    hint = did_you_mean(str(one), map(str, outer[name]))
                     raise SpecError(f"exclude: expected values of the axis {name}, got {one!r}.{hint}")
 
 

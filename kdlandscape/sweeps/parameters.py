@@ -16,7 +16,8 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError
 
-from kdlandscape.sweeps.errors import SpecError, listed, nearest
+from kdlandscape.nearest import did_you_mean, listed
+from kdlandscape.sweeps.errors import SpecError
 
 _TYPES: dict[str, Any] = {
     "int": int,
@@ -150,7 +151,7 @@ def check_value(name: str, value: Any, parameter: Parameter) -> None:
         hint = ""
         if first["type"] == "literal_error" and isinstance(got, str):
             literals = [text for text in _literals(parameter.type) if isinstance(text, str)]
-            hint = nearest(got, literals)
+            hint = did_you_mean(got, literals)
         raise SpecError(
             f"{name}{at}: expected {parameter.spelling} (type of the notebook's parameter {name!r}), "
             f"got {got!r} ({type(got).__name__}).{hint}"
@@ -168,5 +169,5 @@ def check_known(name: str, parameters: Mapping[str, Parameter], notebook: str) -
     if name not in parameters:
         raise SpecError(
             f"{name}: expected a parameter of {notebook} ({listed(parameters)}), got {name!r}."
-            f"{nearest(name, parameters)}"
+            f"{did_you_mean(name, parameters)}"
         )

@@ -3,7 +3,8 @@
 import os
 from pathlib import Path
 
-from kdlandscape.sweeps.errors import SpecError, StudyError, listed, nearest
+from kdlandscape.nearest import did_you_mean, listed
+from kdlandscape.sweeps.errors import SpecError, StudyError
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 ROOT_VARIABLE = "KDLANDSCAPE_RUNS"
@@ -30,7 +31,7 @@ def find_notebook(name: str, beside: Path | None = None) -> Path:
     known = {path.name for folder in folders for path in folder.glob("*.ipynb")}
     places = " or ".join(map(str, folders))
     raise SpecError(
-        f"notebook: expected a notebook in {places}, got {name!r}, which does not exist.{nearest(name, known)}"
+        f"notebook: expected a notebook in {places}, got {name!r}, which does not exist.{did_you_mean(name, known)}"
     )
 
 
@@ -42,7 +43,7 @@ def find_spec(name: str | Path) -> Path:
         if path.is_file():
             return path.resolve()
     known = [path.name for path in shipped_specs.glob("*.yaml")] + [path.name for path in Path().glob("*.yaml")]
-    raise SpecError(f"spec: expected a YAML file, got {str(name)!r}, which does not exist.{nearest(str(name), known)}")
+    raise SpecError(f"spec: expected a YAML file, got {str(name)!r}, which does not exist.{did_you_mean(name, known)}")
 
 
 def studies_root(root: Path | str | None = None) -> Path:
@@ -64,5 +65,5 @@ def find_study(name: str | Path, root: Path | str | None = None) -> Path:
     known = sorted(path.parent.name for path in under.glob("*/spec.yaml"))
     raise StudyError(
         f"study: expected a study's folder or its name under {under} ({listed(known)}), got {str(name)!r}."
-        f"{nearest(str(name), known)}"
+        f"{did_you_mean(name, known)}"
     )

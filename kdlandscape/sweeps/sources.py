@@ -5,7 +5,8 @@ import json
 from pathlib import Path
 
 from kdlandscape.cubes.files import names
-from kdlandscape.sweeps.errors import SpecError, listed
+from kdlandscape.nearest import listed
+from kdlandscape.sweeps.errors import SpecError
 from kdlandscape.sweeps.places import find_study
 from kdlandscape.sweeps.plan import Run, plan
 from kdlandscape.sweeps.snapshot import read_snapshot

@@ -14,8 +14,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from kdlandscape.cubes.grid import Grid
+from kdlandscape.nearest import did_you_mean, listed
 from kdlandscape.sweeps.axes import Scalar, check_axes, check_axis, expand
-from kdlandscape.sweeps.errors import SpecError, listed, nearest
+from kdlandscape.sweeps.errors import SpecError
 from kdlandscape.sweeps.parameters import Parameter, check_known, check_value, code_hash, read_parameters
 from kdlandscape.sweeps.places import find_notebook, find_spec
 from kdlandscape.sweeps.reading import parse, read_mapping
@@ -177,7 +178,7 @@ def _explain(error: ValidationError) -> str:
             model = parts.get(item["loc"][0], Spec)
             names = [field.alias or name for name, field in model.model_fields.items() if name != "resolved"]
             key = str(item["loc"][-1])
-            messages.append(f"{where}: expected one of {listed(names)}, got the key {key!r}.{nearest(key, names)}")
+            messages.append(f"{where}: expected one of {listed(names)}, got the key {key!r}.{did_you_mean(key, names)}")
         elif item["type"] == "missing":
             messages.append(f"{where}: expected a value, got none")
         else:
@@ -203,7 +204,7 @@ def _check_figures(names: Sequence[str]) -> None:
             known = ast.literal_eval(node.value)
     for name in names:
         if name not in known:
-            raise SpecError(f"figures: expected some of {listed(known)}, got {name!r}.{nearest(name, known)}")
+            raise SpecError(f"figures: expected some of {listed(known)}, got {name!r}.{did_you_mean(name, known)}")
 
 
 def _check_parameters(spec: Spec, known: Mapping[str, Parameter], notebook: str) -> list[str]:

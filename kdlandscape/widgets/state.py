@@ -1,12 +1,13 @@
 """What an explorer shows, as traits: no drawing, no browser, so that a test sets a trait and looks at the data."""
 
 from collections.abc import Mapping
-from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from traitlets import Bool, Dict, Enum, HasTraits, Tuple, Unicode
+
+from kdlandscape.nearest import did_you_mean, listed
 
 #: Maps that stay readable with colour-blind eyes and in greyscale.
 COLOR_MAPS = ("viridis", "cividis", "magma")
@@ -63,7 +64,7 @@ def make_state(
     known = shown_variables(cube)
     if variable is not None and variable not in known:
         listed = ", ".join(known) or "none"
-        raise ValueError(f"variable: expected one of {listed}, got {variable!r}.{_near(variable, known)}")
+        raise ValueError(f"variable: expected one of {listed}, got {variable!r}.{did_you_mean(variable, known)}")
     state.at = locate(cube, at or {}, state.at)
     state.other = locate(cube, other or {}, next_cell(cube, state.at))
     if known:
@@ -92,7 +93,7 @@ def _choose(cube: xr.Dataset, state: State, name: str, value: Any) -> None:
         state.point = tuple(map(float, value))
     elif name not in allowed:
         raise ValueError(
-            f"explore: expected a choice of {', '.join([*allowed, 'point'])}, got {name!r}.{_near(name, [*allowed])}"
+            f"explore: expected a choice of {listed([*allowed, 'point'])}, got {name!r}.{did_you_mean(name, allowed)}"
         )
     elif value not in allowed[name]:
         raise ValueError(f"{name}: expected one of {allowed[name]}, got {value!r}")
@@ -153,7 +154,7 @@ def locate(cube: xr.Dataset, at: Mapping[str, Any], base: Mapping[str, int]) -> 
     for dim, value in at.items():
         if dim not in cube.dims:
             known = [str(name) for name in cube.dims]
-            raise ValueError(f"at: expected a dim of {', '.join(known) or 'none'}, got {dim!r}.{_near(dim, known)}")
+            raise ValueError(f"at: expected a dim of {listed(known)}, got {dim!r}.{did_you_mean(dim, known)}")
         values = coordinate(cube, dim)
         if value not in values:
             raise ValueError(f"at: expected a coordinate of {dim} among {values}, got {value!r}")
@@ -181,8 +182,3 @@ def _best(cube: xr.Dataset, known: list[str]) -> str:
     planes = [name for name in known if {"x", "y"} <= set(cube.variables[name].dims)]
     flat = [name for name in known if sum(cube.sizes[dim] > 1 for dim in cube.variables[name].dims) > 1]
     return (planes or flat or known)[0]
-
-
-def _near(name: str, known: list[str]) -> str:
-    close = get_close_matches(name, known, n=1)
-    return f" Did you mean {close[0]!r}?" if close else ""

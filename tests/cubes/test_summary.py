@@ -76,7 +76,7 @@ def test_the_table_has_a_row_for_each_cell_and_says_missing():
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ("bariers", "expected a variable of the cube, got 'bariers'; did you mean 'barrier'"),
+        ("bariers", "expected a variable of the cube, got 'bariers'. Did you mean 'barrier'"),
         ("agreement", "expected agreement.<split>, got 'agreement'"),
         ("agreement.tset", "expected a split of train, test, got 'tset'"),
     ],
