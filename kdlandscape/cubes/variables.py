@@ -64,7 +64,7 @@ VARIABLES: dict[str, tuple[str, str]] = {
     "effective_dimension_sem": ("standard error of the effective dimension", "1"),
     "negative_mass": ("share of negative eigenvalues in the sum of magnitudes", "1"),
     "overlap": ("overlap of the leading eigenspaces", "1"),
-    "num_products": ("curvature products taken", "1"),
+    "num_matvecs": ("curvature products taken", "1"),
     "sharpness": ("sharpness", "1"),
     "adaptive_sharpness": ("adaptive sharpness: rise of the loss in a ball scaled by the weights", "nat"),
     "pac_bayes_sharpness": ("PAC-Bayes sharpness 1/σ² at a given rise of the loss", "1"),

@@ -18,13 +18,13 @@ class ChebyshevMoments:
         Moments p = 0 … M − 1; the first is 1.
     bounds : tuple of float
         The interval that was mapped.
-    num_products : int
+    num_matvecs : int
         Products of A with one vector.
     """
 
     values: Tensor
     bounds: tuple[float, float]
-    num_products: int
+    num_matvecs: int
 
 
 @dataclass(frozen=True)

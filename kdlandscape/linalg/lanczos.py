@@ -31,7 +31,7 @@ class Eigenpairs:
         min(r, r² / gap), the error of θ to expect (Kato and Temple), gap being the distance to the next Ritz interval.
     converged : Tensor (k,) of bool
         Within the tolerance asked for.
-    num_products : int
+    num_matvecs : int
         Products of A with one vector.
     miss_probability : float
         Bound on the probability that an eigenvalue beyond the last pair, or a copy of one, was missed: 1 where it was
@@ -43,7 +43,7 @@ class Eigenpairs:
     residuals: Tensor
     errors: Tensor
     converged: Tensor
-    num_products: int
+    num_matvecs: int
     miss_probability: float
 
 
@@ -55,7 +55,7 @@ def top_eigenpairs(
     which: Which = "largest",
     tol: float = 1e-6,
     stop: Stop = "residual",
-    max_products: int | None = None,
+    max_matvecs: int | None = None,
     basis_size: int | None = None,
     miss_probability: float = 1.0,
     generator: torch.Generator | None = None,
@@ -77,7 +77,7 @@ def top_eigenpairs(
         A pair counts as converged at r <= max(tol, 8 eps) · max |θ|.
     stop : str
         ``"residual"`` takes r = ‖A y − θ y‖; ``"value"`` takes min(r, r² / gap), enough where only the values matter.
-    max_products : int, optional
+    max_matvecs : int, optional
         Return what there is, flagged, after about this many products (whole blocks); by default 200 + 50 k.
     basis_size : int, optional
         Rows held before a restart; two (basis_size + b, n) buffers live, the basis and its products.
@@ -113,13 +113,13 @@ def top_eigenpairs(
     _check(start, k, which, stop)
     n = start.shape[1]
     size = min(n, max(max(64, 3 * k + 40) if basis_size is None else basis_size, k + 2 * len(start)))
-    limit = 200 + 50 * k if max_products is None else max_products
+    limit = 200 + 50 * k if max_matvecs is None else max_matvecs
     space = _Space(start, size, generator)
     goal = _Goal(k, which, max(tol, 8 * torch.finfo(start.dtype).eps), stop, miss_probability)
     while True:
         space.expand(matvec)
         goal.look(space)
-        if goal.reached or space.num_products >= limit:
+        if goal.reached or space.num_matvecs >= limit:
             return goal.pairs(space)
         if goal.wants_probe:
             space.probe(space.coordinates[:, goal.wanted] if len(space.frontier) else None)
@@ -164,7 +164,7 @@ class _Space:
         self.vectors = start.new_empty(min(size + len(start), start.shape[1]), start.shape[1])
         self.products = torch.empty_like(self.vectors)
         self.generator = generator or torch.Generator().manual_seed(0x9E3779B9)
-        self.dim = self.num_products = 0
+        self.dim = self.num_matvecs = 0
         self.low, self.high, self.dropped = torch.inf, -torch.inf, 0.0  # dropped: couplings cut off by probes
         self.chain: int | None = None  # where the probing chain begins in the basis
         norms = start.norm(dim=1)
@@ -181,7 +181,7 @@ class _Space:
         if product.shape != self.frontier.shape:
             raise ValueError(f"matvec must keep the shape {tuple(self.frontier.shape)}, got {tuple(product.shape)}")
         self.vectors[old:new], self.products[old:new] = self.frontier, product
-        self.dim, self.num_products = new, self.num_products + new - old
+        self.dim, self.num_matvecs = new, self.num_matvecs + new - old
         border = (product @ self.vectors[:new].T).to("cpu", torch.float64)
         if not bool(torch.isfinite(border).all()):
             raise ValueError("matvec must give finite values, got inf or nan: check the operator at this point")
@@ -303,4 +303,4 @@ class _Goal:
         every[self.wanted] = residuals.to(every)
         errors = _errors(space.theta, every)[self.wanted].to(residuals)
         converged = (residuals if self.stop == "residual" else errors) <= self.tolerance * space.scale
-        return Eigenpairs(values, vectors, residuals, errors, converged, space.num_products, self.missed)
+        return Eigenpairs(values, vectors, residuals, errors, converged, space.num_matvecs, self.missed)

@@ -1,6 +1,5 @@
-"""Stochastic Lanczos quadrature: nodes and weights, densities and spectral means, each with its standard error."""
+"""Stochastic Lanczos quadrature: Krylov spaces of many start vectors at once, and the rules that they give."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -9,22 +8,84 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Mean:
-    """A mean over draws and its standard error.
+class Tridiagonal:
+    """One Krylov space for each of b start vectors, V A V' = T.
 
     Attributes
     ----------
-    value : Tensor (...)
-        Mean over the draws.
-    sem : Tensor (...)
-        Standard deviation over the draws / √b; NaN for a single draw, whose error is unknown.
-    draws : Tensor (b, ...)
-        The draws themselves.
+    alpha : Tensor (b, m)
+        Diagonals of T; NaN past ``length``.
+    beta : Tensor (b, m - 1)
+        Off-diagonals of T; NaN past ``length - 1``.
+    length : Tensor (b,) of int
+        Steps taken by each row before its Krylov space closed.
+    basis : Tensor (b, m, n)
+        Orthonormal Krylov vectors; zero past ``length``.
+    num_matvecs : int
+        Products of A with one vector; a row that has stopped takes no more.
     """
 
-    value: Tensor
-    sem: Tensor
-    draws: Tensor
+    alpha: Tensor
+    beta: Tensor
+    length: Tensor
+    basis: Tensor
+    num_matvecs: int
+
+
+def tridiagonalize(matvec: Callable[[Tensor], Tensor], start: Tensor, num_matvecs: int) -> Tridiagonal:
+    """Run min(num_matvecs, n) Lanczos steps from every row of ``start``, in lockstep and fully reorthogonalized.
+
+    Step j of a row: w = A v_j, α_j = v_j' w, β_j v_{j+1} = w orthogonalized against all v_1 … v_j.  A row stops
+    where β_j <= eps √n ‖T‖: its space is invariant and T holds every eigenvalue that the start vector sees.
+
+    Parameters
+    ----------
+    matvec : callable
+        The symmetric operator: rows (a, n) to rows (a, n); called once a step with the a <= b rows still running.
+    start : Tensor (b, n)
+        Start vectors, none zero; their lengths do not matter.
+    num_matvecs : int
+        Steps m asked for, at least 1; costs at most b · m products and b · m · n numbers.
+
+    Raises
+    ------
+    ValueError
+        A bad start or num_matvecs, or an operator of another shape or not finite.
+
+    References
+    ----------
+    Golub and Meurant, Matrices, Moments and Quadrature, 2010, chapter 4; Parlett, The Symmetric Eigenvalue Problem,
+    section 6.9 (twice is enough).
+    """
+    _check(start, num_matvecs)
+    b, n = start.shape
+    m = min(num_matvecs, n)
+    basis = start.new_zeros(b, m, n)
+    alpha, beta = start.new_full((b, m), torch.nan), start.new_full((b, m), torch.nan)
+    length, scale = torch.zeros(b, dtype=torch.long), start.new_zeros(b)
+    running, row, taken = torch.arange(b, device=start.device), start / start.norm(dim=1, keepdim=True), 0
+    for step in range(m):
+        basis[running, step] = row
+        product = _multiply(matvec, row)
+        taken += len(row)
+        diagonal = torch.linalg.vecdot(row, product)  # not finite where the product is not
+        if not bool(torch.isfinite(diagonal).all()):
+            raise ValueError("matvec must give finite values, got inf or nan: check the operator at this point")
+        product = torch.stack(
+            [_remainder(w, basis[i, : step + 1]) for i, w in zip(running.tolist(), product, strict=True)]
+        )
+        norm = product.norm(dim=1)
+        previous = beta[running, step - 1] if step else torch.zeros_like(norm)
+        scale[running] = torch.maximum(scale[running], diagonal.abs() + previous)
+        alpha[running, step], length[running.cpu()] = diagonal, step + 1
+        going = norm > torch.finfo(start.dtype).eps * n**0.5 * torch.maximum(scale[running], norm)
+        if not bool(going.all()):
+            running, product, norm = running[going], product[going], norm[going]
+        row = product / norm[:, None]
+        beta[running, step] = norm
+        if not len(running):
+            break
+    return Tridiagonal(alpha, beta[:, : m - 1], length, basis, taken)
 
 
 def quadrature(alpha: Tensor, beta: Tensor, length: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -69,119 +130,36 @@ def quadrature(alpha: Tensor, beta: Tensor, length: Tensor | None = None) -> tup
     return nodes, weights
 
 
-def density_grid(
-    nodes: Tensor, *, width: float = 0.01, margin: float = 6.0, num_points: int | None = None
-) -> tuple[Tensor, float]:
-    """Choose a grid that covers all nodes ± margin · sigma, and the kernel's standard deviation sigma.
+def _remainder(vector: Tensor, known: Tensor) -> Tensor:
+    """Orthogonalize against orthonormal rows: a row at a time, on views, four times faster than a batch.
 
-    sigma = width · (range of the nodes); of their largest magnitude where the range is below 1e-6 of it; of 1 where all
-    are zero.  So the density of c A is that of A, stretched by c.
-
-    Parameters
-    ----------
-    nodes : Tensor (b, m)
-        From :func:`quadrature`; NaN is skipped.
-    width, margin : float
-        Kernel width relative to the range, and how many of them the grid goes beyond it.
-    num_points : int, optional
-        By default two a sigma, which makes the trapezoid rule exact to rounding.
-
-    Returns
-    -------
-    grid : Tensor (G,)
-    sigma : float
-
-    Raises
-    ------
-    ValueError
-        A width that is not positive, or no finite node.
+    The last two rows first, which is all that exact arithmetic needs; then against all of them, and once more where
+    that shortens the vector.
     """
-    known = nodes[nodes.isfinite()]
-    if not width > 0 or not len(known):
-        raise ValueError(f"expected a positive width and finite nodes, got width {width} and {len(known)} nodes")
-    low, high = float(known.min()), float(known.max())
-    reach = max(abs(low), abs(high))
-    sigma = width * (high - low if high - low > 1e-6 * reach else reach or 1.0)
-    low, high = low - margin * sigma, high + margin * sigma
-    count = num_points or math.ceil(2 * (high - low) / sigma) + 1
-    return torch.linspace(low, high, count, dtype=nodes.dtype, device=nodes.device), sigma
+    vector = _without(vector, known[-2:])
+    for _ in range(2):
+        before, vector = vector, _without(vector, known)
+        if vector.norm() > 0.7 * before.norm():
+            break
+    return vector
 
 
-def gaussian_density(nodes: Tensor, weights: Tensor, grid: Tensor, sigma: float) -> Mean:
-    """Broaden the quadrature rules to densities: ρ(x) = Σ weights N(x; nodes, sigma²), averaged over draws.
-
-    Nothing is renormalized: ρ integrates to 1 where the grid covers the nodes ± 5 to 6 sigma, and to less elsewhere.
-
-    Parameters
-    ----------
-    nodes, weights : Tensor (b, m)
-        From :func:`quadrature`.
-    grid : Tensor (G,)
-        Where to evaluate; :func:`density_grid` chooses.
-    sigma : float
-        Standard deviation of the kernel, positive.
-
-    Returns
-    -------
-    Mean
-        Over (G,); draws (b, G).
-
-    Raises
-    ------
-    ValueError
-        sigma that is not positive.
-    """
-    if not sigma > 0:
-        raise ValueError(f"sigma must be positive, got {sigma}")
-    draws = torch.stack([_broaden(n, w, grid, sigma) for n, w in zip(nodes, weights, strict=True)])
-    return _mean(draws)
+def _without(vector: Tensor, known: Tensor) -> Tensor:
+    return torch.addmv(vector, known.T, known @ vector, alpha=-1)
 
 
-def _broaden(nodes: Tensor, weights: Tensor, grid: Tensor, sigma: float) -> Tensor:
-    known = weights > 0
-    distance = (grid[:, None] - nodes[known]) / sigma
-    return torch.exp(-(distance**2) / 2) @ weights[known] / (sigma * math.sqrt(2 * math.pi))
+def _check(start: Tensor, num_matvecs: int) -> None:
+    if start.ndim != 2 or not start.is_floating_point():
+        raise ValueError(f"start must be a floating (b, n) block of rows, got {start.dtype} {tuple(start.shape)}")
+    if num_matvecs < 1:
+        raise ValueError(f"num_matvecs must be at least 1, got {num_matvecs}")
+    norms = start.norm(dim=1)
+    if not bool((torch.isfinite(norms) & (norms > 0)).all()):
+        raise ValueError(f"every start row must be finite and not zero, got norms {norms.tolist()}")
 
 
-def spectral_function(nodes: Tensor, weights: Tensor, function: Callable[[Tensor], Tensor]) -> Mean:
-    """Estimate tr f(A) / n as the mean over draws of Σ weights f(nodes), with its standard error.
-
-    Parameters
-    ----------
-    nodes, weights : Tensor (b, m)
-        From :func:`quadrature` of Rademacher or Gaussian start vectors.
-    function : callable
-        f, elementwise.
-
-    Returns
-    -------
-    Mean
-        A scalar; draws (b,).
-    """
-    values = torch.where(weights > 0, function(torch.where(weights > 0, nodes, 0)), 0)
-    return _mean((weights * values).sum(dim=1))
-
-
-def moments(nodes: Tensor, weights: Tensor, num_moments: int) -> Mean:
-    """Estimate tr A^p / n for p = 0 … num_moments − 1; a rule of m nodes is exact for a draw up to p = 2 m − 1.
-
-    Parameters
-    ----------
-    nodes, weights : Tensor (b, m)
-        From :func:`quadrature`.
-    num_moments : int
-        How many.
-
-    Returns
-    -------
-    Mean
-        Over (num_moments,); draws (b, num_moments).
-    """
-    known = torch.where(weights > 0, nodes, 0)
-    return _mean(torch.stack([(weights * known**p).sum(dim=1) for p in range(num_moments)], dim=1))
-
-
-def _mean(draws: Tensor) -> Mean:
-    count = len(draws)
-    spread = draws.std(dim=0) if count > 1 else torch.full_like(draws[0], torch.nan)
-    return Mean(draws.mean(dim=0), spread / count**0.5, draws)
+def _multiply(matvec: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
+    product = matvec(rows)
+    if product.shape != rows.shape:
+        raise ValueError(f"matvec must keep the shape {tuple(rows.shape)}, got {tuple(product.shape)}")
+    return product

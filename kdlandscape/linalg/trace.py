@@ -17,7 +17,7 @@ class Estimate:
     ----------
     value, sem : Tensor
         Estimate and standard error: a scalar for a trace, (n,) for a diagonal; sem is 0 where the space was spanned.
-    num_products, num_draws : int
+    num_matvecs, num_draws : int
         Products of A with one vector; random vectors that the error rests on.
     converged : bool
         The standard error asked for was reached, or is 0.
@@ -25,7 +25,7 @@ class Estimate:
 
     value: Tensor
     sem: Tensor
-    num_products: int
+    num_matvecs: int
     num_draws: int
     converged: bool
 
@@ -33,7 +33,7 @@ class Estimate:
 def hutchinson(
     matvec: Matvec,
     like: Tensor,
-    max_products: int,
+    max_matvecs: int,
     *,
     generator: torch.Generator,
     rtol: float = 0.0,
@@ -50,7 +50,7 @@ def hutchinson(
         The symmetric operator: rows (b, n) to rows (b, n).
     like : Tensor (n,)
         Gives n, dtype and device; its values are not read.
-    max_products : int
+    max_matvecs : int
         Products to spend, or at most to spend where a tolerance is given.
     generator : torch.Generator
         Draws the random vectors.
@@ -69,22 +69,22 @@ def hutchinson(
     ----------
     Hutchinson, A stochastic estimator of the trace of the influence matrix, Commun. Stat. Simul. Comput. 1990.
     """
-    _check(like, max_products, 2, block_size)
+    _check(like, max_matvecs, 2, block_size)
     samples = images = like.new_empty(0, len(like))
     while True:
-        more = _signs(min(block_size, max_products - len(samples)), like, generator)
+        more = _signs(min(block_size, max_matvecs - len(samples)), like, generator)
         samples, images = torch.cat([samples, more]), torch.cat([images, _multiply(matvec, more)])
         value, sem = _mean((samples * images).sum(dim=1))
         if len(samples) > 1:
             reached = len(samples) >= 10 and _small(sem, value, rtol, atol)
-            if reached or len(samples) >= max_products:
+            if reached or len(samples) >= max_matvecs:
                 return Estimate(value, sem, len(samples), len(samples), reached)
 
 
 def hutchpp(
     matvec: Matvec,
     like: Tensor,
-    max_products: int,
+    max_matvecs: int,
     *,
     generator: torch.Generator,
     rtol: float = 0.0,
@@ -103,12 +103,12 @@ def hutchpp(
     ----------
     Meyer, Musco, Musco and Woodruff, Hutch++: optimal stochastic trace estimation, SOSA 2021, algorithm 1.
     """
-    _check(like, max_products, 6, block_size)
+    _check(like, max_matvecs, 6, block_size)
     adaptive = rtol > 0 or atol > 0
     basis = images = samples = sample_images = like.new_empty(0, len(like))
     sketched = 0
     while True:
-        left = (max_products - sketched - len(basis) - len(samples)) // 3
+        left = (max_matvecs - sketched - len(basis) - len(samples)) // 3
         more = min(block_size, left) if adaptive else left
         fresh = _extend(basis, _multiply(matvec, _signs(more, like, generator)))
         basis, images = torch.cat([basis, fresh]), torch.cat([images, _multiply(matvec, fresh)])
@@ -122,14 +122,14 @@ def hutchpp(
         if len(basis) == len(like):
             return Estimate((basis * images).sum(), torch.zeros_like(sem), spent, len(samples), True)
         reached = len(samples) >= 10 and _small(sem, value, rtol, atol)
-        if reached or max_products - spent < 3:
+        if reached or max_matvecs - spent < 3:
             return Estimate(value, sem, spent, len(samples), reached or bool(sem == 0))
 
 
 def xtrace(
     matvec: Matvec,
     like: Tensor,
-    max_products: int,
+    max_matvecs: int,
     *,
     generator: torch.Generator,
     rtol: float = 0.0,
@@ -149,11 +149,11 @@ def xtrace(
     ----------
     Epperly, Tropp and Webber, XTrace, SIAM J. Matrix Anal. 2024, sections 2.1 to 2.3 (with normalization).
     """
-    _check(like, max_products, 4, block_size)
+    _check(like, max_matvecs, 4, block_size)
     n, adaptive = len(like), rtol > 0 or atol > 0
     basis = images = samples = sample_images = like.new_empty(0, n)
     while True:
-        left = (max_products - len(samples) - len(basis)) // 2
+        left = (max_matvecs - len(samples) - len(basis)) // 2
         more = min(block_size, left) if adaptive else left
         draw = torch.randn(more, n, generator=generator, device=generator.device, dtype=like.dtype).to(like.device)
         samples, sample_images = torch.cat([samples, draw]), torch.cat([sample_images, _multiply(matvec, draw)])
@@ -164,14 +164,14 @@ def xtrace(
             return Estimate((basis * images).sum(), like.new_zeros(()), spent, len(samples), True)
         value, sem = _leave_one_out(samples, sample_images, basis, images)
         reached = len(samples) >= 10 and _small(sem, value, rtol, atol)
-        if len(samples) > 1 and (reached or max_products - spent < 2):
+        if len(samples) > 1 and (reached or max_matvecs - spent < 2):
             return Estimate(value, sem, spent, len(samples), reached or bool(sem == 0))
 
 
 def xnystrace(
     matvec: Matvec,
     like: Tensor,
-    max_products: int,
+    max_matvecs: int,
     *,
     generator: torch.Generator,
     rtol: float = 0.0,
@@ -197,11 +197,11 @@ def xnystrace(
     ----------
     Epperly, Tropp and Webber, XTrace, SIAM J. Matrix Anal. 2024, section 2.3 (with normalization).
     """
-    _check(like, max_products, 3, block_size)
+    _check(like, max_matvecs, 3, block_size)
     n, adaptive = len(like), rtol > 0 or atol > 0
     samples = images = like.new_empty(0, n)
     while True:
-        left = min(max_products, n) - len(samples)
+        left = min(max_matvecs, n) - len(samples)
         more = min(block_size, left) if adaptive else left
         draw = torch.randn(more, n, generator=generator, device=generator.device, dtype=like.dtype).to(like.device)
         samples, images = torch.cat([samples, draw]), torch.cat([images, _multiply(matvec, draw)])
@@ -213,7 +213,7 @@ def xnystrace(
             continue
         value, sem = _leave_one_out_of_nystrom(samples, images)
         reached = count >= 10 and _small(sem, value, rtol, atol)
-        if reached or count >= max_products:
+        if reached or count >= max_matvecs:
             return Estimate(value, sem, count, count, reached or bool(sem == 0))
 
 
@@ -315,7 +315,7 @@ def _covariance(
 def diagonal(
     matvec: Matvec,
     like: Tensor,
-    max_products: int,
+    max_matvecs: int,
     *,
     generator: torch.Generator,
     rtol: float = 0.0,
@@ -332,10 +332,10 @@ def diagonal(
     ----------
     Bekas, Kokiopoulou and Saad, An estimator for the diagonal of a matrix, Appl. Numer. Math. 2007.
     """
-    _check(like, max_products, 2, block_size)
+    _check(like, max_matvecs, 2, block_size)
     count, mean, spread = 0, torch.zeros_like(like), torch.zeros_like(like)
     while True:
-        draw = _signs(min(block_size, max_products - count), like, generator)
+        draw = _signs(min(block_size, max_matvecs - count), like, generator)
         values = draw * _multiply(matvec, draw)
         new = count + len(draw)
         shift = values.mean(dim=0) - mean  # the spread of two groups merged (Chan, Golub and LeVeque 1983)
@@ -344,15 +344,15 @@ def diagonal(
         if count > 1:
             sem = (spread / (count * (count - 1))).sqrt()
             reached = count >= 10 and _small(sem.norm(), mean.norm(), rtol, atol)
-            if reached or count >= max_products:
+            if reached or count >= max_matvecs:
                 return Estimate(mean, sem, count, count, reached)
 
 
-def _check(like: Tensor, max_products: int, least: int, block_size: int) -> None:
+def _check(like: Tensor, max_matvecs: int, least: int, block_size: int) -> None:
     if like.ndim != 1 or not like.is_floating_point() or not len(like):
         raise ValueError(f"like must be a floating vector (n,), got {like.dtype} {tuple(like.shape)}")
-    if max_products < least or block_size < 1:
-        raise ValueError(f"expected max_products >= {least} and block_size >= 1, got {max_products} and {block_size}")
+    if max_matvecs < least or block_size < 1:
+        raise ValueError(f"expected max_matvecs >= {least} and block_size >= 1, got {max_matvecs} and {block_size}")
 
 
 def _signs(count: int, like: Tensor, generator: torch.Generator) -> Tensor:

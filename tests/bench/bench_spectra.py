@@ -299,11 +299,11 @@ def eigenvalues(problem: Problem, repetitions: int) -> list[str]:
 
     def lanczos() -> None:
         found = top_eigenpairs(objective, objective.theta, 5, tol=1e-6)
-        keep("kdlandscape", found["eigenvalues"].values, found.attrs["num_products"])
+        keep("kdlandscape", found["eigenvalues"].values, found.attrs["num_matvecs"])
 
     def by_value() -> None:
         found = top_eigenpairs(objective, objective.theta, 5, tol=1e-6, stop="value")
-        keep("kdlandscape, stop on the value", found["eigenvalues"].values, found.attrs["num_products"])
+        keep("kdlandscape, stop on the value", found["eigenvalues"].values, found.attrs["num_matvecs"])
 
     def power() -> None:
         from pyhessian import hessian, utils
@@ -460,7 +460,7 @@ def warm(problem: Problem, k: int = 10) -> list[str]:
         thetas = [(1 - at) * start + at * end for at in t]
         for stop, tol in (("residual", 1e-6), ("value", 1e-6), ("value", 1e-3)):
             cold, hot = (
-                int(eigenpairs_along(objective, thetas, t, k, warm=flag, tol=tol, stop=stop)["num_products"].sum())
+                int(eigenpairs_along(objective, thetas, t, k, warm=flag, tol=tol, stop=stop)["num_matvecs"].sum())
                 for flag in (False, True)
             )
             best = min(best, hot / cold)

@@ -40,7 +40,7 @@ def test_a_warm_sweep_takes_fewer_products_than_a_cold_one_and_finds_the_same():
         for flag in (True, False)
     )
     np.testing.assert_allclose(warm["eigenvalues"], cold["eigenvalues"], rtol=1e-5)
-    assert int(warm["num_products"].sum()) < 0.9 * int(cold["num_products"].sum())
+    assert int(warm["num_matvecs"].sum()) < 0.9 * int(cold["num_matvecs"].sum())
     assert warm["eigenvectors"].dims == ("step", "eigenvalue", "dim")
     assert "eigenvectors" not in cold
 

@@ -1,5 +1,7 @@
 """Symmetric matrices with prescribed eigenvalues, so that every answer is known by construction."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -61,3 +63,9 @@ def binomial_floor(trials: int, probability: float) -> int:
     from scipy.stats import binom
 
     return int(binom.ppf(1e-3, trials, probability))
+
+
+def means(nodes: Tensor, weights: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
+    """Σ weights f(nodes) of every draw (b,)."""
+    known = torch.where(weights > 0, nodes, 0)
+    return torch.where(weights > 0, weights * function(known), 0).sum(dim=1)

@@ -8,14 +8,14 @@ from tests.linalg.prescribed import SCALES, SPECTRA, Operator, normal, symmetric
 def spectrum(scale: float = 1.0, b: int = 8, count: int = 41):
     operator = Operator(scale * symmetric(SPECTRA["indefinite"]))
     made = chebyshev_moments(operator, normal(b, operator.matrix.shape[0]), count, (-6.1 * scale, 7.1 * scale))
-    assert made.num_products == operator.products
+    assert made.num_matvecs == operator.products
     return made
 
 
 def test_chebyshev_moments_are_those_of_the_start_vectors_at_half_a_product_each():
     made = spectrum()
     assert made.values.shape == (8, 41)
-    assert made.num_products == 8 * 20
+    assert made.num_matvecs == 8 * 20
     values, vectors = torch.linalg.eigh(symmetric(SPECTRA["indefinite"]))
     start = normal(8, 70)
     weights = ((start / start.norm(dim=1, keepdim=True)) @ vectors) ** 2

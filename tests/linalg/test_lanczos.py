@@ -28,7 +28,7 @@ def solve(eigenvalues: list[float], k: int, *, b: int = 1, seed: int = 0, scale:
     operator = Operator(scale * symmetric(eigenvalues, seed, dtype=dtype, device=device))
     start = normal(b, len(eigenvalues), seed, dtype=dtype, device=device)
     pairs = top_eigenpairs(operator, start, k, generator=rng(seed + 500), **options)
-    assert pairs.num_products == operator.products
+    assert pairs.num_matvecs == operator.products
     return pairs, operator.matrix
 
 
@@ -54,7 +54,7 @@ def test_extreme_eigenpairs_of_a_prescribed_spectrum_are_found(name, which, dtyp
     k = min(5, len(eigenvalues))
     tol = 1e-8 if dtype == torch.float64 else 1e-5
     pairs, matrix = solve(
-        eigenvalues, k, b=3, which=which, dtype=dtype, device=device, tol=tol, max_products=1500, miss_probability=1e-4
+        eigenvalues, k, b=3, which=which, dtype=dtype, device=device, tol=tol, max_matvecs=1500, miss_probability=1e-4
     )
     scale = max(map(abs, eigenvalues))
     expected = np.linalg.eigvalsh(matrix.double().cpu().numpy()).tolist()
@@ -71,7 +71,7 @@ def test_extreme_eigenpairs_of_a_prescribed_spectrum_are_found(name, which, dtyp
 def test_scaling_the_operator_scales_the_pairs_and_keeps_the_number_of_products(name, dtype):
     found = [solve(SPECTRA[name], 4, b=2, scale=scale, dtype=dtype)[0] for scale in SCALES]
     for pairs, scale in zip(found, SCALES, strict=True):
-        assert pairs.num_products == found[1].num_products
+        assert pairs.num_matvecs == found[1].num_matvecs
         torch.testing.assert_close(pairs.values / scale, found[1].values, atol=2e-5, rtol=1e-5)
         assert (pairs.converged == found[1].converged).all()
 
@@ -79,7 +79,7 @@ def test_scaling_the_operator_scales_the_pairs_and_keeps_the_number_of_products(
 def test_the_top_five_of_a_deep_net_take_at_most_seventeen_products():
     eigenvalues = DEEP + [0.5 * (i / 790) ** 6 - 0.01 for i in range(790)]
     pairs, matrix = solve(eigenvalues, 5)
-    assert pairs.num_products <= 17
+    assert pairs.num_matvecs <= 17
     assert pairs.converged.all()
     torch.testing.assert_close(pairs.values.cpu(), torch.tensor(DEEP[:5], dtype=torch.float64), rtol=1e-10, atol=0)
     check_honest(pairs, matrix)
@@ -88,7 +88,7 @@ def test_the_top_five_of_a_deep_net_take_at_most_seventeen_products():
 def test_stopping_on_the_values_takes_fewer_products_and_its_errors_hold():
     by_residual, _ = solve(SPECTRA["deep net"], 5)
     by_value, _ = solve(SPECTRA["deep net"], 5, stop="value")
-    assert by_value.num_products <= by_residual.num_products - 1
+    assert by_value.num_matvecs <= by_residual.num_matvecs - 1
     error = (by_value.values - torch.tensor(DEEP[:5], dtype=torch.float64)).abs()
     assert (error <= by_value.errors + 1e-13).all()
     assert error.max() <= 1e-6 * DEEP[0]
@@ -111,7 +111,7 @@ def test_values_are_not_duplicated_when_run_past_the_rank():
 
 def test_no_more_products_than_dimensions_are_taken_for_the_whole_spectrum():
     pairs, matrix = solve(SPECTRA["indefinite"], len(SPECTRA["indefinite"]), tol=1e-9)
-    assert pairs.num_products == len(SPECTRA["indefinite"])
+    assert pairs.num_matvecs == len(SPECTRA["indefinite"])
     assert pairs.miss_probability == 0.0
     torch.testing.assert_close(pairs.values, torch.linalg.eigvalsh(matrix).flip(0), atol=1e-12, rtol=0)
 
@@ -138,7 +138,7 @@ def test_a_probe_finds_the_copies_that_a_single_row_misses():
         pairs, _ = solve(spectrum, 3, seed=seed, miss_probability=1e-3)
         torch.testing.assert_close(pairs.values, torch.tensor([5.0, 5, 5]).double(), atol=1e-8, rtol=0)
         assert pairs.miss_probability <= 1e-3
-        assert pairs.num_products <= 60
+        assert pairs.num_matvecs <= 60
 
 
 @pytest.mark.parametrize("which", ["largest", "smallest", "magnitude"])
@@ -154,12 +154,12 @@ def test_a_probe_finds_an_eigenvalue_that_the_start_does_not_see(which):
     probed = top_eigenpairs(Operator(matrix), start, 1, which=which, tol=1e-5, miss_probability=1e-3, generator=rng(5))
     assert abs(plain.values[0]) < 6
     torch.testing.assert_close(probed.values.abs(), torch.tensor([9.0]).double(), atol=1e-6, rtol=0)
-    assert probed.num_products - plain.num_products <= 50
+    assert probed.num_matvecs - plain.num_matvecs <= 50
 
 
 def test_pairs_that_ran_out_of_products_say_so():
-    pairs, matrix = solve(SPECTRA["clustered"], 4, max_products=10)
-    assert pairs.num_products == 10
+    pairs, matrix = solve(SPECTRA["clustered"], 4, max_matvecs=10)
+    assert pairs.num_matvecs == 10
     assert not pairs.converged.all()
     assert (pairs.residuals[~pairs.converged] > 1e-6).all()
     check_honest(pairs, matrix)
@@ -176,7 +176,7 @@ def test_dependent_start_rows_are_dropped_without_a_product():
     matrix = symmetric(SPECTRA["deep net"])
     row = normal(1, 120)
     once, thrice = (top_eigenpairs(Operator(matrix), s, 5) for s in (row, torch.cat([row, -2 * row, 0 * row])))
-    assert thrice.num_products == once.num_products
+    assert thrice.num_matvecs == once.num_matvecs
     torch.testing.assert_close(once.values, thrice.values)
 
 

@@ -17,7 +17,7 @@ def run(estimator, matrix, products, seed=0, **options):
     operator = Operator(matrix)
     like = torch.empty(len(matrix), dtype=matrix.dtype, device=matrix.device)
     found = estimator(operator, like, products, generator=rng(seed), **options)
-    assert found.num_products == operator.products <= products
+    assert found.num_matvecs == operator.products <= products
     return found
 
 
@@ -76,7 +76,7 @@ def test_it_stops_on_the_standard_error_asked_for_and_the_error_is_of_that_size(
 def test_an_error_out_of_reach_spends_the_products_and_says_so(estimator):
     found = run(estimator, symmetric(SPREAD["flat"]), 33, rtol=1e-9)
     assert not found.converged
-    assert found.num_products > 33 - 3
+    assert found.num_matvecs > 33 - 3
 
 
 @pytest.mark.parametrize("estimator", [hutchpp, xtrace, xnystrace])
@@ -111,7 +111,7 @@ def test_scaling_the_operator_scales_the_estimate_and_keeps_the_products(estimat
     for f, scale in zip(found, SCALES, strict=True):
         assert f.value.dtype == dtype
         assert f.value.device.type == device
-        assert f.num_products == found[1].num_products
+        assert f.num_matvecs == found[1].num_matvecs
         torch.testing.assert_close(f.value / scale, found[1].value, rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(f.sem / scale, found[1].sem, rtol=2e-2, atol=1e-4)
 
@@ -152,8 +152,8 @@ def test_blocks_give_the_mean_and_error_of_all_draws():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: run(xtrace, torch.eye(3), 3), r"max_products >= 4 and block_size >= 1, got 3 and 5"),
-        (lambda: run(hutchpp, torch.eye(3), 5), r"max_products >= 6"),
+        (lambda: run(xtrace, torch.eye(3), 3), r"max_matvecs >= 4 and block_size >= 1, got 3 and 5"),
+        (lambda: run(hutchpp, torch.eye(3), 5), r"max_matvecs >= 6"),
         (lambda: run(hutchinson, torch.eye(3), 9, block_size=0), r"got 9 and 0"),
         (
             lambda: hutchinson(Operator(torch.eye(3)), torch.ones(1, 3), 9, generator=rng()),

@@ -27,7 +27,7 @@ def sweep(matrices: list[torch.Tensor], k: int, *, warm: bool) -> list[int]:
         true = torch.linalg.eigvalsh(matrix).flip(0)[:k]
         torch.testing.assert_close(pairs.values, true, rtol=0, atol=1e-8)
         found.append(pairs.vectors)
-        products.append(pairs.num_products)
+        products.append(pairs.num_matvecs)
     return products
 
 

@@ -11,7 +11,7 @@ from kdlandscape.cubes.variables import dataset
 from kdlandscape.landscape.curvature.operator import Operator, operator
 from kdlandscape.landscape.objective import Objective
 from kdlandscape.landscape.params import Theta
-from kdlandscape.linalg import kpm, lanczos, slq, tridiagonal
+from kdlandscape.linalg import kpm, lanczos, slq
 
 
 def top_eigenpairs(
@@ -23,7 +23,7 @@ def top_eigenpairs(
     which: lanczos.Which = "largest",
     tol: float = 1e-6,
     stop: lanczos.Stop = "residual",
-    max_products: int | None = None,
+    max_matvecs: int | None = None,
     miss_probability: float = 1.0,
     start: Tensor | None = None,
     vectors: bool = False,
@@ -50,7 +50,7 @@ def top_eigenpairs(
         Error that counts as converged, relative to the largest magnitude found: of the residual
         :math:`\|Av - \lambda v\|`, or with ``stop="value"`` of the value itself, by min(r, r²/gap), which takes fewer
         products.
-    max_products
+    max_matvecs
         Upper bound on products; pairs short of the tolerance then say so in ``converged``.
     miss_probability
         Below 1: go on until the probability that an eigenvalue was missed is bounded by this.
@@ -66,14 +66,14 @@ def top_eigenpairs(
     xarray.Dataset
         ``eigenvalues``, ``residuals``, ``eigenvalue_errors`` and ``converged`` over ``eigenvalue`` (0 is the most
         extreme); ``eigenvectors`` over ``eigenvalue, dim`` on request, ``dim`` being places in theta. In the attrs
-        ``num_products``, ``total_weight`` W and ``num_parameters``.
+        ``num_matvecs``, ``total_weight`` W and ``num_parameters``.
 
     Raises
     ------
     ValueError
         More pairs than parameters, and all errors of the operator.
     """
-    a = operator(objective, theta, curvature=curvature, products=max_products or 10 + 3 * k, **settings)
+    a = operator(objective, theta, curvature=curvature, products=max_matvecs or 10 + 3 * k, **settings)
     generator = generator or torch.Generator(a.theta.device).manual_seed(0)
     if start is None:
         start = normal(a, 1, generator)
@@ -84,7 +84,7 @@ def top_eigenpairs(
         which=which,
         tol=tol,
         stop=stop,
-        max_products=max_products,
+        max_matvecs=max_matvecs,
         miss_probability=miss_probability,
         generator=generator,
     )
@@ -100,7 +100,7 @@ def top_eigenpairs(
         coords,
         which=which,
         tol=tol,
-        num_products=pairs.num_products,
+        num_matvecs=pairs.num_matvecs,
         **facts(objective, a, curvature, settings),
     )
 
@@ -165,19 +165,19 @@ def spectral_density(
 
 
 def quadrature(a: Operator, num_matvecs: int, num_draws: int, generator: torch.Generator) -> xr.Dataset:
-    """Return ``nodes`` and ``weights`` over ``draw, node`` from random signs, with ``num_products`` in the attrs.
+    """Return ``nodes`` and ``weights`` over ``draw, node`` from random signs, with ``num_matvecs`` in the attrs.
 
     Draws are taken one after the other: memory is one Krylov basis, min(num_matvecs, P') vectors.
     """
     rows, products = [], 0
     for _ in range(num_draws):
         bits = torch.randint(0, 2, (1, a.dim), generator=generator, device=generator.device)
-        krylov = tridiagonal.tridiagonalize(a, (2 * bits - 1).to(a.theta), num_matvecs)
+        krylov = slq.tridiagonalize(a, (2 * bits - 1).to(a.theta), num_matvecs)
         rows.append([part[0].cpu() for part in slq.quadrature(krylov.alpha, krylov.beta, krylov.length)])
-        products += krylov.num_products
+        products += krylov.num_matvecs
     nodes, weights = (torch.stack(parts) for parts in zip(*rows, strict=True))
     coords = {"draw": range(num_draws), "node": range(nodes.shape[1])}
-    return dataset({"nodes": nodes, "weights": weights}, ("draw", "node"), coords, num_products=products)
+    return dataset({"nodes": nodes, "weights": weights}, ("draw", "node"), coords, num_matvecs=products)
 
 
 def _chebyshev(
@@ -200,8 +200,8 @@ def _chebyshev(
         "chebyshev_moments": (("draw", "moment"), moments.values.cpu()),
     }
     coords = {"grid": points.cpu(), "draw": range(num_draws), "moment": range(2 * num_matvecs)}
-    products = ends.num_products + moments.num_products
-    return dataset(values, (), coords, num_products=products, bounds=list(bounds), **attrs)
+    products = ends.num_matvecs + moments.num_matvecs
+    return dataset(values, (), coords, num_matvecs=products, bounds=list(bounds), **attrs)
 
 
 def normal(a: Operator, count: int, generator: torch.Generator) -> Tensor:

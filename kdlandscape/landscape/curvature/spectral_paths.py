@@ -49,7 +49,7 @@ def eigenpairs_along(
     Returns
     -------
     xarray.Dataset
-        As `top_eigenpairs` gives, over ``dim`` and ``eigenvalue``, with ``num_products`` over ``dim``.
+        As `top_eigenpairs` gives, over ``dim`` and ``eigenvalue``, with ``num_matvecs`` over ``dim``.
     """
     generator = generator or torch.Generator(objective.device).manual_seed(0)
     places = [float(value) for value in coordinates]
@@ -63,7 +63,7 @@ def eigenpairs_along(
             start = warm_start(known, before, places[index], generator=generator)
         pairs = top_eigenpairs(objective, theta, k, start=start, vectors=True, generator=generator, **settings)
         known = [*known, torch.as_tensor(pairs["eigenvectors"].values, device=objective.device)][-5:]
-        pairs["num_products"] = ((), pairs.attrs.pop("num_products"), {"long_name": "products taken", "units": "1"})
+        pairs["num_matvecs"] = ((), pairs.attrs.pop("num_matvecs"), {"long_name": "products taken", "units": "1"})
         found.append(pairs if keep else pairs.drop_vars(["eigenvectors", "dim"]))
     axis = xr.DataArray(places, dims=dim, name=dim)
     return xr.concat(found, axis, combine_attrs="drop_conflicts").assign_attrs(warm=int(warm))
@@ -101,7 +101,7 @@ def spectrum_along(
     Returns
     -------
     xarray.Dataset
-        Over ``t, eigenvalue``: ``eigenvalues``, ``residuals``, ``converged``; ``num_products`` over ``t``; with
+        Over ``t, eigenvalue``: ``eigenvalues``, ``residuals``, ``converged``; ``num_matvecs`` over ``t``; with
         ``num_matvecs``, ``nodes`` and ``weights`` over ``t, draw, node``; with z, ``effective_dimension`` over
         ``t, z``. Nodes at different t are on one grid once `kdlandscape.cubes.spectra.density` broadens them.
     """

@@ -28,7 +28,7 @@ def trace(
     method: Literal["xtrace", "xnystrace", "hutchpp", "hutchinson"] = "xtrace",
     rtol: float = 0.01,
     atol: float = 0.0,
-    max_products: int = 200,
+    max_matvecs: int = 200,
     generator: torch.Generator | None = None,
     **settings: Any,
 ) -> xr.Dataset:
@@ -42,8 +42,8 @@ def trace(
         ``xtrace``, ``xnystrace`` (fewer products where no eigenvalue is negative: the GGN and the Fishers),
         ``hutchpp`` or ``hutchinson``; see `kdlandscape.linalg.trace`.
     rtol, atol
-        Stop at a standard error below max(atol, rtol * |trace|); both 0: spend ``max_products``.
-    max_products
+        Stop at a standard error below max(atol, rtol * |trace|); both 0: spend ``max_matvecs``.
+    max_matvecs
         Upper bound on products.
     generator
         Of the random vectors; default: seed 0.
@@ -51,7 +51,7 @@ def trace(
     Returns
     -------
     xarray.Dataset
-        ``trace``, ``trace_sem`` and ``trace_converged``; ``num_products`` in the attrs.
+        ``trace``, ``trace_sem`` and ``trace_converged``; ``num_matvecs`` in the attrs.
 
     Raises
     ------
@@ -68,12 +68,12 @@ def trace(
         raise ValueError(f"expected method to be one of {', '.join(METHODS)}; got {method!r}")
     if method == "xnystrace" and curvature == "hessian":
         raise ValueError("xnystrace is for a curvature without negative eigenvalues: use xtrace, or curvature='ggn'")
-    a = operator(objective, theta, curvature=curvature, products=max_products, **settings)
+    a = operator(objective, theta, curvature=curvature, products=max_matvecs, **settings)
     generator = generator or torch.Generator(a.theta.device).manual_seed(0)
-    found = METHODS[method](a, a.theta, max_products, generator=generator, rtol=rtol, atol=atol)
+    found = METHODS[method](a, a.theta, max_matvecs, generator=generator, rtol=rtol, atol=atol)
     values = {"trace": found.value.cpu(), "trace_sem": found.sem.cpu(), "trace_converged": found.converged}
     attrs = facts(objective, a, curvature, settings)
-    return dataset(values, num_products=found.num_products, method=method, rtol=rtol, **attrs)
+    return dataset(values, num_matvecs=found.num_matvecs, method=method, rtol=rtol, **attrs)
 
 
 def diagonal(
@@ -82,23 +82,23 @@ def diagonal(
     *,
     curvature: str = "hessian",
     rtol: float = 0.0,
-    max_products: int = 100,
+    max_matvecs: int = 100,
     generator: torch.Generator | None = None,
     **settings: Any,
 ) -> xr.Dataset:
     """Estimate the diagonal of the curvature of the mean loss (Bekas, Kokiopoulou and Saad 2007).
 
     Parameters and errors are those of `trace`; ``rtol`` is relative to the norm of the diagonal, and 0 spends
-    ``max_products``.
+    ``max_matvecs``.
 
     Returns
     -------
     xarray.Dataset
-        ``diagonal`` and ``diagonal_sem`` over ``dim``, the places in theta; ``num_products`` in the attrs.
+        ``diagonal`` and ``diagonal_sem`` over ``dim``, the places in theta; ``num_matvecs`` in the attrs.
     """
-    a = operator(objective, theta, curvature=curvature, products=max_products, **settings)
+    a = operator(objective, theta, curvature=curvature, products=max_matvecs, **settings)
     generator = generator or torch.Generator(a.theta.device).manual_seed(0)
-    found = estimators.diagonal(a, a.theta, max_products, generator=generator, rtol=rtol)
+    found = estimators.diagonal(a, a.theta, max_matvecs, generator=generator, rtol=rtol)
     values = {"diagonal": found.value.cpu(), "diagonal_sem": found.sem.cpu()}
     attrs = facts(objective, a, curvature, settings)
-    return dataset(values, ("dim",), {"dim": a.places.numpy()}, num_products=found.num_products, **attrs)
+    return dataset(values, ("dim",), {"dim": a.places.numpy()}, num_matvecs=found.num_matvecs, **attrs)
