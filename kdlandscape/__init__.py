@@ -38,7 +38,7 @@ _HOMES = {
     "kdlandscape.sweeps.record": ("record",),
     "kdlandscape.sweeps.study": ("run_study",),
     "kdlandscape.widgets.explorer": ("explore",),
-    "kdlandscape.widgets.live_view": ("explore_plane",),
+    "kdlandscape.widgets.live_explorer": ("explore_plane",),
     "kdlandscape.cubes.store": ("open_cube", "missing", "read_checkpoints"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

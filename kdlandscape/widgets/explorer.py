@@ -8,35 +8,58 @@ import xarray as xr
 
 from kdlandscape.widgets import scene, selection
 from kdlandscape.widgets.state import State, default_axes, make_state
+from kdlandscape.widgets.view import Limits, problem_of, read, thin
 
 try:
     import ipywidgets as ipw
 
     from kdlandscape.widgets import controls
     from kdlandscape.widgets.board import Board, CodeBox
-    from kdlandscape.widgets.page import write_page
-    from kdlandscape.widgets.paper import Paper
-    from kdlandscape.widgets.reproduce import view_code
+    from kdlandscape.widgets.figure_preview import FigurePreview
+    from kdlandscape.widgets.html_page import write_page
+    from kdlandscape.widgets.view_code import view_code
 except ImportError as error:
     raise ImportError(f"expected the packages of the lab extra, got {error}; pip install 'kdlandscape[lab]'") from error
 
 
 def explore(
-    cube: xr.Dataset, *, variable: str | None = None, at: Mapping[str, Any] | None = None, **choices: Any
+    cube: xr.Dataset,
+    *,
+    variable: str | None = None,
+    at: Mapping[str, Any] | None = None,
+    view: str | None = None,
+    x: str | None = None,
+    y: str | None = None,
+    other: Mapping[str, Any] | None = None,
+    point: tuple[float, float] | None = None,
+    log: bool | None = None,
+    shared: bool | None = None,
+    colors: str | None = None,
+    curve: str | None = None,
 ) -> "Explorer":
     """Explore a cube: planes, surfaces, lines, spectra and curves, cell by cell, with two cells side by side.
+
+    Each choice that is left out follows from the cube.
 
     Parameters
     ----------
     cube
-        As `open_cube` gives it; a lazy one is read cell by cell.
+        A cube as `open_cube` gives it; a lazy one is read cell by cell.
     variable
-        What to show; default: the first variable over ``y, x``.
-    at
-        Coordinates of the cell to begin with.
-    choices
-        ``view`` ("explore", "compare" or "story"), ``x`` and ``y`` (dims of the axes), ``other`` (the second cell),
-        ``point`` (x, y), ``log``, ``shared`` (one colour scale for all cells of the story), ``colors`` and ``curve``.
+        The variable to show; default: the first variable over ``y, x``.
+    at, other
+        Coordinates of the cell to begin with, and of the second cell of a comparison.
+    view
+        ``explore``, ``compare`` or ``story``.
+    x, y
+        The dims of the axes; an empty ``y`` means that the variable is drawn as a line.
+    point
+        The chosen point, in the coordinates of the axes.
+    log, shared, colors
+        Whether colours and heights are logarithmic, whether all cells of the story share one colour scale, and the
+        colour map (``viridis``, ``cividis`` or ``magma``).
+    curve
+        The variable that is drawn along the story.
 
     Returns
     -------
@@ -48,7 +71,9 @@ def explore(
     ValueError
         If a choice is not in the cube. A cube without anything to show does not raise: the widget says what is missing.
     """
-    return Explorer(cube, make_state(cube, variable=variable, at=at, **choices))
+    choices = {"view": view, "x": x, "y": y, "point": point, "log": log, "shared": shared, "colors": colors}
+    given = {name: value for name, value in {**choices, "curve": curve}.items() if value is not None}
+    return Explorer(cube, make_state(cube, variable=variable, at=at, other=other, choices=given))
 
 
 class Explorer(ipw.VBox):
@@ -58,18 +83,18 @@ class Explorer(ipw.VBox):
         self.cube, self.state = cube, state
         self.held = selection.hold_small(cube)
         self._arranging = False
-        self._limits: dict[tuple, scene.Limits] = {}
+        self._limits: dict[tuple, Limits] = {}
         self.board, self.lines = Board(), CodeBox()
         self.sliders: dict[tuple[str, str], ipw.SelectionSlider] = {}
         self._cells = ipw.HBox(layout=controls.WRAP)
         self.controls = controls.choices(cube, state)
-        self.paper = Paper(cube, state)
+        self.preview = FigurePreview(cube, state)
         self.page_path = ipw.Text(value="view.html", description="file", style=controls.SHORT)
         self.page_button = ipw.Button(description="Save HTML", tooltip="One file that opens without a kernel")
         self.page_said = ipw.HTML()
         self.page_button.on_click(lambda _: self.save_page())
         saved = ipw.HBox([self.page_path, self.page_button, self.page_said], layout=controls.WRAP)
-        tools = ipw.Accordion([self.paper, self.lines, saved], selected_index=None)
+        tools = ipw.Accordion([self.preview, self.lines, saved], selected_index=None)
         tools.titles = ("Paper preview", "Code of this view", "Save as a web page")
         self._row = ipw.HBox(layout=controls.WRAP)
         super().__init__([self._row, self._cells, self.board, tools])
@@ -129,13 +154,13 @@ class Explorer(ipw.VBox):
                 control.value = getattr(self.state, name)
         for (cell, dim), slider in self.sliders.items():
             slider.value = getattr(self.state, cell)[dim]
-        self.board.show(scene.board(self.held, self.state, self._known_limits()))
+        self.board.show(scene.board(read(self.held, self.state, self._known_limits()), self.state))
         self.lines.code = self.code
 
-    def _known_limits(self) -> scene.Limits:
+    def _known_limits(self) -> Limits:
         """Return the colour limits, computed once for all cells of a story."""
         state = self.state
-        if scene.problem_of(self.cube, state) or scene.thin(self.held, state):
+        if problem_of(self.cube, state) or thin(self.held, state):
             return None
         fixed = (state.shared or state.view == "story") and self.cube.sizes.get(state.story, 99) <= 11
         skipped = state.story if fixed else ""

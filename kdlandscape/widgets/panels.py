@@ -50,11 +50,10 @@ def plane_panel(
     }
 
 
-def surface_panel(values: xr.DataArray, limits: tuple[float, float], *, log: bool, **settings: Any) -> Panel:
+def from_side(plane: Panel) -> Panel:
     """Return a panel of the same surface from the side."""
-    title = "from the side, log height" if log else "from the side"
-    turn = "drag or press arrow keys to turn"
-    return {**plane_panel(values, limits, title=title, readout=turn, log=log, **settings), "kind": "surface"}
+    title = "from the side, log height" if plane["log"] else "from the side"
+    return {**plane, "kind": "surface", "title": title, "readout": "drag or press arrow keys to turn"}
 
 
 def axis(name: str, places: np.ndarray, labels: Sequence[str] | None = None) -> Axis:

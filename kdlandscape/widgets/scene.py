@@ -1,227 +1,158 @@
-"""From a cube and a state to the panels of a view.  Everything on the board follows from these two."""
-
-from collections.abc import Mapping
-from typing import Any
+"""From what a view has read to the panels of the board."""
 
 import numpy as np
 import xarray as xr
 
 from kdlandscape.widgets import panels, selection
 from kdlandscape.widgets.panels import Panel
-from kdlandscape.widgets.state import State, coordinate, name_of
-
-Limits = tuple[float, float] | None
-
-#: What the story follows beside the chosen variable: title and variables of each panel, where a cube has them.
-STORY = {
-    "agreement with the teacher": ("agreement", "control_agreement"),
-    "distance to the teacher": ("distance_start", "distance_end"),
-    "barrier": ("barrier",),
-}
+from kdlandscape.widgets.state import State, name_of
+from kdlandscape.widgets.view import Cell, Limits, View
 
 
-def board(cube: xr.Dataset, state: State, limits: Limits = None) -> list[Panel]:
-    """Return the panels of the present view.
-
-    Parameters
-    ----------
-    cube, state
-        What to choose from, and the choice.
-    limits
-        Colour limits; default: computed from the cube.
-    """
-    problem = problem_of(cube, state)
-    if problem:
-        return [panels.message_panel("nothing to show", problem)]
-    limits = limits or selection.limits(cube, state)
+def board(view: View, state: State) -> list[Panel]:
+    """Return the panels of a view."""
+    if view.problem:
+        return [panels.message_panel("nothing to show", view.problem)]
+    shown = [panel for cell in view.cells.values() for panel in surfaces(cell, state, view.limits)]
     if state.view == "compare":
-        return [
-            *surfaces(cube, state, limits, state.at, "A: "),
-            *surfaces(cube, state, limits, state.other, "B: "),
-            *pair_lines(cube, state),
-            *spectrum(cube, {"A": state.at, "B": state.other}),
-        ]
-    shown = surfaces(cube, state, limits, state.at, "")
+        return [*shown, *pair_lines(view, state), *spectrum(view)]
     if state.view == "story":
-        return [*shown, *path(cube, state), *spectrum(cube, {"": state.at}), *story(cube, state)]
-    return [*shown, *point_lines(cube, state), *spectrum(cube, {"": state.at}), *curve(cube, state)]
+        return [*shown, *path(view), *spectrum(view), *curves(view, state)]
+    return [*shown, *point_lines(view.cells[""], state), *spectrum(view), *curves(view, state)]
 
 
-def problem_of(cube: xr.Dataset, state: State) -> str:
-    """Say why there is nothing at all to show; empty if there is something."""
-    if not state.variable:
-        held = ", ".join(map(str, cube.data_vars)) or "no variable"
-        return (
-            f"expected a cube with numbers over at least one dim, got {held}; "
-            "open one with kdl.open_cube, or make one with kdl.run_study"
-        )
-    if state.x == state.y:
-        return f"expected two different axes, got {state.x} twice; choose another one for x or y"
-    return ""
-
-
-def surfaces(cube: xr.Dataset, state: State, limits: Limits, at: Mapping[str, int], prefix: str) -> list[Panel]:
+def surfaces(cell: Cell, state: State, limits: Limits) -> list[Panel]:
     """Return the plane from above and, except for a comparison, from the side; or a line; or what is missing."""
-    dims = [str(dim) for dim in cube[state.variable].dims if dim not in (state.x, state.y) and cube.sizes[dim] > 1]
-    where = prefix + (selection.cell_name(cube, at, dims) or state.variable)
-    missing = selection.hole(cube, at) or thin(cube, state)
-    if missing:
-        return [panels.message_panel(where, missing)]
-    values = selection.plane(cube, state, at)
-    if not np.isfinite(values.values).any():
-        every = f"every value of {state.variable} is missing (NaN) or infinite here; choose another cell"
-        return [panels.message_panel(where, every)]
+    values = cell.values
+    if cell.missing or values is None:
+        return [panels.message_panel(cell.title, cell.missing)]
     if not state.y:
-        return [flat(cube, state, values, where)]
+        return [flat(values, state, cell.title)]
     assert limits is not None  # something here is finite
-    axes = (axis(cube, values, state.x), axis(cube, values, state.y))
-    point = selection.chosen_point(cube, state, values)
-    log = state.log and limits[0] > 0
-    common: dict[str, Any] = {
-        "log": log,
-        "colors": state.colors,
-        "axes": axes,
-        "marks": selection.marks(cube, state, at),
-    }
-    seen = panels.plane_panel(values, limits, title=where, point=point, readout=readout(state, values, point), **common)
-    if state.view == "compare":
-        return [seen]
-    return [seen, panels.surface_panel(values, limits, **common)]
+    seen = panels.plane_panel(
+        values,
+        limits,
+        title=cell.title,
+        log=state.log and limits[0] > 0,
+        colors=state.colors,
+        axes=(axis(values, state.x), axis(values, state.y)),
+        marks=cell.marks,
+        point=cell.point,
+        readout=readout(cell, state),
+    )
+    return [seen] if state.view == "compare" else [seen, panels.from_side(seen)]
 
 
-def thin(cube: xr.Dataset, state: State) -> str:
-    """Say which axis has a single point, where a picture needs two."""
-    for dim in (state.x, state.y):
-        if dim and cube.sizes[dim] < 2:
-            more = " or more along it, or another axis"
-            return f"expected at least two points along {dim}, got {cube.sizes[dim]}: a picture needs two{more}"
-    return ""
-
-
-def flat(cube: xr.Dataset, state: State, values: xr.DataArray, title: str) -> Panel:
+def flat(values: xr.DataArray, state: State, title: str) -> Panel:
     """Return the panel of a variable that has one axis only."""
-    drawn = panels.line(state.variable, selection.positions(values, state.x), values.values)
-    note = "no plane in this choice: it has one axis"
-    labels = axis(cube, values, state.x)["labels"]
-    label = panels.axis_label(values)
     return panels.lines_panel(
-        [drawn], title=f"{title} ({note})", xlabel=state.x, ylabel=label, log=state.log, labels=labels
+        [panels.line(state.variable, selection.positions(values, state.x), values.values)],
+        title=f"{title} (no plane in this choice: it has one axis)",
+        xlabel=state.x,
+        ylabel=panels.axis_label(values),
+        log=state.log,
+        labels=axis(values, state.x)["labels"],
     )
 
 
-def axis(cube: xr.Dataset, values: xr.DataArray, dim: str) -> panels.Axis:
+def axis(values: xr.DataArray, dim: str) -> panels.Axis:
     """Return an axis of a picture."""
     places = selection.positions(values, dim)
     text = dim in values.coords and values[dim].dtype.kind not in "biuf"
     return panels.axis(dim, places, [name_of(value) for value in values[dim].values.tolist()] if text else None)
 
 
-def readout(state: State, values: xr.DataArray, point: tuple[float, float]) -> str:
+def readout(cell: Cell, state: State) -> str:
     """Return the value at the chosen point in words."""
-    along, _ = selection.lines_through(state, values, point)
-    column = int(np.abs(selection.positions(values, state.x) - point[0]).argmin())
-    value = float(along.values[column])
-    unit = "" if _unit(values) == "1" else f" {_unit(values)}"
+    assert cell.row is not None
+    assert cell.point is not None
+    column = int(np.abs(selection.positions(cell.row, state.x) - cell.point[0]).argmin())
+    value = float(cell.row.values[column])
+    unit = "" if _unit(cell.row) == "1" else f" {_unit(cell.row)}"
     shown = f"{value:.4g}{unit}" if np.isfinite(value) else "missing (NaN)" if np.isnan(value) else "infinite"
-    return f"{state.x} = {point[0]:.4g}, {state.y} = {point[1]:.4g}: {shown}"
+    return f"{state.x} = {cell.point[0]:.4g}, {state.y} = {cell.point[1]:.4g}: {shown}"
 
 
-def point_lines(cube: xr.Dataset, state: State) -> list[Panel]:
+def point_lines(cell: Cell, state: State) -> list[Panel]:
     """Return the panel of the two lines through the chosen point."""
-    if not state.y or selection.hole(cube, state.at) or thin(cube, state):
+    if cell.row is None or cell.column is None or cell.point is None:
         return []
-    values = selection.plane(cube, state)
-    point = selection.chosen_point(cube, state, values)
-    row, column = selection.lines_through(state, values, point)
+    x, y = (selection.positions(line, dim) for line, dim in ((cell.row, state.x), (cell.column, state.y)))
     drawn = [
-        panels.line(f"along {state.x}, {state.y} = {point[1]:.3g}", selection.positions(row, state.x), row.values),
-        panels.line(
-            f"along {state.y}, {state.x} = {point[0]:.3g}", selection.positions(column, state.y), column.values
-        ),
+        panels.line(f"along {state.x}, {state.y} = {cell.point[1]:.3g}", x, cell.row.values),
+        panels.line(f"along {state.y}, {state.x} = {cell.point[0]:.3g}", y, cell.column.values),
     ]
-    label = panels.axis_label(values)
-    title = "lines through the point"
+    label, title = panels.axis_label(cell.row), "lines through the point"
     return [panels.lines_panel(drawn, title=title, xlabel=f"{state.x}, {state.y}", ylabel=label, log=state.log)]
 
 
-def pair_lines(cube: xr.Dataset, state: State) -> list[Panel]:
+def pair_lines(view: View, state: State) -> list[Panel]:
     """Return the line along x through the chosen point, of both cells."""
-    drawn = []
-    title = f"along {state.x}"
-    if state.y and not thin(cube, state):
-        for name, at in {"A": state.at, "B": state.other}.items():
-            if selection.hole(cube, at):
-                continue
-            values = selection.plane(cube, state, at)
-            point = selection.chosen_point(cube, state, values)
-            row = selection.lines_through(state, values, point)[0]
-            title = f"along {state.x}, at {state.y} = {point[1]:.3g}"
-            drawn.append(panels.line(name, selection.positions(row, state.x), row.values))
-    label = panels.axis_label(cube[state.variable])
-    return [panels.lines_panel(drawn, title=title, xlabel=state.x, ylabel=label, log=state.log)] if drawn else []
-
-
-def path(cube: xr.Dataset, state: State) -> list[Panel]:
-    """Return the panel of the loss along the path to the teacher."""
-    if "path_loss" not in cube or "t" not in cube["path_loss"].dims or selection.hole(cube, state.at):
+    rows = {name: cell.row for name, cell in view.cells.items() if cell.row is not None}
+    if not rows:
         return []
-    values = selection.at_cell(cube["path_loss"], state.at, ("t",)).load()
+    drawn = [panels.line(name, selection.positions(row, state.x), row.values) for name, row in rows.items()]
+    name, row = next(iter(rows.items()))
+    point = view.cells[name].point
+    assert point is not None
+    title = f"along {state.x}, at {state.y} = {point[1]:.3g}"
+    return [panels.lines_panel(drawn, title=title, xlabel=state.x, ylabel=panels.axis_label(row), log=state.log)]
+
+
+def path(view: View) -> list[Panel]:
+    """Return the panel of the loss along the path to the teacher."""
+    values = view.path
+    if values is None:
+        return []
     drawn = panels.line("loss", selection.positions(values, "t"), values.values)
-    return [
-        panels.lines_panel([drawn], title="path from student to teacher", xlabel="t", ylabel=f"loss [{_unit(values)}]")
-    ]
+    label = f"loss [{_unit(values)}]"
+    return [panels.lines_panel([drawn], title="path from student to teacher", xlabel="t", ylabel=label)]
 
 
-def spectrum(cube: xr.Dataset, cells: Mapping[str, Mapping[str, int]]) -> list[Panel]:
-    """Return the panels of the top eigenvalues and of the spectral density, at one cell or at several."""
+def spectrum(view: View) -> list[Panel]:
+    """Return the panels of the top eigenvalues and of the spectral density, of every cell in the view."""
     drawn, densities, label = [], [], ""
-    for prefix, at in cells.items():
-        for name, values in selection.spectra(cube, at).items():
+    for prefix, cell in view.cells.items():
+        for name, values in cell.spectra.items():
             short = f"{prefix} {name.replace('_eigenvalues', '')}".strip()
             drawn.append(panels.line(short, np.arange(1, values.size + 1), values.values, stems=True))
             label = f"eigenvalue [{_unit(values)}]"
-        density = selection.density(cube, at)
-        if density is not None:
-            densities.append(panels.line(f"{prefix} density".strip(), density["grid"].values, density.values))
+        if cell.density is not None:
+            name = f"{prefix} density".strip()
+            densities.append(panels.line(name, cell.density["grid"].values, cell.density.values))
     found = [panels.lines_panel(drawn, title="spectrum", xlabel="index", ylabel=label)] if drawn else []
     if densities:
+        label = "density per eigenvalue"
         found.append(
-            panels.lines_panel(
-                densities, title="spectral density", xlabel="eigenvalue", ylabel="density per eigenvalue", log=True
-            )
+            panels.lines_panel(densities, title="spectral density", xlabel="eigenvalue", ylabel=label, log=True)
         )
     return found
 
 
-def curve(cube: xr.Dataset, state: State) -> list[Panel]:
-    """Return the panel of the chosen curve against the story's dim, with the present cell marked."""
-    if not state.curve or not state.story:
-        return []
-    baseline = [name for name in (f"control_{state.curve}",) if name in cube]
-    title = str(cube[state.curve].attrs.get("long_name", state.curve))
-    return _curves(cube, state, [state.curve, *baseline], title)
-
-
-def story(cube: xr.Dataset, state: State) -> list[Panel]:
-    """Return what the story follows: agreement, distance and barrier, with the present cell marked."""
-    if not state.story:
-        return []
-    return [panel for title, names in STORY.items() for panel in _curves(cube, state, list(names), title)]
-
-
-def _curves(cube: xr.Dataset, state: State, names: list[str], title: str) -> list[Panel]:
-    found = selection.curves(cube, names, state.story, state.at)
-    if not any(np.isfinite(values).any() for values in found.values()):
-        return []
-    places = selection.positions(cube, state.story)
-    units = {_unit(values) for values in found.values()}
-    drawn = [panels.line(name.replace("_", " "), places, values.values) for name, values in found.items()]
-    labels = None if cube[state.story].dtype.kind in "biuf" else list(map(name_of, coordinate(cube, state.story)))
-    here = float(places[state.at[state.story]])
-    label = " or ".join(sorted(units)).replace("1", "")
-    return [
-        panels.lines_panel(drawn, title=title, xlabel=state.story, ylabel=label, at=here, pick="story", labels=labels)
-    ]
+def curves(view: View, state: State) -> list[Panel]:
+    """Return a panel for each curve along the story's dim, with the present cell marked."""
+    made = []
+    for title, found in (view.curves or {}).items():
+        if not any(np.isfinite(values).any() for values in found.values()):
+            continue
+        first = next(iter(found.values()))
+        units = {_unit(values) for values in found.values()}
+        drawn = [
+            panels.line(name.replace("_", " "), selection.positions(values, state.story), values.values)
+            for name, values in found.items()
+        ]
+        made.append(
+            panels.lines_panel(
+                drawn,
+                title=title,
+                xlabel=state.story,
+                ylabel=" or ".join(sorted(units)).replace("1", ""),
+                at=view.here,
+                pick="story",
+                labels=axis(first, state.story)["labels"],
+            )
+        )
+    return made
 
 
 def _unit(values: xr.DataArray) -> str:

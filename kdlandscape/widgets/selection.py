@@ -1,6 +1,6 @@
 """From a cube and a state to the arrays that are drawn.  Reads one cell at a time, so a lazy cube stays lazy."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -82,12 +82,12 @@ def finite_limits(values: np.ndarray, log: bool) -> tuple[float, float] | None:
     return low, high
 
 
-def chosen_point(cube: xr.Dataset, state: State, values: xr.DataArray) -> tuple[float, float]:
+def chosen_point(state: State, values: xr.DataArray, marked: list[dict[str, Any]]) -> tuple[float, float]:
     """Return the coordinates of the grid point next to the click; before a click the student, else the middle."""
     x, y = positions(values, state.x), positions(values, state.y)
     wanted = state.point
     if not wanted:
-        students = [mark for mark in marks(cube, state) if mark["name"] == "student"]
+        students = [mark for mark in marked if mark["name"] == "student"]
         wanted = (students[0]["x"], students[0]["y"]) if students else (x[len(x) // 2], y[len(y) // 2])
     return float(x[np.abs(x - wanted[0]).argmin()]), float(y[np.abs(y - wanted[1]).argmin()])
 
@@ -133,7 +133,15 @@ def density(cube: xr.Dataset, at: Mapping[str, int]) -> xr.DataArray | None:
     return found.where(found > 1e-6 * found.max())
 
 
-def curves(cube: xr.Dataset, names: list[str], along: str, at: Mapping[str, int]) -> dict[str, xr.DataArray]:
+def path(cube: xr.Dataset, at: Mapping[str, int]) -> xr.DataArray | None:
+    """Return the loss along the path to the teacher at a cell; None if the cube has none there."""
+    if "path_loss" not in cube or "t" not in cube.variables["path_loss"].dims:
+        return None
+    found = at_cell(cube["path_loss"], at, ("t",)).load()
+    return found if bool(np.isfinite(found).any()) else None
+
+
+def curves(cube: xr.Dataset, names: Sequence[str], along: str, at: Mapping[str, int]) -> dict[str, xr.DataArray]:
     """Return variables against a dim at a cell; a ``split`` stays, one curve for each."""
     found = {}
     for name in names:

@@ -39,7 +39,7 @@ def make_state(
     variable: str | None = None,
     at: Mapping[str, Any] | None = None,
     other: Mapping[str, Any] | None = None,
-    **choices: Any,
+    choices: Mapping[str, Any] | None = None,
 ) -> State:
     """Make the state that a cube opens with.
 
@@ -50,10 +50,10 @@ def make_state(
     variable
         The variable to show; default: the first over ``y, x``, else the first of two dims, else the first.
     at, other
-        Coordinate along some dims, of the shown cell and of the one it is compared with; default: the first cell that
+        Coordinates along some dims, of the shown cell and of the one it is compared with; default: the first cell that
         is done, and the last along λ.
     choices
-        Other traits of `State`, by name.
+        Values of further traits of `State`, by name: ``view``, ``x``, ``y``, ``point``, ``log`` and so on.
 
     Raises
     ------
@@ -74,7 +74,7 @@ def make_state(
     state.story = "init_lambda" if "init_lambda" in cube.dims else next(iter(_numeric_dims(cube)), "")
     curves = curve_variables(cube, state.story)
     state.curve = "agreement" if "agreement" in curves else next(iter(curves), "")
-    for name, value in choices.items():
+    for name, value in (choices or {}).items():
         _choose(cube, state, name, value)
     return state
 
@@ -91,10 +91,6 @@ def _choose(cube: xr.Dataset, state: State, name: str, value: Any) -> None:
     }
     if name == "point":
         state.point = tuple(map(float, value))
-    elif name not in allowed:
-        raise ValueError(
-            f"explore: expected a choice of {listed([*allowed, 'point'])}, got {name!r}.{did_you_mean(name, allowed)}"
-        )
     elif value not in allowed[name]:
         raise ValueError(f"{name}: expected one of {allowed[name]}, got {value!r}")
     else:

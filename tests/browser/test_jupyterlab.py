@@ -140,7 +140,7 @@ def test_export_writes_the_pdf_that_the_preview_showed(notebook, root):
     page.locator(".kdl-picture img, img.kdl-picture").wait_for(timeout=60_000)
     page.locator("button", has_text="Export").click()
     page.locator("text=wrote").wait_for(timeout=60_000)
-    page.locator(".kdl-paper").scroll_into_view_if_needed()
+    page.locator(".kdl-preview").scroll_into_view_if_needed()
     notebook.shoot("paper")
     assert (root / "figures" / "planes.pdf").read_bytes().startswith(b"%PDF")
     assert (root / "figures" / "planes.png").stat().st_size > 10_000

@@ -7,6 +7,7 @@ import xarray as xr
 
 import kdlandscape as kdl
 from kdlandscape.cubes.spectra import density
+from kdlandscape.widgets import selection
 from tests.synthetic import demo_cube
 from tests.widgets.cubes import study_cube
 
@@ -30,6 +31,16 @@ def test_moving_a_slider_sends_the_plane_of_that_cell_to_the_board():
     assert side["kind"] == "surface"
     assert side["z"] == seen["z"]
     assert seen["title"] == "seed = 0, lr_policy = constant, init_lambda = 0.7"
+
+
+@pytest.mark.parametrize("view", ["explore", "story"])
+def test_a_slider_change_asks_the_cube_for_each_variable_once(monkeypatch, view):
+    explorer, asked = kdl.explore(study_cube(), view=view), []
+    at_cell = selection.at_cell
+    monkeypatch.setattr(selection, "at_cell", lambda array, *rest: asked.append(array.name) or at_cell(array, *rest))
+    explorer.sliders["at", "init_lambda"].value = 7
+    assert asked.count("plane_loss") == 1
+    assert len(asked) == len(set(asked)), asked
 
 
 def test_a_click_on_the_plane_moves_the_lines_and_the_readout():

@@ -60,7 +60,7 @@ def _numbers(values: Any) -> np.ndarray:
     return np.asarray(values.tolist() if hasattr(values, "tolist") else values, float)
 
 
-class Live(HasTraits):
+class LiveState(HasTraits):
     """The state of a live surface: what is chosen, how far it is, and what was found at a point."""
 
     direction = Unicode(help="name of the chosen plane")
@@ -83,9 +83,12 @@ class Live(HasTraits):
         *,
         eigenvalues: Callable[[Any], Any] | None = None,
         names: Sequence[str] = ("teacher", "student", "init"),
-        **choices: Any,
+        x_range: tuple[float, float] = (-1.0, 1.0),
+        y_range: tuple[float, float] = (-1.0, 1.0),
+        num: int = 33,
     ) -> None:
-        super().__init__(direction=next(iter(planes)), **choices)
+        super().__init__(direction=next(iter(planes)), num=num)
+        self.x_range, self.y_range = ((float(low), float(high)) for low, high in (x_range, y_range))
         self.planes, self.origin, self.names = planes, origin, names
         self._evaluate, self._eigenvalues = evaluate, eigenvalues
         # One thread: a network that is being evaluated must not be evaluated from a second one.

@@ -13,8 +13,8 @@ import xarray as xr
 from kdlandscape import figures
 from kdlandscape.widgets import selection
 from kdlandscape.widgets.board import CodeBox, labelled
-from kdlandscape.widgets.reproduce import figure_code
 from kdlandscape.widgets.state import State, coordinate
+from kdlandscape.widgets.view_code import figure_code
 
 #: Figures of the present view: of the chosen variable at the chosen cell.
 OF_VIEW = ("plane", "surface", "heatmap")
@@ -85,7 +85,7 @@ def picture(draw: Callable[[], Any], venue: str) -> bytes:
         return png.read_bytes()
 
 
-class Paper(ipw.VBox):
+class FigurePreview(ipw.VBox):
     """Chooses a figure, a venue and a place to write it to."""
 
     def __init__(self, cube: xr.Dataset, state: State, folder: Path | str = "figures") -> None:
@@ -110,7 +110,7 @@ class Paper(ipw.VBox):
         wrap = ipw.Layout(flex_flow="row wrap", width="100%")
         row = ipw.HBox([self.kind, self.venue, self.whole, self.path, self.preview, self.export], layout=wrap)
         super().__init__([row, self.said, self.image, self.code])
-        self.add_class("kdl-paper")
+        self.add_class("kdl-preview")
         self._lines()
 
     @property

@@ -10,7 +10,7 @@ import numpy as np
 from kdlandscape.widgets import panels, selection
 from kdlandscape.widgets.board import Board
 from kdlandscape.widgets.controls import SHORT, WRAP
-from kdlandscape.widgets.live import Live
+from kdlandscape.widgets.live_state import LiveState
 from kdlandscape.widgets.state import COLOR_MAPS
 
 #: The board is redrawn at most this often while the surface is refined.
@@ -27,7 +27,7 @@ def explore_plane(
     x: tuple[float, float] = (-1.0, 1.0),
     y: tuple[float, float] = (-1.0, 1.0),
     num: int = 33,
-) -> "LivePlane":
+) -> "LiveExplorer":
     """Explore a live surface: coarse at once, refined in the background, with probes at any point.
 
     Parameters
@@ -49,7 +49,7 @@ def explore_plane(
 
     Returns
     -------
-    LivePlane
+    LiveExplorer
         A widget; ``widget.live`` holds the choices and ``widget.live.surface()`` the values over ``y, x``.
 
     Raises
@@ -64,15 +64,14 @@ def explore_plane(
         raise ValueError("planes: expected at least one plane by name, got none; give directions (2, P)")
     if origin is None and not all(hasattr(plane, "origin") for plane in named.values()):
         raise ValueError("origin: expected a point (P,), got none; give origin=, or an objective with theta")
-    ranges = {"x_range": tuple(map(float, x)), "y_range": tuple(map(float, y))}
-    live = Live(evaluate, named, origin, eigenvalues=eigenvalues, names=names, num=num, **ranges)
-    return LivePlane(live, spectra=eigenvalues is not None)
+    live = LiveState(evaluate, named, origin, eigenvalues=eigenvalues, names=names, x_range=x, y_range=y, num=num)
+    return LiveExplorer(live, spectra=eigenvalues is not None)
 
 
-class LivePlane(ipw.VBox):
+class LiveExplorer(ipw.VBox):
     """Controls and board around a live surface."""
 
-    def __init__(self, live: Live, *, spectra: bool = False) -> None:
+    def __init__(self, live: LiveState, *, spectra: bool = False) -> None:
         self.live, self.board, self._drawn = live, Board(), 0.0
         self.direction = ipw.Dropdown(options=list(live.planes), description="plane", style=SHORT)
         self.metric = ipw.Dropdown(options=[live.metric], description="value", style=SHORT)
@@ -153,10 +152,18 @@ class LivePlane(ipw.VBox):
         axes = (panels.axis("x", live.axes[0]), panels.axis("y", live.axes[1]))
         log = self.log_scale.value and limits[0] > 0
         point = live.point or None
-        common = {"log": log, "colors": self.colors.value, "axes": axes, "marks": marks}
-        seen = panels.plane_panel(values, limits, title=live.direction, point=point, readout=self.readout(), **common)
-        side = panels.surface_panel(values, limits, **common)
-        return [seen, side, *self._lines(log), *self._spectra()]
+        seen = panels.plane_panel(
+            values,
+            limits,
+            title=live.direction,
+            log=log,
+            colors=self.colors.value,
+            axes=axes,
+            marks=marks,
+            point=point,
+            readout=self.readout(),
+        )
+        return [seen, panels.from_side(seen), *self._lines(log), *self._spectra()]
 
     def readout(self) -> str:
         """Return the loss and the metrics at the point in words."""
@@ -195,7 +202,7 @@ def _nearest(places: np.ndarray, known: np.ndarray | np.bool, at: float) -> int:
     return int(np.where(known, np.abs(places - at), np.inf).argmin())
 
 
-def _range(live: Live, name: str) -> list[ipw.FloatText]:
+def _range(live: LiveState, name: str) -> list[ipw.FloatText]:
     layout = {"width": "112px"}
     return [
         ipw.FloatText(value=value, step=0.25, description=f"{name[0]} {word}", style=SHORT, layout=layout)

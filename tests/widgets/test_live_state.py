@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import kdlandscape as kdl
-from kdlandscape.widgets.live import layout_of, points_on
+from kdlandscape.widgets.live_state import layout_of, points_on
 from kdlandscape.widgets.refine import filled, order
 
 CENTRE = np.full(4, 0.1)

@@ -12,6 +12,7 @@ import xarray as xr
 from kdlandscape.widgets import scene, selection
 from kdlandscape.widgets.board import script, style
 from kdlandscape.widgets.state import State, coordinate, name_of
+from kdlandscape.widgets.view import read
 
 MAX_CELLS = 41
 
@@ -73,7 +74,8 @@ def write_page(cube: xr.Dataset, state: State, path: Path | str, *, code: str = 
     scenes = []
     for i in places:
         chosen.at = {**state.at, state.story: i} if state.story else state.at
-        scenes.append(scene.board(cube, chosen, limits if state.shared or state.view == "story" else None))
+        shared = limits if state.shared or state.view == "story" else None
+        scenes.append(scene.board(read(cube, chosen, shared), chosen))
     names = [name_of(coordinate(cube, state.story)[i]) for i in places] if state.story else [""]
     buffers: dict[bytes, int] = {}
     data = {
