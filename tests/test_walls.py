@@ -75,6 +75,28 @@ def test_a_module_of_linalg_knows_torch_and_no_sibling(path):
     assert {name.split(".")[0] for name in names} & NUMERICS <= {"torch"}
 
 
+def strangers(package, room, other):
+    """Return the modules of one folder of landscape that import something of another one."""
+    modules = sorted((package / "landscape" / room).rglob("*.py"))
+    return [path.name for path in modules if any(f"landscape.{other}" in name for name in imports(path))]
+
+
+@pytest.mark.parametrize(("room", "other"), [("paths", "permutations"), ("permutations", "paths")])
+def test_paths_and_permutations_do_not_know_each_other(room, other):
+    assert list((PACKAGE / "landscape" / room).glob("*.py"))
+    assert strangers(PACKAGE, room, other) == []
+
+
+def test_a_broken_wall_between_paths_and_permutations_is_seen(tmp_path, monkeypatch):
+    module = tmp_path / "landscape" / "permutations" / "repair.py"
+    module.parent.mkdir(parents=True)
+    module.write_text("from kdlandscape.landscape.paths.interpolation import mix\n")
+    monkeypatch.setattr(f"{__name__}.PACKAGE", tmp_path)
+    assert strangers(tmp_path, "permutations", "paths") == ["repair.py"]
+    module.write_text("def f():\n    from ..paths import curves\n")
+    assert strangers(tmp_path, "permutations", "paths") == ["repair.py"]
+
+
 def test_the_walls_see_relative_and_nested_imports(tmp_path, monkeypatch):
     module = tmp_path / "cubes" / "a.py"
     module.parent.mkdir()

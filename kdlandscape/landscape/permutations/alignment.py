@@ -48,7 +48,7 @@ def align(
     reference: Theta,
     other: Theta,
     *,
-    seed: int,
+    generator: torch.Generator | None = None,
     method: str = "weights",
     inputs: Any = None,
     restarts: int = 1,
@@ -61,8 +61,9 @@ def align(
         The architecture; its buffers stand in where ``reference`` or ``other`` is a flat theta.
     reference, other
         Two networks of this architecture: theta (P,), module or state dict.
-    seed
-        Of the order in which groups are visited and, where no ``inputs`` are given, of the batch for the check.
+    generator
+        Draws the order in which groups are visited and, where no ``inputs`` are given, the batch for the check;
+        default: seeded with 0.
     method
         ``weights``: maximize :math:`\langle \theta_{ref}, \pi(\theta)\rangle` by coordinate descent, one linear
         assignment a group, until no step gains; ``activations``: one assignment a group on the correlations of what
@@ -94,16 +95,17 @@ def align(
     """
     if method not in METHODS:
         raise ValueError(f"expected method to be one of {', '.join(METHODS)}; got {method!r}")
+    generator = generator or torch.Generator().manual_seed(0)
     if inputs is None:
         if method == "activations":
             raise ValueError("expected inputs: activation matching compares units on a batch")
-        inputs = example_inputs(network, seed)
+        inputs = example_inputs(network, generator)
     symmetry = trace_symmetry(network, inputs)
     states = {"reference": full_state(network, reference), "other": full_state(network, other)}
     to, moving = ({name: as_double(tensor) for name, tensor in state.items()} for state in states.values())
     matching = _Matching(symmetry, to, moving)
     if method == "weights":
-        permutations, sweeps = matching.descend(torch.Generator().manual_seed(seed), restarts)
+        permutations, sweeps = matching.descend(generator, restarts)
     else:
         permutations, sweeps = _match_activations(symmetry, to, moving, inputs), 0
     permuted = symmetry.permute(states["other"], permutations)
@@ -126,7 +128,7 @@ def full_state(network: nn.Module, theta: Theta) -> dict[str, Tensor]:
     return own | {name: tensor.detach() for name, tensor in given.items() if name in own} | parameters
 
 
-def example_inputs(network: nn.Module, seed: int, num: int = 8) -> Tensor:
+def example_inputs(network: nn.Module, generator: torch.Generator, num: int = 8) -> Tensor:
     """Draw a batch of standard normal inputs whose shape follows from the network's first layer.
 
     Raises
@@ -145,7 +147,7 @@ def example_inputs(network: nn.Module, seed: int, num: int = 8) -> Tensor:
         raise ValueError(
             f"expected inputs: the shape of a batch does not follow from the first layer ({type(first).__name__})"
         )
-    return torch.randn(num, *shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return torch.randn(num, *shape, generator=generator, dtype=torch.float64)
 
 
 def check_invariance(symmetry: Symmetry, before: Mapping, after: Mapping, inputs: Any) -> None:

@@ -1,12 +1,12 @@
 """Rescale the units of an interpolated network so that their statistics are those of its ends (REPAIR)."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
 from kdlandscape.landscape.params import Ravel, Theta
-from kdlandscape.landscape.paths.interpolation import Correction
 from kdlandscape.landscape.permutations.alignment import full_state
 from kdlandscape.landscape.permutations.groups import Site
 from kdlandscape.landscape.permutations.symmetries import Symmetry, arguments, as_double, loaded, trace_symmetry, units
@@ -14,7 +14,7 @@ from kdlandscape.landscape.permutations.symmetries import Symmetry, arguments, a
 _Statistics = dict[str, tuple[Tensor, Tensor]]
 
 
-def repair(network: nn.Module, start: Theta, end: Theta, inputs: Any) -> Correction:
+def repair(network: nn.Module, start: Theta, end: Theta, inputs: Any) -> Callable[[Tensor, float], Tensor]:
     r"""Return a function of (theta, t) that gives each hidden unit the mean and deviation it should have at t.
 
     Interpolated units have a smaller variance than either end (variance collapse). For every layer that writes hidden

@@ -7,9 +7,9 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
+from kdlandscape.cubes.variables import variable
 from kdlandscape.landscape.along import along
 from kdlandscape.landscape.objective import Objective
-from kdlandscape.landscape.paths.curves import bezier
 from kdlandscape.landscape.paths.interpolation import interpolate
 from kdlandscape.landscape.permutations.alignment import METHODS, align
 from kdlandscape.landscape.permutations.repair import repair
@@ -26,7 +26,7 @@ def aligned_paths(
     *,
     names: Sequence[str],
     inputs: Any,
-    seed: int,
+    generator: torch.Generator | None = None,
     t: int | Sequence[float] = 21,
     corrections: Sequence[str] = CORRECTIONS,
 ) -> xr.Dataset:
@@ -44,8 +44,8 @@ def aligned_paths(
         K names, the coordinate ``partner``.
     inputs
         The batch for activation matching, for rescaling and for the check that alignment changes no function.
-    seed
-        Of the weight matching.
+    generator
+        Draws the order of the visits in weight matching; default: seeded with 0.
     t
         As for `interpolate`.
     corrections
@@ -71,23 +71,11 @@ def aligned_paths(
         paths = [interpolate(objective, theta, reference, t=t, correct=fix[name]) for name in corrections]
         dim = xr.DataArray(list(corrections), dims="correction", name="correction")
         cosine = float(torch.nn.functional.cosine_similarity(theta, reference, dim=0))
-        label = {"long_name": "cosine with the reference's weights", "units": "1"}
-        return xr.concat(paths, dim, combine_attrs="drop_conflicts").assign(cosine=((), cosine, label))
+        label = "cosine with the reference's parameters"
+        return xr.concat(paths, dim, combine_attrs="drop_conflicts").assign(cosine=variable((), cosine, label))
 
     def one(theta: Tensor) -> xr.Dataset:
-        moved = [align(network, reference, theta, seed=seed, method=m, inputs=inputs).theta for m in METHODS]
+        moved = [align(network, reference, theta, generator=generator, method=m, inputs=inputs).theta for m in METHODS]
         return along("alignment", ALIGNMENTS, corrected, torch.stack([theta, *moved]))
-
-    return along("partner", names, one, thetas)
-
-
-def curves(
-    objective: Objective, thetas: Tensor, reference: Tensor, *, names: Sequence[str], seed: int, **settings: Any
-) -> xr.Dataset:
-    """Return a trained curve from each of K networks to a reference, over ``partner, t``; see `bezier`."""
-
-    def one(theta: Tensor) -> xr.Dataset:
-        generator = torch.Generator(objective.device).manual_seed(seed)
-        return bezier(objective, theta, reference, generator=generator, **settings)
 
     return along("partner", names, one, thetas)
