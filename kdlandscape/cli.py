@@ -209,8 +209,9 @@ def main() -> None:
     except (ValueError, OSError) as error:
         from kdlandscape.cubes.files import DiskFullError
         from kdlandscape.cubes.store import CubeError
+        from kdlandscape.registry import RegistryError
 
-        if not isinstance(error, CubeError | DiskFullError):
+        if not isinstance(error, CubeError | DiskFullError | RegistryError):
             raise
         _fail(f"error: {error}", 2)
 
@@ -236,7 +237,7 @@ def _list_runs(spec: Any) -> None:
 
 def _draw(folder: Path) -> None:
     from kdlandscape.cubes.store import open_cube
-    from kdlandscape.cubes.summary import findings, format_table
+    from kdlandscape.cubes.tables import format_table
     from kdlandscape.sweeps.snapshot import read_snapshot
 
     spec = read_snapshot(folder)
@@ -249,8 +250,11 @@ def _draw(folder: Path) -> None:
         if spec.table is not None:
             table = format_table(opened, rows=spec.table.rows, over=spec.table.over, values=spec.table.values)
             typer.echo(table)
-        for sentence in findings(opened):
-            typer.echo(sentence)
+        if spec.findings:
+            from kdlandscape.studies.sentences import say
+
+            for sentence in say(opened, spec.findings):
+                typer.echo(sentence)
 
 
 def _run_and_report(study: Any, **options: Any) -> None:

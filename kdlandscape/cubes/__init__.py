@@ -1,1 +1,8 @@
-"""The result cube: schema, atomic run files, compaction, provenance, summaries. Knows xarray, never torch."""
+"""The result cube: labels, schema, sealed run files, compaction, provenance, statistics.  Knows xarray, never torch.
+
+Every public name is imported on first use; the names are in the stub beside this file.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

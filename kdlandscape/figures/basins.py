@@ -7,7 +7,8 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 
-from kdlandscape.cubes.basins import INDEPENDENT, STUDENT, share_removed, t_interval
+from kdlandscape.cubes.statistics import t_interval
+from kdlandscape.studies.basins import INDEPENDENT, STUDENT, share_removed
 
 OUTER = ("data_set", "network")
 MARKS = {"none": ("o", "#0173b2", "as they are"), "weights": ("s", "#de8f05", "weights matched"),

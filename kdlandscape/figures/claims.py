@@ -7,8 +7,8 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 
-from kdlandscape.cubes.basins import t_interval
-from kdlandscape.cubes.claims import CONTRADICTED, NOT_TESTED, REPRODUCED, UNDECIDED, outcome
+from kdlandscape.cubes.statistics import t_interval
+from kdlandscape.studies.claims import CONTRADICTED, NOT_TESTED, REPRODUCED, UNDECIDED, outcome
 
 #: Colour and mark of each outcome, apart for colour-blind eyes and in greyscale.
 STYLES = {
@@ -27,7 +27,7 @@ def claims(table: xr.Dataset, axes: Sequence[Axes] | None = None, *, columns: in
     Parameters
     ----------
     table
-        From `kdlandscape.cubes.claims.verdicts`, or the cube of a study of one level.
+        From `kdlandscape.studies.claims.verdicts`, or the cube of a study of one level.
     axes
         As many as claims; default: a new grid.
     columns

@@ -3,6 +3,7 @@
 import os
 import shutil
 import textwrap
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from inspect import signature
@@ -17,6 +18,8 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 from matplotlib.text import Text
+
+from kdlandscape.registry import load
 
 _FORMATS = ("pdf", "svg", "png")
 # Where each format keeps a sentence about itself; every date is left out, so that the bytes repeat.
@@ -142,18 +145,31 @@ def _write_data(data: xr.Dataset, stem: Path) -> None:
         data.to_dataframe().to_csv(f"{stem}.csv")
 
 
-def export_study(cube: xr.Dataset, names: Sequence[str], folder: Path | str, venue: str = "neurips2024") -> list[Path]:
-    """Draw and export the named figures of a cube, with their captions; return the files."""
-    from kdlandscape import figures
+class UndrawnFigure(UserWarning):
+    """A figure that a spec names cannot be drawn from the study's cube."""
 
+
+def export_study(cube: xr.Dataset, names: Sequence[str], folder: Path | str, venue: str = "neurips2024") -> list[Path]:
+    """Draw and export registered figures of a cube, with their captions; return the files.
+
+    Warns
+    -----
+    UndrawnFigure
+        For each figure that the cube cannot give; the others are drawn.
+    """
     about = "; ".join(f"{key} {cube.attrs[key]}" for key in ("study", "spec_hash") if key in cube.attrs)
     written: list[Path] = []
     for name in names:
-        draw = getattr(figures, name)
+        draw = load("figures", name)
         with venue_style(venue):
-            drawn = draw(cube)
+            try:
+                drawn = draw(cube)
+            except Exception as error:  # one figure, perhaps of another package, does not cost the others
+                message = f"figure {name} cannot be drawn from this cube: {type(error).__name__}: {error}"
+                warnings.warn(message, UndrawnFigure, stacklevel=2)
+                continue
             figure = getattr(drawn, "flat", [drawn])[0].figure
-            caption = draw.__doc__.splitlines()[0]  # it says what the bands or bars are
+            caption = (draw.__doc__ or name).splitlines()[0]  # it says what the bands or bars are
             written += export(figure, Path(folder) / name, venue, caption=caption, about=about)
             plt.close(figure)
     return written

@@ -4,6 +4,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 
+from kdlandscape.cubes.statistics import mean_sem
 from kdlandscape.figures.lines import axis_label
 from kdlandscape.figures.panels import new_axes
 
@@ -73,11 +74,11 @@ def eigenvalues(values: xr.DataArray, ax: Axes | None = None, *, hue: str | None
     for i, name in enumerate(names):
         part = values if hue is None else values.sel({hue: name})
         rest = [dim for dim in part.dims if dim != "eigenvalue"]
-        count = part.count(rest)
-        sem = (part.std(rest, ddof=1) / count**0.5).values if rest and int(count.min()) > 1 else None
+        mean, sem, _ = mean_sem(part, rest)
+        whiskers = sem.values if np.isfinite(sem).any() else None
         x = np.arange(part.sizes["eigenvalue"]) + (i - (len(names) - 1) / 2) * width
         hatch = ("", "///", "...", "xx")[i % 4]
-        ax.bar(x, part.mean(rest).values, width, yerr=sem, label=name, hatch=hatch, edgecolor="white", capsize=2)
+        ax.bar(x, mean.values, width, yerr=whiskers, label=name, hatch=hatch, edgecolor="white", capsize=2)
     ax.set_xticks(range(values.sizes["eigenvalue"]), [f"{k + 1}" for k in range(values.sizes["eigenvalue"])])
     ax.set_xlabel("eigenvalue, from the most extreme")
     ax.set_ylabel(axis_label(values))

@@ -3,7 +3,6 @@
 Importing this module loads neither torch nor papermill, matplotlib or xarray, so a mistake shows at once.
 """
 
-import ast
 import hashlib
 import json
 import re
@@ -15,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from kdlandscape.cubes.grid import Grid
 from kdlandscape.nearest import did_you_mean, listed
+from kdlandscape.registry import RegistryError, find
 from kdlandscape.sweeps.axes import Scalar, check_axes, check_axis, expand
 from kdlandscape.sweeps.errors import SpecError
 from kdlandscape.sweeps.parameters import Parameter, check_known, check_value, code_hash, read_parameters
@@ -73,6 +73,7 @@ class Spec(BaseModel):
     zip: list[list[str]] = []
     exclude: list[dict[str, Any]] = []
     source: Source | None = Field(default=None, alias="from")
+    findings: list[str] = []
     figures: list[str] = []
     table: Table | None = None
     resolved: Resolved | None = None
@@ -127,7 +128,7 @@ def make_spec(content: Mapping[str, Any], beside: Path | None = None) -> Spec:
     grid = {name: check_axis(name, values, repeats=name in along) for name, values in spec.grid.items()}
     spec = spec.model_copy(update={"grid": grid})
     check_axes(grid, spec.parameters, spec.axes)
-    _check_figures(spec.figures)
+    _check_registered(spec)
     notebook = find_notebook(spec.notebook, beside)
     lists = _check_parameters(spec, read_parameters(notebook), notebook.name)
     notebook_hash = code_hash(notebook)
@@ -195,16 +196,14 @@ def _check_name(name: str) -> None:
         )
 
 
-def _check_figures(names: Sequence[str]) -> None:
-    """Compare with the names in kdlandscape.figures, read from its source because importing it loads matplotlib."""
-    source = Path(__file__).resolve().parents[1] / "figures" / "__init__.py"
-    known: list[str] = []
-    for node in ast.parse(source.read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
-            known = ast.literal_eval(node.value)
-    for name in names:
-        if name not in known:
-            raise SpecError(f"figures: expected some of {listed(known)}, got {name!r}.{did_you_mean(name, known)}")
+def _check_registered(spec: Spec) -> None:
+    """Look the findings and figures up by name, without importing what they stand for."""
+    for kind in ("findings", "figures"):
+        for name in getattr(spec, kind):
+            try:
+                find(kind, name)
+            except RegistryError as error:
+                raise SpecError(str(error)) from error
 
 
 def _check_parameters(spec: Spec, known: Mapping[str, Parameter], notebook: str) -> list[str]:

@@ -4,8 +4,8 @@ import pytest
 import xarray as xr
 
 from kdlandscape import figures
-from kdlandscape.cubes.claims import Claim, value, verdicts
 from kdlandscape.figures.claims import STYLES
+from kdlandscape.studies.claims import Claim, value, verdicts
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from kdlandscape.cubes.basins import t_interval
+from kdlandscape.cubes.statistics import t_interval
+from kdlandscape.studies.sentences import require
 
 REPRODUCED, NOT_REPRODUCED, NOT_TESTED = "reproduced", "not reproduced", "not tested here"
 CONTRADICTED, UNDECIDED = "contradicted", "undecided"  # what is not reproduced: beyond a bound, or across it
@@ -183,3 +184,15 @@ def format_verdicts(table: xr.Dataset) -> str:
     counts = {verdict: int((table["verdict"] == verdict).sum()) for verdict in (REPRODUCED, NOT_REPRODUCED, NOT_TESTED)}
     summary = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
     return "\n".join([*lines, f"{summary}; {len(sources)} rows of the paper decided ({', '.join(sorted(sources))})"])
+
+
+def findings(table: xr.Dataset) -> list[str]:
+    """Return the verdicts of a cube of claims as lines of text.
+
+    Raises
+    ------
+    ValueError
+        If the cube holds no verdicts.
+    """
+    require(table, ["verdict"], ["claim"])
+    return format_verdicts(table).splitlines()

@@ -3,21 +3,21 @@ import pytest
 import xarray as xr
 from scipy import stats
 
-from kdlandscape.cubes.claims import (
+from kdlandscape.cubes.schema import check
+from kdlandscape.studies.claims import (
     LEAST_SEEDS,
     NOT_REPRODUCED,
     NOT_TESTED,
     REPRODUCED,
     Claim,
     difference,
+    findings,
     format_verdicts,
     pick,
     value,
     verdicts,
 )
-from kdlandscape.cubes.paper import CLAIMS, STUDIES, open_studies
-from kdlandscape.cubes.schema import check
-from kdlandscape.cubes.summary import findings
+from kdlandscape.studies.stanton2021 import CLAIMS, STUDIES, open_studies
 from kdlandscape.sweeps.parameters import read_parameters
 from kdlandscape.sweeps.places import shipped
 from kdlandscape.sweeps.spec import load_spec

@@ -1,27 +1,12 @@
 """How much of a barrier permutation removes: the answer of the basins study, with its uncertainty over seeds."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 import xarray as xr
-from scipy import stats
+
+from kdlandscape.cubes.statistics import t_interval
+from kdlandscape.studies.sentences import cells, require
 
 STUDENT, INDEPENDENT = "λ = 0", "independent"
-
-
-def t_interval(values: xr.DataArray, over: str = "seed", level: float = 0.95) -> xr.Dataset:
-    r"""Return ``mean``, ``low``, ``high`` and ``count`` over a dim: :math:`\bar x \pm t_{n-1} s / \sqrt n`.
-
-    Missing cells (NaN) do not count; with fewer than two values the bounds are NaN. The interval has its level where
-    values of different seeds are independent and about normal.
-    """
-    count, mean = values.count(over), values.mean(over)
-    squares = ((values - mean) ** 2).sum(over)
-    free = (count - 1).where(count > 1)
-    half = (squares / free / count) ** 0.5 * xr.apply_ufunc(stats.t.ppf, (1 + level) / 2, free)
-    bounds = {"mean": mean, "low": mean - half, "high": mean + half, "count": count}
-    return xr.Dataset({name: part.drop_attrs() for name, part in bounds.items()}, attrs={"level": level})
 
 
 def share_removed(cube: xr.Dataset, metric: str = "barrier") -> xr.DataArray:
@@ -67,11 +52,7 @@ def compare_shares(
     ValueError
         If the cube lacks a dim or a partner.
     """
-    needed = {"partner", "alignment", "correction", over} - set(cube[metric].dims)
-    if needed:
-        raise ValueError(
-            f"expected the dims partner, alignment, correction, {over} in {metric}; {sorted(needed)} missing"
-        )
+    require(cube, [metric], ["partner", "alignment", "correction", over])
     known = cube["partner"].values.tolist()
     for name in (student, baseline):
         if name not in known:
@@ -86,58 +67,51 @@ def compare_shares(
     return t_interval(parts, over, level).assign_attrs(student=student, baseline=baseline, metric=metric)
 
 
-def basin_findings(cube: xr.Dataset, over: str = "seed") -> list[str]:
+def findings(cube: xr.Dataset) -> list[str]:
     """Say for every setting what share of the student's barrier permutation removes, beside two independent networks.
 
-    Empty for a cube of another study. Fewer than 3 seeds decide nothing, and are said to.
+    Fewer than 3 seeds decide nothing, and are said to.
+
+    Raises
+    ------
+    ValueError
+        If the cube lacks the barrier over partners, alignments, corrections and seeds, or one of both partners.
     """
-    if "barrier" not in cube or not {"partner", "alignment", "correction", over} <= set(cube["barrier"].dims):
-        return []
-    if not {STUDENT, INDEPENDENT} <= set(cube["partner"].values.tolist()):
-        return []
-    answer = compare_shares(cube, over=over).sel(correction="none", drop=True)
+    answer = compare_shares(cube).sel(correction="none", drop=True)
     answer = answer.sel(alignment=answer["alignment"] != "none")
     before = cube["barrier"].sel(alignment="none", correction="none", drop=True)
-    dims = [str(dim) for dim in answer["mean"].dims if dim != "quantity"]
-    stacked = answer.stack(cell=dims)
-    sentences = []
-    for i, key in enumerate(stacked["cell"].values.tolist()):
-        where = dict(zip(dims, key, strict=True))
-        heights = before.sel({dim: value for dim, value in where.items() if dim in before.dims})
-        sentences.append(_sentence(stacked.isel(cell=i), where, heights, over))
-    return sentences
+    height = before.sel(partner=[STUDENT, INDEPENDENT]).mean("seed").drop_attrs()
+    answer["height"] = height.assign_coords(partner=["student", "baseline"]).rename(partner="quantity")
+    return [f"{where}: {_sentence(cell)}" for where, cell in cells(answer, kept=["quantity"])]
 
 
-def _sentence(answer: xr.Dataset, where: Mapping[str, Any], heights: xr.DataArray, over: str) -> str:
-    place = ", ".join(f"{dim}={value}" for dim, value in where.items())
+def _sentence(answer: xr.Dataset) -> str:
     count = int(answer["count"].sel(quantity="difference"))
     if count < 3:
-        return f"{place}: not decided: {count} seeds are done, a verdict needs at least 3."
+        return f"not decided: {count} seeds are done, a verdict needs at least 3."
     student, baseline, difference = (
         "{mean:.0%} ({low:.0%} to {high:.0%})".format(
             **{k: float(answer[k].sel(quantity=q)) for k in ("mean", "low", "high")}
         )
         for q in ("student", "baseline", "difference")
     )
-    tall = [float(heights.sel(partner=name).mean(over)) for name in (STUDENT, INDEPENDENT)]
+    tall = [float(answer["height"].sel(quantity=name)) for name in ("student", "baseline")]
     low, high = (float(answer[k].sel(quantity="difference")) for k in ("low", "high"))
     verdict = "no difference is shown" if low <= 0 <= high else ("more than" if low > 0 else "less than") + " there"
     return (
-        f"{place}: permutation removes {student} of the barrier between teacher and {STUDENT} student "
+        f"permutation removes {student} of the barrier between teacher and {STUDENT} student "
         f"({tall[0]:.2f} nat before), {baseline} between two independent networks ({tall[1]:.2f} nat); "
         f"difference {difference}: {verdict} (95 % t intervals, {count} seeds, paired)."
     )
 
 
-def format_answer(cube: xr.Dataset, over: str = "seed") -> str:
-    """Format the findings as lines of text; a single run has no spread, so it gives its shares alone."""
-    if over in cube["barrier"].dims:
-        return "\n".join(basin_findings(cube, over))
-    share = share_removed(cube).sel(correction="none", drop=True)
+def shares_of_run(run: xr.Dataset) -> list[str]:
+    """Say the shares of a single run, which has no spread, by partner."""
+    share = share_removed(run).sel(correction="none", drop=True)
     rows = [
         f"{name}: "
         + ", ".join(f"{a} {float(share.sel(partner=name, alignment=a)):.0%}" for a in share["alignment"].values[1:])
         for name in share["partner"].values.tolist()
         if np.isfinite(share.sel(partner=name)).all()
     ]
-    return "share of the barrier removed by alignment (one seed)\n" + "\n".join(rows)
+    return ["share of the barrier removed by alignment (one seed)", *rows]

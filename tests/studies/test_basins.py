@@ -3,25 +3,8 @@ import pytest
 import xarray as xr
 from scipy import stats
 
-from kdlandscape.cubes.basins import (
-    basin_findings,
-    compare_shares,
-    format_answer,
-    share_removed,
-    t_interval,
-)
-from kdlandscape.cubes.summary import findings
+from kdlandscape.studies.basins import compare_shares, findings, share_removed, shares_of_run
 from tests.synthetic import basins_cube
-
-
-def test_a_t_interval_is_that_of_scipy_and_leaves_missing_cells_out():
-    values = xr.DataArray([[1.0, 2.0, 4.0, np.nan], [3.0, np.nan, np.nan, np.nan]], dims=("cell", "seed"))
-    found = t_interval(values, level=0.9)
-    low, high = stats.t.interval(0.9, 2, loc=7 / 3, scale=stats.sem([1, 2, 4]))
-    assert found["low"].values[0] == pytest.approx(low)
-    assert found["high"].values[0] == pytest.approx(high)
-    assert found["count"].values.tolist() == [3, 1]
-    assert np.isnan(found["low"].values[1])
 
 
 def test_the_share_removed_is_taken_of_the_barrier_as_it_is():
@@ -62,28 +45,26 @@ def test_findings_show_no_difference_where_the_interval_holds_zero():
     assert "less than there" in findings(cube)[0]
 
 
-def test_two_seeds_decide_nothing_and_other_studies_are_passed_over():
+def test_two_seeds_decide_nothing_and_other_studies_are_refused():
     cube = basins_cube()
     cube["barrier"].loc[{"seed": 2}] = np.nan
-    assert basin_findings(cube)[0].endswith("not decided: 2 seeds are done, a verdict needs at least 3.")
-    assert basin_findings(xr.Dataset({"barrier": ("t", [1.0])})) == []
-    assert basin_findings(basins_cube().sel(partner=["λ = 0", "λ = 0.5"])) == []
+    assert findings(cube)[0].endswith("not decided: 2 seeds are done, a verdict needs at least 3.")
+    with pytest.raises(ValueError, match="expected barrier over the dims partner, alignment, correction, seed; "):
+        findings(xr.Dataset({"barrier": ("t", [1.0])}))
+    with pytest.raises(ValueError, match=r"expected a partner of λ = 0, λ = 0\.5; got 'independent'"):
+        findings(basins_cube().sel(partner=["λ = 0", "λ = 0.5"]))
 
 
 def test_one_run_gives_its_shares_without_a_spread():
-    text = format_answer(basins_cube().isel(seed=0, network=0, drop=True))
-    assert text.splitlines() == [
+    assert shares_of_run(basins_cube().isel(seed=0, network=0, drop=True)) == [
         "share of the barrier removed by alignment (one seed)",
         "λ = 0: weights 70%, activations 70%",
         "independent: weights 60%, activations 60%",
     ]
-    assert "3 seeds, paired" in format_answer(basins_cube())
 
 
 def test_a_cube_without_the_partners_is_refused():
     with pytest.raises(ValueError, match=r"a partner of λ = 0, λ = 0\.5, independent; got 'twin'"):
         compare_shares(basins_cube(), student="twin")
-    with pytest.raises(
-        ValueError, match=r"the dims partner, alignment, correction, seed in barrier; \['seed'\] missing"
-    ):
+    with pytest.raises(ValueError, match=r"barrier over the dims partner, alignment, correction, seed; seed missing"):
         compare_shares(basins_cube().isel(seed=0))

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import xarray as xr
 
-from kdlandscape.cubes.claims import Claim, Measure, difference, pick, value
 from kdlandscape.cubes.store import open_cube
+from kdlandscape.studies.claims import Claim, Measure, difference, format_verdicts, pick, value, verdicts
 
 TEST, TRAIN = {"split": "test"}, {"split": "train"}
 SOFT = {"temperature": 4.0}
@@ -172,3 +172,18 @@ STUDIES = tuple(dict.fromkeys(claim.study for claim in CLAIMS))
 def open_studies(root: Path, names: Sequence[str]) -> dict[str, xr.Dataset]:
     """Return the cubes of those studies under a folder that have one."""
     return {name: open_cube(root / name) for name in names if (root / name / "cube.nc").is_file()}
+
+
+def findings(cube: xr.Dataset) -> list[str]:
+    """Return the verdicts on those claims of the paper that one study decides.
+
+    Raises
+    ------
+    ValueError
+        If no claim is about a study of the cube's name.
+    """
+    study = str(cube.attrs.get("study"))
+    own = [claim for claim in CLAIMS if claim.study == study]
+    if not own:
+        raise ValueError(f"expected the cube of one of {', '.join(STUDIES)}; got study {study!r}")
+    return format_verdicts(verdicts(own, {study: cube})).splitlines()

@@ -1,0 +1,18 @@
+from .spectra import density, effective_dimension
+from .statistics import mean_sem, t_interval
+from .store import missing, open_cube, read_checkpoints
+from .tables import format_table
+from .variables import dataset, variable
+
+__all__ = [
+    "dataset",
+    "density",
+    "effective_dimension",
+    "format_table",
+    "mean_sem",
+    "missing",
+    "open_cube",
+    "read_checkpoints",
+    "t_interval",
+    "variable",
+]

@@ -1,0 +1,8 @@
+"""What belongs to one question: a paper's claims, and what its studies say in sentences.  Never torch.
+
+Every public name is imported on first use; the names are in the stub beside this file.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

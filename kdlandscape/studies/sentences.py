@@ -1,0 +1,58 @@
+"""What a cube says in sentences, by the findings that a spec names; and what findings share."""
+
+from collections.abc import Iterator, Sequence
+
+import xarray as xr
+
+from kdlandscape.registry import RegistryError, load
+
+
+def say(cube: xr.Dataset, names: Sequence[str]) -> list[str]:
+    """Return the sentences of the named findings; a finding that cannot be taken from this cube says why.
+
+    Parameters
+    ----------
+    cube
+        Of a study.
+    names
+        Registered findings, of this package or another; see `kdlandscape.registry`.
+
+    Raises
+    ------
+    RegistryError
+        If a finding is unknown, cannot be loaded, or returns something else than a list of texts.
+    """
+    said: list[str] = []
+    for name in names:
+        finding = load("findings", name)
+        try:
+            found = finding(cube)
+        except Exception as error:  # one finding, perhaps of another package, does not cost the others
+            said.append(f"finding {name} cannot be taken from this cube: {type(error).__name__}: {error}")
+            continue
+        if not isinstance(found, list | tuple) or not all(isinstance(one, str) for one in found):
+            raise RegistryError(f"findings: expected a list of sentences from {name!r}, got {found!r}")
+        said += found
+    return said
+
+
+def require(cube: xr.Dataset, variables: Sequence[str], dims: Sequence[str] = ()) -> None:
+    """Raise ValueError, naming what is missing, unless a cube has the variables, and the first of them the dims."""
+    missing = [name for name in variables if name not in cube]
+    if missing:
+        raise ValueError(f"expected the variables {', '.join(variables)}; {', '.join(missing)} missing")
+    absent = [dim for dim in dims if dim not in cube[variables[0]].dims]
+    if absent:
+        raise ValueError(f"expected {variables[0]} over the dims {', '.join(dims)}; {', '.join(absent)} missing")
+
+
+def cells(data: xr.Dataset, kept: Sequence[str]) -> Iterator[tuple[str, xr.Dataset]]:
+    """Yield each cell of all dims but the kept ones: in words such as "network=mlp, seed=0", and its part."""
+    dims = [str(dim) for dim in data.dims if dim not in kept]
+    if not dims:
+        yield "", data
+        return
+    stacked = data.stack(cell=dims)
+    for i, key in enumerate(stacked["cell"].values.tolist()):
+        where = ", ".join(f"{dim}={value}" for dim, value in zip(dims, key, strict=True))
+        yield where, stacked.isel(cell=i)
