@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from kdlandscape.cubes.variables import variable
 from kdlandscape.landscape.along import along
-from kdlandscape.landscape.objective import Objective
+from kdlandscape.landscape.loss import MeanLoss
 from kdlandscape.landscape.paths.interpolation import interpolate
 from kdlandscape.landscape.permutations.alignment import METHODS, align
 from kdlandscape.landscape.permutations.repair import repair
@@ -19,7 +19,7 @@ CORRECTIONS = ("none", "repair")
 
 
 def aligned_paths(
-    objective: Objective,
+    objective: MeanLoss,
     network: nn.Module,
     thetas: Tensor,
     reference: Tensor,

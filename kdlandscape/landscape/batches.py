@@ -1,5 +1,6 @@
 """The data of an objective: held in memory when small, streamed when large, always in the same order of examples."""
 
+import copy
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -79,6 +80,14 @@ class Batches:
             return
         with preserve_rng():
             yield from (self._move(_pair(batch)) for batch in self._loader)
+
+    def to(self, dtype: torch.dtype) -> "Batches":
+        """Return the same data with floating-point numbers in another precision."""
+        other = copy.copy(self)
+        other._dtype = dtype
+        if other._held is not None:
+            other._held = other._move(self._held)
+        return other
 
     def _move(self, pair: tuple[Any, Any]) -> tuple[Any, Any]:
         def move(leaf: Any) -> Tensor:

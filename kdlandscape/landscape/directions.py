@@ -1,16 +1,14 @@
 """Directions in theta-space, with the coordinates of given points in them."""
 
-from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
-from fnmatch import fnmatchcase
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvTransposeNd
 
-from kdlandscape.landscape.objective import Objective
-from kdlandscape.landscape.params import Ravel, Theta
+from kdlandscape.landscape.loss import MeanLoss
+from kdlandscape.landscape.params import Params, Ravel, Theta, matching
 
 NORMALIZATIONS = ("filter", "layer", "model", None)
 
@@ -37,13 +35,13 @@ class Plane(NamedTuple):
 
 
 def random_directions(
-    theta: Theta | Objective,
+    theta: Theta | MeanLoss,
     n: int = 2,
     *,
     normalize: str | None = "filter",
     generator: torch.Generator,
-    params: str | Sequence[str] | None = None,
-    space: nn.Module | Objective | None = None,
+    params: Params = None,
+    space: nn.Module | MeanLoss | None = None,
     skip_1d: bool = True,
 ) -> Directions:
     r"""Draw Gaussian directions, orthogonalize them, and give them the scale of the weights.
@@ -81,7 +79,7 @@ def random_directions(
     if normalize not in NORMALIZATIONS:
         raise ValueError(f"expected normalize to be filter, layer, model or None; got {normalize!r}")
     point, tensors, transposed = _named(theta, space)
-    moves = _matching(tensors, params)
+    moves = matching(tensors, params)
     mask = torch.cat([torch.full((t.numel(),), k in moves and (t.ndim > 1 or not skip_1d)) for k, t in tensors.items()])
     if n > int(mask.sum()):
         raise ValueError(f"expected at most {int(mask.sum())} directions, as many as parameters that move; got {n}")
@@ -102,11 +100,11 @@ def _recorded(rows: Tensor, facts: dict[str, Any]) -> Directions:
 
 
 def _named(
-    theta: Theta | Objective, space: nn.Module | Objective | None
+    theta: Theta | MeanLoss, space: nn.Module | MeanLoss | None
 ) -> tuple[Tensor, dict[str, Tensor], dict[str, int]]:
     """Return flat theta, its named tensors, and the groups of each transposed convolution's weight by name."""
-    source = theta if isinstance(theta, Objective | nn.Module) else space
-    module = source.model if isinstance(source, Objective) else source
+    source = theta if isinstance(theta, MeanLoss | nn.Module) else space
+    module = source.model if isinstance(source, MeanLoss) else source
     if source is None:
         if isinstance(theta, Tensor):
             raise ValueError("a flat theta does not say where its filters are: expected space=objective or a module")
@@ -115,7 +113,7 @@ def _named(
         return _flat({k: t for k, t in theta.items() if k in ravel.shapes}, ravel), dict(theta), {}
     assert module is not None
     ravel = Ravel.of(module)
-    point = theta.theta if isinstance(theta, Objective) else ravel.ravel(theta).detach()
+    point = theta.theta if isinstance(theta, MeanLoss) else ravel.ravel(theta).detach()
     layers = dict(module.named_modules())
     kinds = {name: layers[name.rpartition(".")[0]] for name in ravel.shapes if name.rpartition(".")[0] in layers}
     transposed = {name: layer.groups for name, layer in kinds.items() if isinstance(layer, _ConvTransposeNd)}
@@ -124,18 +122,6 @@ def _named(
 
 def _flat(tensors: Mapping[str, Tensor], ravel: Ravel) -> Tensor:
     return ravel.ravel(dict(tensors)).detach()
-
-
-def _matching(names: Mapping[str, Any], params: str | Sequence[str] | None) -> set[str]:
-    patterns = ["*"] if params is None else [params] if isinstance(params, str) else list(params)
-    found: set[str] = set()
-    for pattern in patterns:
-        hits = {name for name in names if fnmatchcase(name, pattern)}
-        if not hits:
-            near = get_close_matches(pattern.rstrip("*."), list(names), n=3, cutoff=0.3) or list(names)[:3]
-            raise ValueError(f"no parameter matches {pattern!r}: expected a pattern of names such as {', '.join(near)}")
-        found |= hits
-    return found
 
 
 def _scaled(

@@ -1,14 +1,16 @@
 """Parameters as one flat vector theta (P,), and back to a dict of named tensors."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from fnmatch import fnmatchcase
 from math import prod
 
 import torch
 from torch import Tensor, nn
 
 Theta = Tensor | nn.Module | Mapping[str, Tensor]
+Params = str | Sequence[str] | None
 
 
 class SpaceError(ValueError):
@@ -84,6 +86,32 @@ class Ravel:
                 raise SpaceError(f"parameter {name!r} differs: expected floating point, got {tensors[name].dtype}")
         if unknown:
             raise SpaceError(f"parameter {unknown[0]!r} is unknown here{_nearest(unknown[0], self.shapes)}")
+
+
+def matching(names: Iterable[str], params: Params) -> set[str]:
+    """Return the names that match one of the glob patterns, such as ``"layer3.*"``; all of them for None.
+
+    Raises
+    ------
+    ValueError
+        A pattern that matches no name; the message has the nearest ones.
+    """
+    names = list(names)
+    found: set[str] = set()
+    for pattern in ["*"] if params is None else [params] if isinstance(params, str) else params:
+        hits = {name for name in names if fnmatchcase(name, pattern)}
+        if not hits:
+            near = get_close_matches(pattern, names, n=3, cutoff=0.1) or names[:3]
+            raise ValueError(
+                f"{pattern!r} matches no parameter: expected a glob of their names; the nearest are {', '.join(near)}"
+            )
+        found |= hits
+    return found
+
+
+def described(params: Params) -> str:
+    """Return the patterns as one text for a result's attrs; "all" for None."""
+    return "all" if params is None else params if isinstance(params, str) else ", ".join(params)
 
 
 def _nearest(name: str, names: Iterable[str]) -> str:

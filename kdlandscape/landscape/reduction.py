@@ -17,6 +17,27 @@ class Reduced(NamedTuple):
     weight: Tensor | float
 
 
+LOG_LIKELIHOODS = (
+    nn.CrossEntropyLoss,
+    nn.NLLLoss,
+    nn.BCELoss,
+    nn.BCEWithLogitsLoss,
+    nn.KLDivLoss,
+    nn.PoissonNLLLoss,
+    nn.GaussianNLLLoss,
+    nn.CTCLoss,
+    nn.MultiLabelSoftMarginLoss,
+    nn.SoftMarginLoss,
+)
+LOG_LIKELIHOOD_FUNCTIONS = (
+    functional.cross_entropy,
+    functional.nll_loss,
+    functional.binary_cross_entropy,
+    functional.binary_cross_entropy_with_logits,
+    functional.kl_div,
+    functional.poisson_nll_loss,
+    functional.gaussian_nll_loss,
+)
 Reducer = Callable[[Any, Any], Reduced]
 
 
@@ -75,6 +96,14 @@ def _weighted(loss: nn.CrossEntropyLoss | nn.NLLLoss, device: torch.device, dtyp
         return Reduced(total(outputs, targets), total.weight[targets.masked_fill(~kept, 0)].mul(kept).sum())
 
     return reduce
+
+
+def unit_of(loss: Any) -> str:
+    """Return the unit of a loss: what it says in ``units``, "nat" for torch's log likelihoods, else "1"."""
+    said = getattr(loss, "units", None)
+    if isinstance(said, str):
+        return said
+    return "nat" if isinstance(loss, LOG_LIKELIHOODS) or loss in LOG_LIKELIHOOD_FUNCTIONS else "1"
 
 
 def num_examples(tree: Any) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,8 +16,7 @@ import xarray as xr
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-if TYPE_CHECKING:
-    from kdlandscape.landscape.objective import Objective
+from kdlandscape.landscape.loss import MeanLoss
 
 STEP_SECONDS = 0.5  # between two calls of the callback
 STREAM_SECONDS = 20.0  # the same where every step reads the data from disk again
@@ -98,7 +97,7 @@ def fill(
     return True
 
 
-def key(objective: "Objective", origin: Tensor, directions: Tensor) -> str:
+def key(objective: MeanLoss, origin: Tensor, directions: Tensor) -> str:
     """Hash theta, directions, data, constants of the network, metric names and BatchNorm policy of a slice."""
     digest = hashlib.sha256(repr((objective.metric_names, objective.bn, str(objective.dtype))).encode())
     digest.update(repr(sorted((name, tuple(shape)) for name, shape in objective.shapes.items())).encode())

@@ -16,7 +16,7 @@ from kdlandscape.landscape.batches import preserve_rng
 from kdlandscape.landscape.evaluation.evaluator import Evaluate, evaluator, plain
 from kdlandscape.landscape.evaluation.strategy import Strategy
 from kdlandscape.landscape.evaluation.trial import choose
-from kdlandscape.landscape.objective import Objective
+from kdlandscape.landscape.loss import MeanLoss
 from kdlandscape.landscape.params import Theta
 from kdlandscape.landscape.refinement import STEP_SECONDS, STREAM_SECONDS, Grid, fill, key, load, saving
 
@@ -24,7 +24,7 @@ Axis = int | Sequence[float]
 Callback = Callable[[xr.Dataset, int, int], Any]
 
 
-def slice_line(objective: Objective, origin: Theta, direction: Any, *, x: Axis = 51, **settings: Any) -> xr.Dataset:
+def slice_line(objective: MeanLoss, origin: Theta, direction: Any, *, x: Axis = 51, **settings: Any) -> xr.Dataset:
     r"""Evaluate the loss and the metrics at :math:`\theta(x) = \text{origin} + x\,d`.
 
     ``direction`` is (P,) or (1, P); everything else as in `slice_grid`, which says what is returned, over ``x``.
@@ -40,7 +40,7 @@ def slice_line(objective: Objective, origin: Theta, direction: Any, *, x: Axis =
 
 
 def slice_plane(
-    objective: Objective, origin: Theta, directions: Any, *, x: Axis = 51, y: Axis = 51, **settings: Any
+    objective: MeanLoss, origin: Theta, directions: Any, *, x: Axis = 51, y: Axis = 51, **settings: Any
 ) -> xr.Dataset:
     r"""Evaluate the loss and the metrics at :math:`\theta(x, y) = \text{origin} + x\,d_0 + y\,d_1`.
 
@@ -58,7 +58,7 @@ def slice_plane(
 
 
 def slice_grid(
-    objective: Objective,
+    objective: MeanLoss,
     origin: Theta,
     directions: Any,
     axes: Mapping[str, Axis],
@@ -115,8 +115,8 @@ def slice_grid(
     ValueError
         If shapes, coordinates, policy or settings do not fit, or the file holds another slice.
     """
-    objective = objective.with_batch_norm(bn)
-    base, rows = objective.ravel(origin), _rows(directions).to(objective.device, objective.dtype)
+    objective, base = objective.with_batch_norm(bn).at(origin)
+    rows = _rows(directions).to(objective.device, objective.dtype)
     if rows.shape != (len(axes), objective.dim):
         raise ValueError(f"expected directions of shape ({len(axes)}, {objective.dim}), got {tuple(rows.shape)}")
     marked = _marks(marks, list(axes))
@@ -239,7 +239,7 @@ def _span(evaluate: Evaluate, index: int, dims: int, growth: float, name: str) -
     return -high, high
 
 
-def _facts(objective: Objective, directions: Any, rows: Tensor) -> dict[str, Any]:
+def _facts(objective: MeanLoss, directions: Any, rows: Tensor) -> dict[str, Any]:
     norms = rows.double().norm(dim=1)
     cosines = (rows.double() @ rows.double().T / norms.outer(norms)).cpu()
     facts = {

@@ -6,7 +6,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from kdlandscape.landscape.objective import Objective
+from kdlandscape.landscape.evaluation.points import evaluate
+from kdlandscape.landscape.loss import MeanLoss
 from kdlandscape.landscape.params import Ravel, Theta
 
 
@@ -44,7 +45,7 @@ def coordinates(points: Tensor, origin: Tensor, directions: Tensor) -> tuple[Ten
 
 
 def pca_directions(
-    trajectory: Tensor | Sequence[Theta], n: int = 2, *, objective: Objective | None = None
+    trajectory: Tensor | Sequence[Theta], n: int = 2, *, objective: MeanLoss | None = None
 ) -> Trajectory:
     r"""Lay the plane of largest variation through a training trajectory, with the final weights as its origin.
 
@@ -81,7 +82,7 @@ def pca_directions(
     signs = torch.sign((rows[0] - origin) @ directions.T)
     directions = directions * torch.where(signs == 0, 1.0, signs)[:, None]
     points, residuals = coordinates(rows, origin, directions)
-    losses = {} if objective is None else objective.evaluate(rows)
+    losses = {} if objective is None else evaluate(objective, rows)
     return Trajectory(origin, directions, points, residuals, (lengths**2 / (lengths**2).sum())[:n], losses)
 
 

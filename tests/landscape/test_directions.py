@@ -85,7 +85,7 @@ def test_directions_of_a_block_leave_the_rest_alone():
     module = network()
     parts = named(module, random_directions(module, params="1.*", generator=draw()).directions[1])
     assert [name for name, part in parts.items() if (part != 0).any()] == ["1.weight"]
-    with pytest.raises(ValueError, match=r"no parameter matches '4.wieght': .* such as 4.weight"):
+    with pytest.raises(ValueError, match=r"'4.wieght' matches no parameter: .* nearest are 4.weight"):
         random_directions(module, params="4.wieght", generator=draw())
     with pytest.raises(ValueError, match="at most 12 directions"):
         random_directions(nn.Linear(4, 3), 13, generator=draw())

@@ -134,10 +134,10 @@ def test_one_block_moves_and_the_rest_is_held():
         hybrid = {name: end if name.startswith(block) else start for (name, start), end in parts}
         assert paths["loss"].sel(block=f"{block}.*").values[0] == objective.value(a).item()
         assert paths["loss"].sel(block=f"{block}.*").values[-1] == objective.value(hybrid).item()
-    every = interpolate(objective, a, b, t=3, block=["0.*", "[24].*"])
+    every = interpolate(objective, a, b, t=3, params=["0.*", "[24].*"])
     np.testing.assert_array_equal(every["loss"], interpolate(objective, a, b, t=3)["loss"])
-    with pytest.raises(ValueError, match=r"block '7\.\*' matches no parameter of 0\.weight, 0\.bias"):
-        interpolate(objective, a, b, block="7.*")
+    with pytest.raises(ValueError, match=r"'7\.\*' matches no parameter: expected a glob"):
+        interpolate(objective, a, b, params="7.*")
 
 
 def test_every_barrier_carries_its_definition():
@@ -205,7 +205,7 @@ def test_buffers_are_never_interpolated():
     path = interpolate(objective, module, counted, t=3)
     assert np.unique(path["loss"]).tolist() == [objective.value(module).item()]
     counted["1.running_mean"] += 1.0
-    with pytest.raises(ValueError, match=r"buffer '1\.running_mean' of the end is not the one that the objective"):
+    with pytest.raises(ValueError, match=r"'1\.running_mean' differs between the networks"):
         interpolate(objective, module, counted)
     assert interpolate(objective, module, objective.ravel(counted), t=3)["loss"].notnull().all()
     free = interpolate(objective, module, counted, t=3, bn="recalibrate")

@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from kdlandscape.landscape.objective import Objective
 from kdlandscape.landscape.params import SpaceError
+from kdlandscape.landscape.slices import slice_line
 from tests import dense
 from tests.cases import CASES, DEVICES, IDS, N
 
@@ -250,3 +251,28 @@ def test_the_dtype_and_the_device_are_arguments():
     objective = Objective(module, loss, data, dtype=torch.float32)
     assert objective.theta.dtype == objective.value(module).dtype == torch.float32
     assert float(objective.value(module)) == pytest.approx(loss(module(data[0]), data[1]).item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("as_module", [True, False])
+def test_another_network_brings_its_own_statistics_and_frozen_parts(as_module):
+    module, loss, data = next(case for case in CASES if case.name == "batch_norm").make()
+    next(module.parameters()).requires_grad_(False)
+    objective = Objective(module, loss, data)
+    other = copy.deepcopy(module)
+    with torch.no_grad():
+        for tensor in other.state_dict().values():
+            if tensor.is_floating_point():
+                tensor.mul_(1.3).add_(0.1)
+    reference = Objective(other, loss, data)
+    given = other if as_module else other.state_dict()
+    theta = reference.theta
+    assert objective.value(given) == reference.value(theta)
+    assert objective.value(given) != objective.value(theta)
+    torch.testing.assert_close(objective.grad(given), reference.grad(theta), rtol=0, atol=0)
+    torch.testing.assert_close(objective.predict(given), reference.predict(theta), rtol=0, atol=0)
+    v = torch.randn(objective.dim, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    for product in ("hvp", "ggn_vp"):
+        torch.testing.assert_close(getattr(objective, product)(given, v), getattr(reference, product)(theta, v))
+    rows = torch.stack([v])
+    ours, theirs = (slice_line(o, at, rows, x=3)["loss"].values for o, at in ((objective, given), (reference, theta)))
+    np.testing.assert_array_equal(ours, theirs)

@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from kdlandscape.landscape.curvature.products import Network, Piece, Rows
 from kdlandscape.landscape.evaluation import tracing
-from kdlandscape.landscape.objective import Objective
+from kdlandscape.landscape.loss import MeanLoss
 
 Make = Callable[[Piece], Rows]
 
@@ -44,7 +44,7 @@ class Compiled:
     """
 
     def __init__(
-        self, objective: Objective, network: Network | None, point: Tensor, piece: Piece, eager: Rows, room: float
+        self, objective: MeanLoss, network: Network | None, point: Tensor, piece: Piece, eager: Rows, room: float
     ) -> None:
         self.key, self.point = _shapes(piece), point
         self.kind, self.keeps, self.problems = "none", 0, dict[str, str]()

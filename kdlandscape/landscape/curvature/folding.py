@@ -8,7 +8,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._pytree import tree_flatten
 
 from kdlandscape.landscape.evaluation.tracing import fold_batch_norm, trace
-from kdlandscape.landscape.objective import Objective
+from kdlandscape.landscape.loss import MeanLoss
 
 
 class Folded:
@@ -26,7 +26,7 @@ class Folded:
         A first piece of the data: inputs of its shapes are recorded, others go to the objective.
     """
 
-    def __init__(self, objective: Objective, piece: tuple[Any, Any]) -> None:
+    def __init__(self, objective: MeanLoss, piece: tuple[Any, Any]) -> None:
         self.objective, self.graph = objective, None
         self.key = _shapes(piece[0])
         try:
@@ -47,7 +47,7 @@ class Folded:
         return self.graph(theta, *tree_flatten(inputs)[0])[0]
 
 
-def can_fold(objective: Objective) -> bool:
+def can_fold(objective: MeanLoss) -> bool:
     """Whether there is a BatchNorm layer with fixed statistics."""
     layers = (layer for layer in objective.model.modules() if isinstance(layer, _BatchNorm))
     return objective.bn == "frozen" and any(layer.running_mean is not None for layer in layers)

@@ -7,13 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kdlandscape.landscape.blocks import Params, narrow
 from kdlandscape.landscape.curvature.compilation import Compiled
 from kdlandscape.landscape.curvature.folding import Folded
 from kdlandscape.landscape.curvature.plans import MEMORY, Plan, choose, pieces
 from kdlandscape.landscape.curvature.products import Network, Piece, Rows, graph_bytes, linearize
-from kdlandscape.landscape.objective import Objective
-from kdlandscape.landscape.params import Theta
+from kdlandscape.landscape.loss import MeanLoss
+from kdlandscape.landscape.params import Params, Theta
 from kdlandscape.landscape.reduction import num_examples
 
 CURVATURES = ("hessian", "ggn", "fisher", "empirical_fisher")
@@ -57,7 +56,7 @@ class Operator:
 
 
 def operator(
-    objective: Objective,
+    objective: MeanLoss,
     theta: Theta,
     *,
     curvature: str = "hessian",
@@ -119,7 +118,7 @@ def operator(
             "expected an objective with bn='frozen' or 'batch' for curvature, got 'recalibrate': statistics that are "
             "re-estimated at every point are not differentiated"
         )
-    objective, point, places = narrow(objective, theta, params, dtype)
+    objective, point, places = objective.to(dtype).restricted(params, theta)
     plan = plan or choose(objective, point, curvature, products)
     cut = list(pieces(objective, plan)) if objective.batches.held else None
 
@@ -147,7 +146,7 @@ def operator(
 class _Maps:
     """The linear map of each piece: kept as long as they fit the memory, made anew beyond it."""
 
-    def __init__(self, objective: Objective, point: Tensor, curvature: str, plan: Plan, memory: int) -> None:
+    def __init__(self, objective: MeanLoss, point: Tensor, curvature: str, plan: Plan, memory: int) -> None:
         self.objective, self.point, self.curvature, self.mode = objective, point, curvature, plan.mode
         self.room, self.kept = memory, dict[int, Rows]()
         self.compiled: Compiled | None = None
@@ -181,7 +180,7 @@ class _Maps:
         return self.compiled.kind
 
 
-def _weight(objective: Objective, point: Tensor, data: Callable[[], Iterator[Piece]]) -> float:
+def _weight(objective: MeanLoss, point: Tensor, data: Callable[[], Iterator[Piece]]) -> float:
     """Total weight of the examples; refuse a loss that is not finite."""
     total = weight = torch.zeros((), dtype=torch.float64)
     with torch.no_grad():

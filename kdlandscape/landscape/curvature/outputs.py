@@ -8,12 +8,12 @@ from torch import Tensor
 from torch.func import vmap
 from torch.utils._pytree import tree_map
 
-from kdlandscape.landscape.objective import Objective
+from kdlandscape.landscape.loss import MeanLoss
 
 Between = Callable[[Tensor], Tensor]
 
 
-def between(objective: Objective, outputs: Any, targets: Any, curvature: str) -> Between:
+def between(objective: MeanLoss, outputs: Any, targets: Any, curvature: str) -> Between:
     r"""Return :math:`u \mapsto C u` for tangents u of the outputs z (n, ...), block-diagonal over examples.
 
     Parameters
@@ -55,7 +55,7 @@ def between(objective: Objective, outputs: Any, targets: Any, curvature: str) ->
     return lambda u: scale * (p * u - p * (p * u).sum(1, keepdim=True))
 
 
-def _generic(objective: Objective, z: Tensor, targets: Any) -> Between:
+def _generic(objective: MeanLoss, z: Tensor, targets: Any) -> Between:
     with torch.enable_grad():
         total = objective.reduce(z, targets).total
         (slope,) = torch.autograd.grad(total, z, create_graph=True)
@@ -83,7 +83,7 @@ def softmax_scale(z: Tensor, generic: Between) -> Tensor | None:
     return scale if bool((error <= bound).all()) else None
 
 
-def _is_likelihood(objective: Objective, z: Tensor, targets: Any, scale: Tensor | None, generic: Between) -> bool:
+def _is_likelihood(objective: MeanLoss, z: Tensor, targets: Any, scale: Tensor | None, generic: Between) -> bool:
     """Whether the loss is cross entropy or quadratic: then its curvature holds no more of the targets than weights."""
     generator = torch.Generator().manual_seed(1)
     u, shift = (torch.randn(z.shape, generator=generator, dtype=torch.float64).to(z) for _ in range(2))
@@ -99,7 +99,7 @@ def _is_likelihood(objective: Objective, z: Tensor, targets: Any, scale: Tensor 
     return bool(expected.any()) and torch.allclose(there(u), expected, rtol=tolerance, atol=tolerance)
 
 
-def _outer(objective: Objective, z: Tensor, targets: Any) -> Between:
+def _outer(objective: MeanLoss, z: Tensor, targets: Any) -> Between:
     with torch.enable_grad():
         (slope,) = torch.autograd.grad(objective.reduce(z, targets).total, z)
     axes = tuple(range(1, z.ndim))
@@ -108,7 +108,7 @@ def _outer(objective: Objective, z: Tensor, targets: Any) -> Between:
     return lambda u: scaled * ((slope * u).sum(axes, keepdim=True) if axes else slope * u)
 
 
-def example_weights(objective: Objective, outputs: Tensor, targets: Any) -> Tensor:
+def example_weights(objective: MeanLoss, outputs: Tensor, targets: Any) -> Tensor:
     """Return the weight w_i of every example (n,), by giving the loss one example at a time."""
 
     def one(z: Tensor, y: Any) -> Tensor:

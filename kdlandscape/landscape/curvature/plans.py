@@ -13,7 +13,7 @@ from kdlandscape.landscape.batches import preserve_rng
 from kdlandscape.landscape.curvature.folding import Folded, can_fold
 from kdlandscape.landscape.curvature.products import MODES, Piece, first_mode, linearize
 from kdlandscape.landscape.evaluation.trial import activation_bytes
-from kdlandscape.landscape.objective import Objective
+from kdlandscape.landscape.loss import MeanLoss
 from kdlandscape.landscape.reduction import num_examples
 
 MEMORY = 2**29  # bytes of graphs to keep between products
@@ -51,7 +51,7 @@ class Plan:
             raise ValueError(f"expected examples of at least 1, got {self.examples}")
 
 
-def pieces(objective: Objective, plan: Plan) -> Iterator[Piece]:
+def pieces(objective: MeanLoss, plan: Plan) -> Iterator[Piece]:
     """Yield the data in micro-batches, laid out as planned.
 
     BatchNorm by the batch's own statistics keeps the objective's batches, which it depends on.
@@ -68,7 +68,7 @@ def pieces(objective: Objective, plan: Plan) -> Iterator[Piece]:
             yield tree_map(lambda leaf, a=start, s=step: layout(leaf[a : a + s]), batch)
 
 
-def choose(objective: Objective, point: Tensor, curvature: str, products: int) -> Plan:
+def choose(objective: MeanLoss, point: Tensor, curvature: str, products: int) -> Plan:
     """Return the fastest plan of a short measured trial; remembered by the objective.
 
     The mode is the first that the network supports: reverse over reverse, which every layer with second derivatives
@@ -83,7 +83,7 @@ def choose(objective: Objective, point: Tensor, curvature: str, products: int) -
     return objective.cache[key]
 
 
-def _measured(objective: Objective, point: Tensor, curvature: str, plan: Plan, products: int) -> Plan:
+def _measured(objective: MeanLoss, point: Tensor, curvature: str, plan: Plan, products: int) -> Plan:
     fit = _fit(objective)
     images = any(leaf.ndim == 4 and leaf.is_floating_point() for leaf in _leaves(objective))
     large = fit < min(objective.batches.batch_size or objective.num_examples, objective.num_examples)
@@ -106,17 +106,17 @@ def _measured(objective: Objective, point: Tensor, curvature: str, plan: Plan, p
     return candidates[seconds.index(min(seconds))]
 
 
-def _fit(objective: Objective) -> int:
+def _fit(objective: MeanLoss) -> int:
     fit = max(ACTIVATION // max(activation_bytes(objective), 1), 8)
     return 2 ** (fit.bit_length() - 1)
 
 
-def _leaves(objective: Objective) -> list[Any]:
+def _leaves(objective: MeanLoss) -> list[Any]:
     return [leaf for leaf in tree_leaves(next(objective.batches.loaded())[0]) if isinstance(leaf, Tensor)]
 
 
 def _seconds(
-    objective: Objective, point: Tensor, curvature: str, plan: Plan, sample: tuple[Piece, int], rows: Tensor
+    objective: MeanLoss, point: Tensor, curvature: str, plan: Plan, sample: tuple[Piece, int], rows: Tensor
 ) -> float:
     """Best of two products on the sample, nothing kept."""
     batch, examples = sample

@@ -11,7 +11,7 @@ from torch.func import grad, jvp, vjp
 from torch.utils._pytree import tree_leaves, tree_map
 
 from kdlandscape.landscape.curvature.outputs import between
-from kdlandscape.landscape.objective import Objective, plain_attention
+from kdlandscape.landscape.loss import MeanLoss, plain_attention
 
 Rows = Callable[[Tensor], Tensor]
 Piece = tuple[Any, Any]
@@ -21,7 +21,7 @@ UNSUPPORTED = (RuntimeError, NotImplementedError)
 
 
 def linearize(
-    objective: Objective, point: Tensor, piece: Piece, curvature: str, mode: str, network: Network | None = None
+    objective: MeanLoss, point: Tensor, piece: Piece, curvature: str, mode: str, network: Network | None = None
 ) -> Rows:
     """Return the map of rows (b, P) to rows A v, with A of the *summed* loss on one piece of the data.
 
@@ -42,7 +42,7 @@ def linearize(
     return make(objective, network or objective.outputs, point, piece)
 
 
-def _reverse_hessian(objective: Objective, network: Network, point: Tensor, piece: Piece) -> Rows:
+def _reverse_hessian(objective: MeanLoss, network: Network, point: Tensor, piece: Piece) -> Rows:
     theta = point.detach().requires_grad_()
     with torch.enable_grad():
         total = objective.reduce(network(theta, piece[0]), piece[1]).total
@@ -54,12 +54,12 @@ def _reverse_hessian(objective: Objective, network: Network, point: Tensor, piec
     return apply
 
 
-def _forward_hessian(objective: Objective, network: Network, point: Tensor, piece: Piece) -> Rows:
+def _forward_hessian(objective: MeanLoss, network: Network, point: Tensor, piece: Piece) -> Rows:
     slope = grad(lambda theta: objective.reduce(network(theta, piece[0]), piece[1]).total)
     return lambda rows: torch.stack([jvp(slope, (point,), (row,))[1].detach() for row in rows])
 
 
-def _reverse_outer(objective: Objective, network: Network, point: Tensor, piece: Piece, *, curvature: str) -> Rows:
+def _reverse_outer(objective: MeanLoss, network: Network, point: Tensor, piece: Piece, *, curvature: str) -> Rows:
     """J v is the derivative of u -> J' u, itself a backward pass, so no forward mode is needed."""
     theta = point.detach().requires_grad_()
     with torch.enable_grad():
@@ -74,7 +74,7 @@ def _reverse_outer(objective: Objective, network: Network, point: Tensor, piece:
     return apply
 
 
-def _forward_outer(objective: Objective, network: Network, point: Tensor, piece: Piece, *, curvature: str) -> Rows:
+def _forward_outer(objective: MeanLoss, network: Network, point: Tensor, piece: Piece, *, curvature: str) -> Rows:
     def at(theta: Tensor) -> Any:
         return network(theta, piece[0])
 
@@ -97,7 +97,7 @@ def _gradient(value: Tensor, wanted: Tensor, along: Tensor | None = None, *, cre
     return torch.zeros_like(wanted) if result is None else result
 
 
-def first_mode(objective: Objective, point: Tensor, piece: Piece, curvature: str, modes: tuple[str, ...]) -> str:
+def first_mode(objective: MeanLoss, point: Tensor, piece: Piece, curvature: str, modes: tuple[str, ...]) -> str:
     """Return the first mode that works on a few examples.
 
     Raises
@@ -119,7 +119,7 @@ def first_mode(objective: Objective, point: Tensor, piece: Piece, curvature: str
     )
 
 
-def blame(objective: Objective, piece: Piece) -> str:
+def blame(objective: MeanLoss, piece: Piece) -> str:
     """Name the innermost layer that cannot be differentiated twice, from its own inputs in a forward pass."""
     found: list[str] = []
 
@@ -163,7 +163,7 @@ def _twice(output: Any, wanted: list[Any]) -> None:
         torch.autograd.grad(slope, sources, allow_unused=True)
 
 
-def graph_bytes(objective: Objective, point: Tensor, piece: Piece, curvature: str) -> int:
+def graph_bytes(objective: MeanLoss, point: Tensor, piece: Piece, curvature: str) -> int:
     """Bytes that a kept reverse map holds for one example, from the tensors that it saves for a few examples."""
     few = tree_map(lambda leaf: leaf[:8], piece)
     saved: dict[int, int] = {}

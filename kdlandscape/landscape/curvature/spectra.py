@@ -9,13 +9,13 @@ from torch import Tensor
 from kdlandscape.cubes.spectra import density
 from kdlandscape.cubes.variables import dataset
 from kdlandscape.landscape.curvature.operator import Operator, operator
-from kdlandscape.landscape.objective import Objective
+from kdlandscape.landscape.loss import MeanLoss
 from kdlandscape.landscape.params import Theta
 from kdlandscape.linalg import kpm, lanczos, slq
 
 
 def top_eigenpairs(
-    objective: Objective,
+    objective: MeanLoss,
     theta: Theta,
     k: int = 1,
     *,
@@ -106,7 +106,7 @@ def top_eigenpairs(
 
 
 def spectral_density(
-    objective: Objective,
+    objective: MeanLoss,
     theta: Theta,
     *,
     curvature: str = "hessian",
@@ -210,7 +210,7 @@ def normal(a: Operator, count: int, generator: torch.Generator) -> Tensor:
     return draw.to(a.theta.device)
 
 
-def facts(objective: Objective, a: Operator, curvature: str, settings: dict[str, Any]) -> dict[str, Any]:
+def facts(objective: MeanLoss, a: Operator, curvature: str, settings: dict[str, Any]) -> dict[str, Any]:
     """Return what a spectrum is of, for the attrs of a result."""
     params = settings.get("params")
     return {

@@ -13,14 +13,15 @@ from kdlandscape.cubes.spectra import effective_dimension
 from kdlandscape.cubes.variables import dataset
 from kdlandscape.landscape.curvature.operator import operator
 from kdlandscape.landscape.curvature.spectra import facts, quadrature, top_eigenpairs
-from kdlandscape.landscape.objective import Objective
+from kdlandscape.landscape.evaluation.points import value
+from kdlandscape.landscape.loss import MeanLoss
 from kdlandscape.landscape.params import Theta
 from kdlandscape.landscape.paths.interpolation import mix
 from kdlandscape.linalg.warm import warm_start
 
 
 def eigenpairs_along(
-    objective: Objective,
+    objective: MeanLoss,
     thetas: Iterable[Theta],
     coordinates: Sequence[float],
     k: int,
@@ -70,7 +71,7 @@ def eigenpairs_along(
 
 
 def spectrum_along(
-    objective: Objective,
+    objective: MeanLoss,
     start: Theta,
     end: Theta,
     k: int,
@@ -164,7 +165,7 @@ def eigenspace_overlap(first: xr.Dataset, second: xr.Dataset) -> xr.Dataset:
     return dataset({"overlap": shared.clip(0, 1)}, ("eigenvalue",), {"eigenvalue": range(count)})
 
 
-def perturb(objective: Objective, theta: Theta, spectrum: xr.Dataset, sizes: Sequence[float]) -> xr.Dataset:
+def perturb(objective: MeanLoss, theta: Theta, spectrum: xr.Dataset, sizes: Sequence[float]) -> xr.Dataset:
     """Step along every eigenvector and see what becomes of the loss and of the predictions.
 
     Directions of large curvature change what the network says; along those of little it says the same (Maddox, Benton
@@ -200,7 +201,7 @@ def perturb(objective: Objective, theta: Theta, spectrum: xr.Dataset, sizes: Seq
             logs = log_softmax(before, -1), log_softmax(after, -1)
             kl = (logs[0].exp() * (logs[0] - logs[1])).sum(-1).mean()
             same = (after.argmax(-1) == before.argmax(-1)).to(kl.dtype).mean()
-            rows.append([float(objective.value(moved)), float(same), float(kl)])
+            rows.append([float(value(objective, moved)), float(same), float(kl)])
     table = np.array(rows).reshape(-1, len(sizes), 3)
     values = {name: table[..., i] for i, name in enumerate(("loss", "agreement", "kl"))}
     coords = {"eigenvalue": spectrum["eigenvalue"].values, "x": list(sizes)}

@@ -8,7 +8,7 @@ import xarray as xr
 from kdlandscape.cubes.variables import dataset
 from kdlandscape.landscape.curvature.operator import operator
 from kdlandscape.landscape.curvature.spectra import facts
-from kdlandscape.landscape.objective import Objective
+from kdlandscape.landscape.loss import MeanLoss
 from kdlandscape.landscape.params import Theta
 from kdlandscape.linalg import trace as estimators
 
@@ -21,7 +21,7 @@ METHODS = {
 
 
 def trace(
-    objective: Objective,
+    objective: MeanLoss,
     theta: Theta,
     *,
     curvature: str = "hessian",
@@ -77,7 +77,7 @@ def trace(
 
 
 def diagonal(
-    objective: Objective,
+    objective: MeanLoss,
     theta: Theta,
     *,
     curvature: str = "hessian",

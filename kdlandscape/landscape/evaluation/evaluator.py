@@ -4,20 +4,18 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import jvp, vmap
 from torch.utils._pytree import tree_leaves, tree_map
 
-from kdlandscape.landscape.batch_norm import statistics
 from kdlandscape.landscape.evaluation import tracing
+from kdlandscape.landscape.evaluation.statistics import statistics
 from kdlandscape.landscape.evaluation.strategy import Strategy
+from kdlandscape.landscape.loss import MeanLoss
 from kdlandscape.landscape.reduction import num_examples
-
-if TYPE_CHECKING:
-    from kdlandscape.landscape.objective import Objective
 
 Evaluate = Callable[[Tensor], dict[str, Tensor]]
 Run = Callable[[Tensor], list[Tensor]]
@@ -27,7 +25,7 @@ OTHER_ACTIVATION_BYTES = 2**28
 
 
 def evaluator(
-    objective: "Objective", strategy: Strategy, origin: Tensor | None = None, directions: Tensor | None = None
+    objective: MeanLoss, strategy: Strategy, origin: Tensor | None = None, directions: Tensor | None = None
 ) -> Evaluate:
     """Return the function that evaluates every metric at K points: name -> (K,).
 
@@ -70,20 +68,20 @@ def evaluator(
     return evaluate
 
 
-def plain(objective: "Objective") -> Strategy:
+def plain(objective: MeanLoss) -> Strategy:
     """Return the loop, in micro-batches where one batch would not fit the caches."""
     size = objective.batches.batch_size or objective.num_examples
     fit = fitting(objective)
     return Strategy(examples=fit) if objective.bn == "frozen" and fit < size else Strategy()
 
 
-def fitting(objective: "Objective") -> int:
+def fitting(objective: MeanLoss) -> int:
     """Return how many examples, a power of two from 16, keep the largest activation small."""
     room = ACTIVATION_BYTES.get(objective.device.type, OTHER_ACTIVATION_BYTES)
     return 2 ** (max(room // max(activation_bytes(objective), 1), 16).bit_length() - 1)
 
 
-def activation_bytes(objective: "Objective") -> int:
+def activation_bytes(objective: MeanLoss) -> int:
     """Bytes an example of the largest output of any layer, from one forward pass over up to 8 examples."""
     if "activation" not in objective.cache:
         batch = next(objective.batches.loaded())
@@ -160,7 +158,7 @@ def _placement(origin: Tensor | None, directions: Tensor | None) -> _Plane | Non
     return None if origin is None or directions is None else _Plane(origin, list(directions))
 
 
-def pieces(objective: "Objective", strategy: Strategy, batch: Any) -> Iterator[Any]:
+def pieces(objective: MeanLoss, strategy: Strategy, batch: Any) -> Iterator[Any]:
     """Cut a batch into micro-batches, and lay out images."""
     n = num_examples(batch)
     step = strategy.examples or objective.batches.batch_size or n
@@ -173,7 +171,7 @@ def pieces(objective: "Objective", strategy: Strategy, batch: Any) -> Iterator[A
         yield tree_map(lambda leaf, a=start: layout(leaf[a : a + step]), batch)
 
 
-def _recalibrating(objective: "Objective", strategy: Strategy, place: _Plane | None) -> Evaluate:
+def _recalibrating(objective: MeanLoss, strategy: Strategy, place: _Plane | None) -> Evaluate:
     """Evaluate point by point, each with statistics of its own, in two passes over the data."""
     if strategy != Strategy():
         raise ValueError(f"bn='recalibrate' evaluates in a plain loop: expected Strategy(), got {strategy}")
@@ -194,7 +192,7 @@ def _thetas(place: _Plane | None, points: Tensor) -> Iterator[Tensor]:
     return iter(points) if place is None else place.walk(points.tolist())
 
 
-def prepare(objective: "Objective", strategy: Strategy, place: _Plane | None, piece: Any) -> Run:
+def prepare(objective: MeanLoss, strategy: Strategy, place: _Plane | None, piece: Any) -> Run:
     """Return the function that evaluates sums and weights at points (K, .) on one micro-batch."""
     if strategy.trace:
         return _traced(objective, strategy, place, piece)
@@ -211,7 +209,7 @@ def prepare(objective: "Objective", strategy: Strategy, place: _Plane | None, pi
     return run
 
 
-def _many(objective: "Objective", many: Callable[[Tensor], list[Tensor]], thetas: Tensor) -> list[Tensor]:
+def _many(objective: MeanLoss, many: Callable[[Tensor], list[Tensor]], thetas: Tensor) -> list[Tensor]:
     """Run a batch of points; on failure name the layer that cannot."""
     layers: list[str] = []
     modules = list(objective.model.named_modules())
@@ -233,7 +231,7 @@ def _stack(rows: Sequence[Sequence[Tensor]]) -> list[Tensor]:
     return [torch.stack(values) for values in zip(*rows, strict=True)]
 
 
-def _traced(objective: "Objective", strategy: Strategy, place: _Plane | None, piece: Any) -> Run:
+def _traced(objective: MeanLoss, strategy: Strategy, place: _Plane | None, piece: Any) -> Run:
     """Run the recorded graph point by point, with everything that the points share computed here, once."""
     leaves = tracing.arguments(piece)
     affine = strategy.affine and place is not None
@@ -261,7 +259,7 @@ def _traced(objective: "Objective", strategy: Strategy, place: _Plane | None, pi
     return run
 
 
-def _graphs(objective: "Objective", piece: Any, key: tuple[bool, bool]) -> tuple[Any, Any, Any]:
+def _graphs(objective: MeanLoss, piece: Any, key: tuple[bool, bool]) -> tuple[Any, Any, Any]:
     """Trace once for each shape of a micro-batch, and cut: what is fixed, what is affine in theta, and the rest."""
     shapes = ("graph", *key, *(leaf.shape for leaf in tracing.arguments(piece)))
     if shapes not in objective.cache:
@@ -276,7 +274,7 @@ def _graphs(objective: "Objective", piece: Any, key: tuple[bool, bool]) -> tuple
     return objective.cache[shapes]
 
 
-def _compiled(objective: "Objective", strategy: Strategy, graph: Any, piece: Any, inputs: list[Any]) -> Any:
+def _compiled(objective: MeanLoss, strategy: Strategy, graph: Any, piece: Any, inputs: list[Any]) -> Any:
     key = ("compiled", replace(strategy, examples=None), *(tensor.shape for tensor in inputs))
     if key not in objective.cache:
         threads = torch.get_num_threads()
@@ -290,7 +288,7 @@ def _compiled(objective: "Objective", strategy: Strategy, graph: Any, piece: Any
     return objective.cache[key]
 
 
-def _within_memory(objective: "Objective", piece: Any, values: Any) -> None:
+def _within_memory(objective: MeanLoss, piece: Any, values: Any) -> None:
     kept = objective.num_examples / num_examples(piece) if objective.batches.held else 1.0
     size = kept * sum(tensor.nbytes for tensor in tracing.arguments(values))
     if size > MEMORY:

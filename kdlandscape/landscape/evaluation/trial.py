@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,9 +14,7 @@ from torch.utils._pytree import tree_leaves
 from kdlandscape.landscape.batches import preserve_rng
 from kdlandscape.landscape.evaluation.evaluator import MEMORY, activation_bytes, evaluator, fitting, plain
 from kdlandscape.landscape.evaluation.strategy import Strategy
-
-if TYPE_CHECKING:
-    from kdlandscape.landscape.objective import Objective
+from kdlandscape.landscape.loss import MeanLoss
 
 Clock = Callable[[], float]
 FEW = 8  # points for which a trial never pays
@@ -29,7 +27,7 @@ COMPILE_SECONDS = 600.0  # of plain looping, from which on compiling is tried
 
 
 def choose(
-    objective: "Objective", points: Tensor, origin: Tensor | None = None, directions: Tensor | None = None
+    objective: MeanLoss, points: Tensor, origin: Tensor | None = None, directions: Tensor | None = None
 ) -> Strategy:
     """Return the fastest strategy of a short measured trial; a loop where there is too little to do.
 
@@ -57,7 +55,7 @@ def choose(
 
 
 def _measured(
-    objective: "Objective", points: Tensor, origin: Tensor | None, directions: Tensor | None
+    objective: MeanLoss, points: Tensor, origin: Tensor | None, directions: Tensor | None
 ) -> tuple[Strategy, bool]:
     """Improve the plain loop one setting at a time; both are timed in turn, since a busy machine drifts."""
     sample = points[torch.linspace(0, len(points) - 1, 3).long()][:1]
@@ -87,7 +85,7 @@ def _measured(
     return best, True
 
 
-def _prepared(objective: "Objective", candidate: Strategy, plane: Any, many: Tensor, reference: Any) -> Clock | None:
+def _prepared(objective: MeanLoss, candidate: Strategy, plane: Any, many: Tensor, reference: Any) -> Clock | None:
     """Return a function that measures the seconds a point; None if the candidate fails or gives other numbers."""
     try:
         evaluate = evaluator(objective, candidate, *plane)
@@ -120,27 +118,25 @@ def _seconds(function: Callable[[], Any], count: int) -> float:
     return min(times) / count
 
 
-def _sizes(objective: "Objective", best: Strategy, seconds: tuple[float, float], plane: bool) -> Iterator[Strategy]:
+def _sizes(objective: MeanLoss, best: Strategy, seconds: tuple[float, float], plane: bool) -> Iterator[Strategy]:
     """Fewer forward passes, where a loader's batches are small."""
     size = objective.batches.batch_size
     if objective.bn == "frozen" and objective.batches.held and size is not None and size < fitting(objective):
         yield replace(best, examples=min(fitting(objective), objective.num_examples))
 
 
-def _layouts(objective: "Objective", best: Strategy, seconds: tuple[float, float], plane: bool) -> Iterator[Strategy]:
+def _layouts(objective: MeanLoss, best: Strategy, seconds: tuple[float, float], plane: bool) -> Iterator[Strategy]:
     if any(leaf.ndim == 4 for leaf in tree_leaves(next(objective.batches.loaded())[0])):
         yield replace(best, channels_last=True)
 
 
-def _recordings(
-    objective: "Objective", best: Strategy, seconds: tuple[float, float], plane: bool
-) -> Iterator[Strategy]:
+def _recordings(objective: MeanLoss, best: Strategy, seconds: tuple[float, float], plane: bool) -> Iterator[Strategy]:
     yield replace(best, trace=True)
     if plane:
         yield replace(best, trace=True, affine=True)
 
 
-def _chunks(objective: "Objective", best: Strategy, seconds: tuple[float, float], plane: bool) -> Iterator[Strategy]:
+def _chunks(objective: MeanLoss, best: Strategy, seconds: tuple[float, float], plane: bool) -> Iterator[Strategy]:
     """Several points at once: small chunks on a CPU, as many as the memory holds on a GPU."""
     on_cpu = objective.device.type == "cpu"
     if on_cpu and seconds[0] > SMALL_SECONDS:
@@ -153,14 +149,12 @@ def _chunks(objective: "Objective", best: Strategy, seconds: tuple[float, float]
             yield replace(best, points=points, trace=False, affine=False, workers=1)
 
 
-def _threads(objective: "Objective", best: Strategy, seconds: tuple[float, float], plane: bool) -> Iterator[Strategy]:
+def _threads(objective: MeanLoss, best: Strategy, seconds: tuple[float, float], plane: bool) -> Iterator[Strategy]:
     threads = torch.get_num_threads()
     if objective.device.type == "cpu" and threads > 1 and best.trace:
         yield replace(best, workers=threads)
 
 
-def _compilations(
-    objective: "Objective", best: Strategy, seconds: tuple[float, float], plane: bool
-) -> Iterator[Strategy]:
+def _compilations(objective: MeanLoss, best: Strategy, seconds: tuple[float, float], plane: bool) -> Iterator[Strategy]:
     if seconds[1] > COMPILE_SECONDS and best.trace:
         yield replace(best, compile=True)

@@ -8,13 +8,13 @@ import xarray as xr
 from torch import Tensor
 
 from kdlandscape.cubes.variables import dataset
-from kdlandscape.landscape.objective import Objective
+from kdlandscape.landscape.loss import MeanLoss
 from kdlandscape.landscape.params import Theta
 from kdlandscape.landscape.paths.interpolation import barrier, interpolate
 
 
 def barrier_matrix(
-    objective: Objective,
+    objective: MeanLoss,
     thetas: Sequence[Theta] | Tensor,
     names: Sequence[str],
     *,

@@ -10,7 +10,7 @@ import xarray as xr
 from torch import Tensor
 
 from kdlandscape.cubes.variables import dataset
-from kdlandscape.landscape.objective import Objective
+from kdlandscape.landscape.loss import MeanLoss
 from kdlandscape.landscape.params import Theta
 from kdlandscape.landscape.paths.interpolation import evaluate_path
 
@@ -38,7 +38,7 @@ def coefficients(t: float, bends: int, kind: str = "bezier") -> list[float]:
 
 
 def bezier(
-    objective: Objective,
+    objective: MeanLoss,
     start: Theta,
     end: Theta,
     *,
@@ -98,7 +98,7 @@ def bezier(
         raise ValueError(f"expected kind to be one of {', '.join(CURVES)}; got {kind!r}")
     if bends < 1 or steps < 1:
         raise ValueError(f"expected at least one bend and one step, got {bends} and {steps}")
-    first, last = objective.ravel(start), objective.ravel(end)
+    objective, (first, last) = objective.joined(start, end)
     shares = torch.arange(1, bends + 1, dtype=torch.float64)[:, None].to(first) / (bends + 1)
     straight = torch.stack([first, *((1 - shares) * first + shares * last), last])
     settings = _Settings(kind, bends, steps, lr, momentum)
@@ -126,7 +126,7 @@ def _point(control: Tensor, weights: list[float]) -> Tensor:
 
 
 def _descend(
-    objective: Objective, control: Tensor, settings: _Settings, generator: torch.Generator
+    objective: MeanLoss, control: Tensor, settings: _Settings, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """Return the control points (bends + 2, P), those between the ends trained, and the loss of every step."""
     kind, bends, steps, lr, momentum = settings

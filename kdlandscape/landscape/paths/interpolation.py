@@ -1,7 +1,6 @@
 """Paths between two networks, linear and spherical, and the barriers on them."""
 
 from collections.abc import Callable, Mapping, Sequence
-from fnmatch import fnmatchcase
 from math import acos, cos, sin
 
 import numpy as np
@@ -10,8 +9,10 @@ import xarray as xr
 from torch import Tensor, nn
 
 from kdlandscape.cubes.variables import dataset
-from kdlandscape.landscape.objective import Objective
-from kdlandscape.landscape.params import SpaceError, Theta
+from kdlandscape.landscape.curvature.operator import operator
+from kdlandscape.landscape.evaluation.points import evaluate
+from kdlandscape.landscape.loss import MeanLoss
+from kdlandscape.landscape.params import Params, SpaceError, Theta, described, matching
 
 KINDS = ("linear", "spherical")
 DEFINITIONS = {
@@ -28,13 +29,13 @@ def mix(start: Tensor, end: Tensor, t: Tensor) -> Tensor:
 
 
 def interpolate(
-    objective: Objective,
+    objective: MeanLoss,
     start: Theta,
     end: Theta,
     *,
     t: int | Sequence[float] = 51,
     kind: str = "linear",
-    block: str | Sequence[str] | None = None,
+    params: Params = None,
     correct: Correction | None = None,
     curvature: bool = False,
     bn: str | None = None,
@@ -53,7 +54,7 @@ def interpolate(
     kind
         ``linear``: :math:`(1-t)\,\theta_0 + t\,\theta_1`; ``spherical``: :math:`[\sin((1-t)\omega)\,\theta_0 +
         \sin(t\omega)\,\theta_1] / \sin\omega` with :math:`\omega` the angle between the ends.
-    block
+    params
         Glob patterns of parameter names, such as ``"layer1.*"``: these move to the end, the rest stays at the start.
     correct
         A function of (theta, t) applied inside the path, not at its ends; see
@@ -75,12 +76,12 @@ def interpolate(
     SpaceError
         If an end does not belong to the objective's network, or the ends differ in dtype: the first difference.
     ValueError
-        If the points do not increase, a block matches nothing, running statistics of an end are not those that the
-        objective holds fixed, or the ends of a spherical path are opposite.
+        If the points do not increase, a pattern matches nothing, the ends differ in buffers or frozen parameters, or
+        the ends of a spherical path are opposite.
     """
     points = _points(t)
     objective = objective if bn is None else objective.with_batch_norm(bn)
-    first, last = _ends(objective, start, end, block)
+    objective, first, last = _ends(objective, start, end, params)
     point, tangent = _path(first, last, kind)
     thetas = torch.stack([point(value) for value in points.tolist()])
     if correct is not None:
@@ -99,23 +100,23 @@ def interpolate(
         distance=float((last - first).norm()),
         num_examples=objective.num_examples,
         path=kind,
-        block=", ".join(_patterns(block)) or "all",
+        params=described(params),
         correction="none" if correct is None else getattr(correct, "__name__", "custom"),
         bn=objective.bn,
     )
 
 
-def evaluate_path(objective: Objective, thetas: Tensor) -> dict[str, Tensor]:
+def evaluate_path(objective: MeanLoss, thetas: Tensor) -> dict[str, Tensor]:
     """Evaluate the points of a path (K, P): the ends one by one, so that they are to the bit what ``value`` gives."""
-    first, last = (objective.evaluate(thetas[k : k + 1]) for k in (0, len(thetas) - 1))
+    first, last = (evaluate(objective, thetas[k : k + 1]) for k in (0, len(thetas) - 1))
     if len(thetas) == 2:
         return {name: torch.cat([first[name], last[name]]) for name in first}
-    inner = objective.evaluate(thetas[1:-1])
+    inner = evaluate(objective, thetas[1:-1])
     return {name: torch.cat([first[name], inner[name], last[name]]) for name in first}
 
 
 def interpolate_blocks(
-    objective: Objective,
+    objective: MeanLoss,
     start: Theta,
     end: Theta,
     *,
@@ -140,7 +141,7 @@ def interpolate_blocks(
     if blocks is None:
         layers = [name.rpartition(".")[0] for name in objective.shapes]
         blocks = list(dict.fromkeys(f"{x}.*" if x else name for x, name in zip(layers, objective.shapes, strict=True)))
-    paths = [interpolate(objective, start, end, t=t, kind=kind, block=block) for block in blocks]
+    paths = [interpolate(objective, start, end, t=t, kind=kind, params=block) for block in blocks]
     return xr.concat(paths, xr.DataArray(list(blocks), dims="block", name="block"), combine_attrs="drop_conflicts")
 
 
@@ -195,13 +196,9 @@ def _points(t: int | Sequence[float]) -> np.ndarray:
     return points
 
 
-def _patterns(block: str | Sequence[str] | None) -> list[str]:
-    return [] if block is None else [block] if isinstance(block, str) else list(block)
-
-
-def _ends(objective: Objective, start: Theta, end: Theta, block: str | Sequence[str] | None) -> tuple[Tensor, Tensor]:
-    """Return both ends as theta after checking that they can be joined; outside the block the end is the start."""
-    first, last = objective.ravel(start), objective.ravel(end)
+def _ends(objective: MeanLoss, start: Theta, end: Theta, params: Params) -> tuple[MeanLoss, Tensor, Tensor]:
+    """Return the loss and both ends, which can be joined; the end differs from the start in the chosen parameters."""
+    loss, (first, last) = objective.joined(start, end)
     dtypes = [_dtypes(objective, theta) for theta in (start, end)]
     for name in objective.shapes:
         if dtypes[0][name] != dtypes[1][name]:
@@ -209,21 +206,14 @@ def _ends(objective: Objective, start: Theta, end: Theta, block: str | Sequence[
                 f"parameter {name!r} differs: {dtypes[0][name]} at the start, {dtypes[1][name]} at the end; "
                 "convert one of the networks"
             )
-    for where, theta in (("start", start), ("end", end)):
-        _check_statistics(objective, theta, where)
-    if block is None:
-        return first, last
-    masks = []
-    for pattern in _patterns(block):
-        chosen = {name: fnmatchcase(name, pattern) for name in objective.shapes}
-        if not any(chosen.values()):
-            raise ValueError(f"block {pattern!r} matches no parameter of {', '.join(objective.shapes)}")
-        parts = [torch.full((shape.numel(),), chosen[name]) for name, shape in objective.shapes.items()]
-        masks.append(torch.cat(parts))
-    return first, torch.where(torch.stack(masks).any(0).to(first.device), last, first)
+    if params is None:
+        return loss, first, last
+    chosen = matching(objective.shapes, params)
+    mask = torch.cat([torch.full((shape.numel(),), name in chosen) for name, shape in objective.shapes.items()])
+    return loss, first, torch.where(mask.to(first.device), last, first)
 
 
-def _dtypes(objective: Objective, theta: Theta) -> dict[str, torch.dtype]:
+def _dtypes(objective: MeanLoss, theta: Theta) -> dict[str, torch.dtype]:
     if isinstance(theta, Tensor):
         return dict.fromkeys(objective.shapes, theta.dtype)
     tensors = _tensors(theta)
@@ -232,20 +222,6 @@ def _dtypes(objective: Objective, theta: Theta) -> dict[str, torch.dtype]:
 
 def _tensors(theta: nn.Module | Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     return theta.state_dict() if isinstance(theta, nn.Module) else theta
-
-
-def _check_statistics(objective: Objective, theta: Theta, where: str) -> None:
-    """Refuse an end whose own running statistics the objective would silently replace by its own."""
-    if isinstance(theta, Tensor) or objective.bn != "frozen":
-        return
-    held = objective.constants
-    for name, tensor in _tensors(theta).items():
-        own = held.get(name)
-        if own is not None and tensor.is_floating_point() and not torch.equal(tensor.to(own), own):
-            raise ValueError(
-                f"buffer {name!r} of the {where} is not the one that the objective holds fixed: no path joins running "
-                "statistics; re-estimate them at every point (bn='recalibrate'), or give theta to accept it"
-            )
 
 
 def _path(first: Tensor, last: Tensor, kind: str) -> tuple[Callable[[float], Tensor], Callable[[float], Tensor]]:
@@ -271,5 +247,5 @@ def _unit(vector: Tensor) -> Tensor:
     return vector / vector.norm().clamp_min(torch.finfo(vector.dtype).tiny)
 
 
-def _curvature(objective: Objective, theta: Tensor, tangent: Tensor) -> Tensor:
-    return tangent @ objective.hvp(theta, tangent)
+def _curvature(objective: MeanLoss, theta: Tensor, tangent: Tensor) -> Tensor:
+    return tangent @ operator(objective, theta, products=1)(tangent)

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from kdlandscape.landscape.objective import Objective
+from kdlandscape.landscape.evaluation.points import evaluate, value
+from kdlandscape.landscape.loss import MeanLoss
 
 
-def ascent(objective: Objective, point: Tensor, radius: float, *, adaptive: bool = False, steps: int = 1) -> float:
+def ascent(objective: MeanLoss, point: Tensor, radius: float, *, adaptive: bool = False, steps: int = 1) -> float:
     r"""Return :math:`\max_{\|T^{-1}\delta\| \leq \rho} L(\theta + \delta) - L(\theta)` to first order or by ascent.
 
     :math:`T = 1` (SAM, Foret et al. 2021, equation 2) or :math:`T = \mathrm{diag}(|\theta|)` (ASAM, Kwon et al. 2021,
@@ -19,7 +20,7 @@ def ascent(objective: Objective, point: Tensor, radius: float, *, adaptive: bool
     A gradient and a forward pass a step. A point of zero gradient gives 0.
     """
     scale = point.abs() if adaptive else torch.ones_like(point)
-    start = float(objective.value(point))
+    start = float(value(objective, point))
     u, best = torch.zeros_like(point), 0.0
     for step in range(steps):
         slope = scale * objective.grad(point + scale * u)
@@ -28,7 +29,7 @@ def ascent(objective: Objective, point: Tensor, radius: float, *, adaptive: bool
             break
         u = u + slope / norm * (radius if step == 0 else radius / 2)
         u = u * min(1.0, radius / float(u.norm()))
-        rise = float(objective.value(point + scale * u)) - start
+        rise = float(value(objective, point + scale * u)) - start
         if steps == 1:
             return rise
         best = max(best, rise)
@@ -57,7 +58,7 @@ class Noise:
 
 
 def largest_noise(
-    objective: Objective,
+    objective: MeanLoss,
     point: Tensor,
     *,
     target: float,
@@ -88,12 +89,12 @@ def largest_noise(
     if not target > 0 or num_draws < 2:
         raise ValueError(f"expected a positive target and at least 2 draws, got {target} and {num_draws}")
     draws = torch.randn(num_draws, len(point), generator=generator, device=generator.device, dtype=point.dtype)
-    draws, start = draws.to(point.device), float(objective.evaluate(point[None])[metric][0])
+    draws, start = draws.to(point.device), float(evaluate(objective, point[None])[metric][0])
     seen: dict[float, tuple[float, float]] = {}
 
     def rise(sigma: float) -> float:
         spread = (sigma**2 * point**2 + epsilon**2).sqrt() if magnitude else torch.full_like(point, sigma)
-        values = torch.cat([objective.evaluate(point + spread * part)[metric] for part in draws.split(8)]).double()
+        values = torch.cat([evaluate(objective, point + spread * part)[metric] for part in draws.split(8)]).double()
         values = values - start
         mean = float(values.mean()) if bool(torch.isfinite(values).all()) else math.inf
         seen[sigma] = mean, float(values.std()) / num_draws**0.5

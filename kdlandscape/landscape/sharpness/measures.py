@@ -9,7 +9,7 @@ from torch import Tensor
 
 from kdlandscape.cubes.variables import dataset
 from kdlandscape.landscape.curvature.spectra import top_eigenpairs
-from kdlandscape.landscape.objective import Objective
+from kdlandscape.landscape.loss import MeanLoss
 from kdlandscape.landscape.params import Theta
 from kdlandscape.landscape.sharpness.flatness import ascent, largest_noise
 from kdlandscape.landscape.sharpness.norms import fisher_rao, margins, path_norm
@@ -17,7 +17,7 @@ from kdlandscape.landscape.sharpness.norms import fisher_rao, margins, path_norm
 Values = dict[str, float]
 
 
-def sharpness(objective: Objective, theta: Theta, *, kind: str = "lambda_max", **settings: Any) -> xr.Dataset:
+def sharpness(objective: MeanLoss, theta: Theta, *, kind: str = "lambda_max", **settings: Any) -> xr.Dataset:
     r"""Measure the sharpness of the mean loss at theta; larger is sharper.
 
     *Rescaling* means multiplying a ReLU unit's incoming weights by c and its outgoing ones by 1/c, which changes theta
@@ -80,24 +80,24 @@ def sharpness(objective: Objective, theta: Theta, *, kind: str = "lambda_max", *
     return dataset(values, kind=kind, num_examples=objective.num_examples, **plain)
 
 
-def _lambda_max(objective: Objective, point: Tensor, **settings: Any) -> Values:
+def _lambda_max(objective: MeanLoss, point: Tensor, **settings: Any) -> Values:
     return {"sharpness": float(top_eigenpairs(objective, point, 1, **settings)["eigenvalues"][0])}
 
 
-def _sam(objective: Objective, point: Tensor, *, radius: float) -> Values:
+def _sam(objective: MeanLoss, point: Tensor, *, radius: float) -> Values:
     return {"sharpness": ascent(objective, point, radius)}
 
 
-def _sam_max(objective: Objective, point: Tensor, *, radius: float, steps: int) -> Values:
+def _sam_max(objective: MeanLoss, point: Tensor, *, radius: float, steps: int) -> Values:
     return {"sharpness": ascent(objective, point, radius, steps=max(steps, 2))}
 
 
-def _adaptive(objective: Objective, point: Tensor, *, radius: float) -> Values:
+def _adaptive(objective: MeanLoss, point: Tensor, *, radius: float) -> Values:
     return {"sharpness": ascent(objective, point, radius, adaptive=True)}
 
 
 def _noise(magnitude: bool) -> Callable[..., Values]:
-    def measure(objective: Objective, point: Tensor, *, generator: torch.Generator | None, **settings: Any) -> Values:
+    def measure(objective: MeanLoss, point: Tensor, *, generator: torch.Generator | None, **settings: Any) -> Values:
         generator = generator or torch.Generator(objective.device).manual_seed(0)
         found = largest_noise(objective, point, generator=generator, magnitude=magnitude, **settings)
         return {
@@ -112,7 +112,7 @@ def _noise(magnitude: bool) -> Callable[..., Values]:
     return measure
 
 
-def _margin(objective: Objective, point: Tensor, *, quantile: float) -> Values:
+def _margin(objective: MeanLoss, point: Tensor, *, quantile: float) -> Values:
     found = margins(objective, point).double()
     at = float(found.quantile(quantile))
     return {"sharpness": at**-2 if at > 0 else float("inf"), "margin": at, "margin_mean": float(found.mean())}

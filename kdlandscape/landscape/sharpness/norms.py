@@ -5,12 +5,12 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
 from kdlandscape.landscape.curvature.operator import operator
-from kdlandscape.landscape.objective import Objective
+from kdlandscape.landscape.loss import MeanLoss
 
 NORMS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._NormBase, nn.RMSNorm, nn.LocalResponseNorm)
 
 
-def path_norm(objective: Objective, point: Tensor) -> float:
+def path_norm(objective: MeanLoss, point: Tensor) -> float:
     r"""Return :math:`\sqrt{\sum_o f_o(1;\, \theta^2)}`: the root of the sum over paths of products of squared weights.
 
     One forward pass of the network with squared weights (frozen ones too) on an input of ones. Unchanged by rescaling a
@@ -37,7 +37,7 @@ def path_norm(objective: Objective, point: Tensor) -> float:
 
 
 def _refuse_inhomogeneous(
-    objective: Objective, squared: dict[str, Tensor], constants: dict[str, Tensor], ones: Tensor
+    objective: MeanLoss, squared: dict[str, Tensor], constants: dict[str, Tensor], ones: Tensor
 ) -> None:
     """Without biases, twice the input must give twice the output, as for paths of products."""
     for name, layer in objective.model.named_modules():
@@ -61,11 +61,11 @@ def _refuse_inhomogeneous(
         )
 
 
-def _flat(objective: Objective, named: dict[str, Tensor]) -> Tensor:
+def _flat(objective: MeanLoss, named: dict[str, Tensor]) -> Tensor:
     return torch.cat([named[name].reshape(-1) for name in objective.shapes])
 
 
-def fisher_rao(objective: Objective, point: Tensor) -> float:
+def fisher_rao(objective: MeanLoss, point: Tensor) -> float:
     r"""Return :math:`\theta^T \hat F \theta = \sum_i w_i (g_i^T \theta)^2 / W`, with the empirical Fisher matrix.
 
     For a network of L + 1 bias-free layers with ReLU this is :math:`(L+1)^2\, \mathbb{E}[\langle \nabla_z \ell,
@@ -76,7 +76,7 @@ def fisher_rao(objective: Objective, point: Tensor) -> float:
     return float(point @ product)
 
 
-def margins(objective: Objective, point: Tensor) -> Tensor:
+def margins(objective: MeanLoss, point: Tensor) -> Tensor:
     r"""Return :math:`z_y - \max_{j \neq y} z_j` for every example (n,), in the units of the outputs.
 
     Raises

@@ -1,0 +1,312 @@
+"""The ground: the mean loss as a pure function of theta over a fixed data set.  Nothing in here looks at a surface."""
+
+import copy
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from kdlandscape.landscape.batch_norm import running_statistics, with_policy
+from kdlandscape.landscape.batches import Batches
+from kdlandscape.landscape.params import Params, Ravel, Theta, matching
+from kdlandscape.landscape.reduction import Pooled, Reduced, reducer, unit_of
+
+COUNTER = "num_batches_tracked"  # of BatchNorm: it counts training steps and changes no output in eval mode
+LossFunction = Callable[[Any, Any], Any] | Pooled
+
+
+class MeanLoss:
+    r"""The mean loss :math:`L(\theta) = \sum_i w_i \ell_i(\theta) / \sum_i w_i` of a network over a fixed data set.
+
+    What `Objective` checks and shows to the user; all that looks at the surface works on this.
+
+    Parameters
+    ----------
+    model, loss, data, metrics, batch_size, device, dtype, units
+        As for `kdlandscape.landscape.objective.Objective`.
+
+    Attributes
+    ----------
+    theta
+        The weights that the module came with (P,).
+    model, constants
+        Its own copy of the module, in eval mode, and what theta does not hold of it: buffers and frozen parameters.
+    device, dtype, units
+        Where and in which precision it computes, and the unit of the loss.
+    bn
+        What BatchNorm does: ``frozen``, ``recalibrate`` or ``batch``.
+    cache
+        Recorded graphs and measured choices, by what they depend on.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: LossFunction,
+        data: Any,
+        *,
+        metrics: Mapping[str, LossFunction] | None = None,
+        batch_size: int | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        units: str | None = None,
+    ) -> None:
+        if metrics and "loss" in metrics:
+            raise ValueError("a metric may not be called 'loss': that name is the objective's own; rename the metric")
+        functions = {"loss": loss, **(metrics or {})}
+        first = next(model.parameters(), torch.empty(0))
+        self.device = torch.device(device) if device is not None else first.device
+        self.dtype = dtype or first.dtype
+        self.units = units or unit_of(loss)
+        space = Ravel.of(model)
+        self.model = copy.deepcopy(model).eval().to(self.device, self.dtype)
+        for parameter in self.model.parameters():
+            parameter.grad = None
+        self._ravel = space
+        self.constants = _constants(self.model, space)
+        self._reducers = {name: reducer(function, self.device, self.dtype) for name, function in functions.items()}
+        self._finish = {
+            name: function.finish if isinstance(function, Pooled) else lambda mean: mean
+            for name, function in functions.items()
+        }
+        self.bn = "frozen"
+        self.cache: dict[Any, Any] = {}
+        self.theta = space.ravel(self.model).clone()
+        self.batches = Batches(data, batch_size, self.device, self.dtype)
+
+    @property
+    def dim(self) -> int:
+        """P, the number of trainable parameters."""
+        return self._ravel.dim
+
+    @property
+    def num_examples(self) -> int:
+        """How many examples the mean runs over."""
+        return self.batches.num_examples
+
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        """``loss`` and the names of the metrics."""
+        return tuple(self._reducers)
+
+    def ravel(self, theta: Theta) -> Tensor:
+        """Return theta (P,) of a flat vector, module or state dict on this device and dtype; refuse another space."""
+        return self._ravel.ravel(theta).detach().to(self.device, self.dtype)
+
+    def unravel(self, theta: Theta) -> dict[str, Tensor]:
+        """Return the named parameters of theta."""
+        return self._ravel.unravel(self.ravel(theta))
+
+    @property
+    def shapes(self) -> Mapping[str, torch.Size]:
+        """Name and shape of every trainable parameter, in the order of theta."""
+        return self._ravel.shapes
+
+    def outputs(self, theta: Tensor, inputs: Any, buffers: Mapping[str, Tensor] | None = None) -> Any:
+        """Run the network at theta (P,) on a batch of inputs: pure, differentiable, fit for ``torch.func``."""
+        parameters = {**self.constants, **(buffers or {}), **self._ravel.unravel(theta)}
+        with plain_attention():
+            if isinstance(inputs, Mapping):
+                return functional_call(self.model, parameters, (), dict(inputs))
+            return functional_call(self.model, parameters, inputs if isinstance(inputs, tuple) else (inputs,))
+
+    def reduced(self, theta: Tensor, batch: tuple[Any, Any], name: str = "loss") -> Reduced:
+        """Return the sum and the weight of the loss (or a metric) on one batch: pure and differentiable."""
+        inputs, targets = batch
+        return self._reducers[name](self.outputs(theta, inputs), targets)
+
+    def reduce(self, outputs: Any, targets: Any, name: str = "loss") -> Reduced:
+        """Return the sum and the weight of the loss (or a metric) for given outputs."""
+        return self._reducers[name](outputs, targets)
+
+    def grad(self, theta: Theta) -> Tensor:
+        """Gradient (P,) of the mean loss. One forward and backward pass over the data."""
+        loss, point = self.at(theta)
+        point = point.clone().requires_grad_()
+        total, weight = torch.zeros_like(point), torch.zeros((), device=self.device)
+        for batch in loss.stream():
+            reduced = loss.reduced(point, batch)
+            total += torch.autograd.grad(reduced.total, point)[0]
+            weight = weight + reduced.weight
+        return total / weight
+
+    def terms(self, theta: Tensor, batch: tuple[Any, Any], buffers: Mapping[str, Tensor] | None = None) -> list[Tensor]:
+        """Return sum and weight of the loss and of every metric in turn, on one batch, from one forward pass: pure."""
+        inputs, targets = batch
+        outputs = self.outputs(theta, inputs, buffers)
+        reduced = [reduce(outputs, targets) for reduce in self._reducers.values()]
+        return [torch.as_tensor(part, dtype=self.dtype, device=self.device) for pair in reduced for part in pair]
+
+    def finish(self, sums: list[Tensor]) -> dict[str, Tensor]:
+        """Divide sums by weights, as in ``terms`` but over all batches and with a first axis of points (K, ...)."""
+        result = {}
+        for name, total, weight in zip(self._reducers, sums[::2], sums[1::2], strict=True):
+            mean = total / weight.view(-1, *[1] * (total.ndim - 1))
+            result[name] = self._finish[name](mean).to(self.dtype)
+        return result
+
+    def with_batch_norm(self, bn: str) -> Self:
+        """Return this objective with another BatchNorm policy: ``frozen``, ``recalibrate`` or ``batch``.
+
+        ``frozen`` keeps the running statistics of the module. ``recalibrate`` re-estimates them on the data at every
+        point (mean and variance of each batch, averaged by its number of examples; one more forward pass).
+        ``batch`` normalizes every batch by its own statistics, so the result depends on ``batch_size``, which is then
+        also the size of the micro-batches.
+        """
+        if bn == self.bn:
+            return self
+        other = copy.copy(self)
+        other.bn, other.cache, other.model = bn, {}, with_policy(self.model, bn)
+        other.constants = _constants(other.model, self._ravel)
+        return other
+
+    def predict(self, theta: Theta) -> Any:
+        """Return the outputs (n, ...) of the network for every example, in the order of the data. One forward pass."""
+        loss, point = self.at(theta)
+        with torch.no_grad():
+            return torch.cat([loss.outputs(point, inputs) for inputs, _ in loss.stream()])
+
+    def stream(self) -> Iterator[tuple[Any, Any]]:
+        """Yield the batches ``(inputs, targets)`` on the objective's device, always the same examples in order."""
+        return iter(self.batches)
+
+    def at(self, theta: Theta) -> tuple[Self, Tensor]:
+        """Return the loss and the flat point (P,) of a vector, a module or a state dict.
+
+        A module or state dict is a network of its own: the loss that comes back holds its buffers and its frozen
+        parameters as constants. A flat vector belongs to this loss as it is.
+
+        Raises
+        ------
+        SpaceError
+            A theta of another space; the message names the first difference.
+        """
+        point = self.ravel(theta)
+        if isinstance(theta, Tensor):
+            return self, point
+        tensors = theta.state_dict() if isinstance(theta, nn.Module) else theta
+        own = {
+            name: tensors[name].detach().to(constant.device, constant.dtype)
+            for name, constant in self.constants.items()
+            if name in tensors and not name.endswith(COUNTER)
+        }
+        if differing(own, self.constants) is None:
+            return self, point
+        other = copy.copy(self)
+        other.constants, other.cache, other.theta = {**self.constants, **own}, {}, point.clone()
+        return other, point
+
+    def joined(self, *thetas: Theta) -> tuple[Self, list[Tensor]]:
+        """Return the loss that several networks share, and their flat points (P,): what a path or a plane needs.
+
+        Raises
+        ------
+        SpaceError
+            A theta of another space.
+        ValueError
+            Networks whose buffers or frozen parameters differ, which no path joins; the message names the first. With
+            ``bn="recalibrate"`` running statistics may differ, since they are re-estimated at every point.
+        """
+        losses, points = zip(*(self.at(theta) for theta in thetas), strict=True)
+        free = set() if self.bn != "recalibrate" else running_statistics(self.model)
+        for other in losses[1:]:
+            name = differing(
+                {key: value for key, value in other.constants.items() if key not in free}, losses[0].constants
+            )
+            if name is not None:
+                raise ValueError(
+                    f"{name!r} differs between the networks, and no path joins what is no trainable parameter: for the "
+                    "running statistics of BatchNorm give bn='recalibrate'; else give flat thetas, to take what the "
+                    "objective holds for all of them"
+                )
+        return losses[0], list(points)
+
+    def restricted(self, params: Params, theta: Theta) -> tuple[Self, Tensor, Tensor]:
+        """Return the loss of a block of the parameters, its theta, and the block's places in the whole theta.
+
+        Parameters
+        ----------
+        params
+            Glob patterns of parameter names, such as ``"layer3.*"``; None: all of them.
+        theta
+            The point; parameters outside the block are held at it.
+
+        Returns
+        -------
+        loss, theta, places
+            Of the block: theta (P',), copied, and its places, integers (P',). This loss is not changed.
+
+        Raises
+        ------
+        SpaceError
+            A theta of another space.
+        ValueError
+            A pattern that matches no parameter, with the nearest names.
+        """
+        loss, point = self.at(theta)
+        point, places = point.clone(), torch.arange(self.dim)
+        if params is None:
+            return loss, point, places
+        chosen = matching(self.shapes, params)
+        named = self._ravel.unravel(point)
+        mask = torch.cat([torch.full((tensor.numel(),), name in chosen) for name, tensor in named.items()])
+        block = copy.copy(loss)
+        block.cache = {}
+        block._ravel = Ravel({name: shape for name, shape in self.shapes.items() if name in chosen})
+        block.constants = {**loss.constants, **{name: named[name] for name in named if name not in chosen}}
+        block.theta = point[mask.to(point.device)].clone()
+        return block, block.theta, places[mask]
+
+    def to(self, dtype: torch.dtype | None) -> Self:
+        """Return this loss in another precision; the data are those that it holds.
+
+        Raises
+        ------
+        ValueError
+            A loss function that holds tensors of another precision.
+        """
+        if dtype is None or dtype == self.dtype:
+            return self
+        other = copy.copy(self)
+        other.dtype, other.cache = dtype, {}
+        other.model = copy.deepcopy(self.model).to(dtype=dtype)
+        other.constants = {
+            name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in self.constants.items()
+        }
+        other.theta = self.theta.to(dtype)
+        other.batches = self.batches.to(dtype)
+        try:
+            with torch.no_grad():
+                other.reduced(other.theta, next(other.stream()))
+        except RuntimeError as error:
+            raise ValueError(
+                f"the loss holds {self.dtype} tensors and does not take {dtype} ({error}); "
+                f"expected an objective built with Objective(..., dtype={dtype})"
+            ) from error
+        return other
+
+
+@contextmanager
+def plain_attention() -> Iterator[None]:
+    """Compute attention by its plain formula: the fused kernels lack second or forward-mode derivatives."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+
+
+def _constants(model: nn.Module, space: Ravel) -> dict[str, Tensor]:
+    tensors = dict(model.named_parameters()) | dict(model.named_buffers())
+    return {name: tensor.detach() for name, tensor in tensors.items() if name not in space.shapes}
+
+
+def differing(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> str | None:
+    """Return the first name whose tensor in the second mapping is another one, or None."""
+    return next((name for name, tensor in first.items() if not torch.equal(tensor, second[name])), None)
