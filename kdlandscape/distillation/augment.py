@@ -8,6 +8,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from kdlandscape.nearest import did_you_mean
+
 Views = Callable[[Tensor, torch.Generator], Tensor]
 TEACHER_VIEWS = ("consistent", "independent", "fixed")
 
@@ -113,7 +115,9 @@ def named_views(name: str) -> Views | None:
     parts = name.split("+")
     for part in parts:
         if part not in VIEWS:
-            raise ValueError(f"expected an augmentation of none, {', '.join(VIEWS)}; got {part!r}")
+            raise ValueError(
+                f"expected an augmentation of none, {', '.join(VIEWS)}; got {part!r}.{did_you_mean(part, VIEWS)}"
+            )
     return VIEWS[name] if len(parts) == 1 else combined(*(VIEWS[part] for part in parts))
 
 

@@ -14,8 +14,7 @@ import torch
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from kdlandscape.distillation.optimizers import direction, fresh_state
-from kdlandscape.distillation.recipe import Recipe
+from kdlandscape.distillation.recipe import Recipe, direction, fresh_state
 
 Generators = torch.Generator | Sequence[torch.Generator]
 #: (thetas, batch, generators) -> gradients (K, P) and losses (K,); each tensor of the batch is (b, ...) or (K, b, ...)

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from kdlandscape.distillation import vision
-from kdlandscape.distillation.data import Data
 from kdlandscape.landscape.params import Ravel
+from kdlandscape.nearest import did_you_mean
 
 
 def mlp(num_features: int, num_classes: int, *, width: int = 100, depth: int = 2, norm: str = "none") -> nn.Module:
@@ -111,25 +111,31 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
 }
 
 
-def network(name: str, num_features: int, num_classes: int, **settings: int | str | None) -> nn.Module:
-    """Build a network by name, with any of ``width``, ``depth``, ``norm``, ``dims``, ``channels`` it knows.
+def network(
+    name: str,
+    num_features: int,
+    num_classes: int,
+    *,
+    width: int | None = None,
+    depth: int | None = None,
+    norm: str | None = None,
+    dims: int | None = None,
+    channels: int | None = None,
+) -> nn.Module:
+    """Build a network by name; None leaves a setting to the network.
 
-    A setting that is None, and ``dims`` or ``channels`` that a network does not have, are left out.
+    Raises
+    ------
+    ValueError
+        For an unknown name. A network that has no ``dims`` or no ``channels`` reads inputs of any shape, so these two
+        are left out where it does not take them.
     """
     if name not in NETWORKS:
-        raise ValueError(f"expected a network of {', '.join(NETWORKS)}; got {name!r}")
-    given = {key: value for key, value in settings.items() if value is not None}
-    for key in {"dims", "channels"} - set(signature(NETWORKS[name]).parameters):
-        given.pop(key, None)
+        raise ValueError(f"expected a network of {', '.join(NETWORKS)}; got {name!r}.{did_you_mean(name, NETWORKS)}")
+    settings = {"width": width, "depth": depth, "norm": norm, "dims": dims, "channels": channels}
+    ignored = {"dims", "channels"} - set(signature(NETWORKS[name]).parameters)
+    given = {key: value for key, value in settings.items() if value is not None and key not in ignored}
     return NETWORKS[name](num_features, num_classes, **given)
-
-
-def network_for(
-    data: Data, name: str, *, width: int | None = None, depth: int | None = None, norm: str | None = None
-) -> nn.Module:
-    """Build a network by name for the inputs and classes of a data set; None leaves a setting to the network."""
-    shape = {"channels": data.channels, "dims": data.dims}
-    return network(name, data.num_features, data.num_classes, width=width, depth=depth, norm=norm, **shape)
 
 
 def random_thetas(module: nn.Module, seeds: Sequence[int]) -> Tensor:

@@ -165,6 +165,6 @@ def calibration_error(bins: int = 15) -> Pooled:
         confidence, predicted = outputs.softmax(-1).max(-1)
         gap = (predicted == targets).to(outputs.dtype) - confidence
         index = (confidence * bins).ceil().long().sub(1).clamp(0, bins - 1)
-        return gap[:, None] * (index[:, None] == torch.arange(bins, device=index.device)).to(gap.dtype)
+        return gap[..., None] * (index[..., None] == torch.arange(bins, device=index.device)).to(gap.dtype)
 
     return Pooled(each, lambda means: means.abs().sum(-1))
