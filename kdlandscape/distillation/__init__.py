@@ -1,1 +1,8 @@
-"""Teachers, students, their training as one batch, and how faithful the students are."""
+"""Teachers, students, their training as one batch, and how faithful the students are.
+
+Every public name is imported on first use; ``__init__.pyi`` lists them.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

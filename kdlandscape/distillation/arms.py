@@ -5,20 +5,25 @@ Everything has the leading axes (role, seed, temperature, hard weight): role 0 i
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
+import xarray as xr
 from torch import Tensor, nn
 
+from kdlandscape.cubes.variables import variable
 from kdlandscape.distillation.augment import Views
-from kdlandscape.distillation.fidelity import fidelity
+from kdlandscape.distillation.comparison import excess, fidelity
+from kdlandscape.distillation.descent import Checkpoint
+from kdlandscape.distillation.labels import label_of
+from kdlandscape.distillation.losses import DistillationLoss, tempered_kl
+from kdlandscape.distillation.metrics import confidence_slope, invariance_agreement
 from kdlandscape.distillation.networks import random_thetas
-from kdlandscape.distillation.predictives import confidence_slope, invariance_agreement
 from kdlandscape.distillation.recipe import Recipe
-from kdlandscape.distillation.teachers import teachers
-from kdlandscape.distillation.train import Teacher, distill, ensemble_of, logits
+from kdlandscape.distillation.teachers import train_teachers
+from kdlandscape.distillation.training import Teacher, distill, ensemble_of, logits
 
 _ROLES = 2
+_AXES = ("seed", "temperature", "hard_weight")
 _PER_SEED = 1000  # numbers kept apart for the networks of one seed
 
 
@@ -39,14 +44,14 @@ def teacher_groups(
 ) -> Tensor:
     """Return trained teachers (role, seed, m, P): for every seed m members, and m independent ones.
 
-    Each is trained once and kept; see `kdlandscape.distillation.teachers.teachers`.
+    Each is trained once and kept; see `kdlandscape.distillation.teachers.train_teachers`.
     """
     order = [teacher_seed(s, role, i) for role in range(_ROLES) for s in seeds for i in range(ensemble_size)]
-    trained = teachers(network, inputs, targets, recipe, seeds=order, augmentation=augmentation)
+    trained = train_teachers(network, inputs, targets, recipe, seeds=order, augmentation=augmentation)
     return trained.view(_ROLES, len(seeds), ensemble_size, -1)
 
 
-def starts(network: nn.Module, *, seeds: Sequence[int], init: str = "random") -> Tensor:
+def initial_students(network: nn.Module, *, seeds: Sequence[int], init: str = "random") -> Tensor:
     """Return initial weights (role, seed, P): the same random ones for both roles, or each teacher's own initial ones.
 
     Parameters
@@ -74,7 +79,7 @@ def random_teacher(num_classes: int) -> Teacher:
     return teacher
 
 
-def students(
+def distil_arm(
     network: nn.Module,
     init: Tensor,
     teacher_thetas: Tensor | Teacher,
@@ -84,7 +89,13 @@ def students(
     seeds: Sequence[int],
     temperature: Sequence[float] = (1.0,),
     hard_weight: Sequence[float] = (0.0,),
-    **settings: Any,
+    targets: Tensor | None = None,
+    loss: DistillationLoss = tempered_kl,
+    teacher_network: nn.Module | None = None,
+    views: Views | None = None,
+    teacher_view: str = "consistent",
+    checkpoint: Checkpoint | None = None,
+    chunk_size: int | None = None,
 ) -> Tensor:
     """Distil all students of an arm in one batch; each seed has its own order of the examples, shared by both roles.
 
@@ -98,9 +109,10 @@ def students(
         The distillation set, the optimizer.
     seeds, temperature, hard_weight
         Coordinates of the students' axes.
-    settings
-        More of `kdlandscape.distillation.train.distill`: ``loss``, ``targets``, ``views``, ``teacher_view``,
-        ``teacher_network``, ``checkpoint``, ``chunk_size``.
+    targets
+        Labels (n,); they are used only where a hard weight is above 0.
+    loss, teacher_network, views, teacher_view, checkpoint, chunk_size
+        As in `kdlandscape.distillation.training.distill`.
 
     Returns
     -------
@@ -115,8 +127,6 @@ def students(
     if isinstance(teacher_thetas, Tensor):
         single = teacher_thetas.shape[2] == 1
         teacher_thetas = _rows(teacher_thetas[:, :, 0] if single else teacher_thetas, shape)
-    if "targets" in settings and not weight.any():
-        settings = {key: value for key, value in settings.items() if key != "targets"}
     trained = distill(
         network,
         _rows(init, shape),
@@ -126,7 +136,13 @@ def students(
         generator=[torch.Generator(device).manual_seed(int(seeds[i])) for i in every_seed],
         temperature=tau,
         hard_weight=weight,
-        **settings,
+        targets=targets if weight.any() else None,
+        loss=loss,
+        teacher_network=teacher_network,
+        views=views,
+        teacher_view=teacher_view,
+        checkpoint=checkpoint,
+        chunk_size=chunk_size,
     )
     return trained.thetas.view(*shape, -1)
 
@@ -138,7 +154,7 @@ def arm_fidelity(
     targets: Tensor | None,
     teacher_thetas: Tensor,
     teacher_network: nn.Module,
-) -> dict[str, Tensor]:
+) -> xr.Dataset:
     """Compare students with their teachers, beside the independent students with the same teachers.
 
     Parameters
@@ -152,24 +168,21 @@ def arm_fidelity(
 
     Returns
     -------
-    dict of name -> (seed, temperature, hard weight)
-        All of `kdlandscape.distillation.fidelity.fidelity`, ``confidence_slope``, and ``control_agreement``,
-        ``control_kl``, ``excess_agreement`` and ``excess_teacher_wrong`` (the same where the teacher errs).
+    xarray.Dataset
+        Over ``seed``, ``temperature`` and ``hard_weight``: all that `kdlandscape.distillation.comparison.fidelity` and
+        `excess` give, and ``confidence_slope``.
     """
     z_t = ensemble_of(teacher_network, teacher_thetas[0], inputs)[:, None, None]
     z_s = logits(network, thetas.flatten(0, 3), inputs).unflatten(0, thetas.shape[:4])
     known = torch.zeros(len(inputs), dtype=torch.long, device=inputs.device) if targets is None else targets
-    found, control = (fidelity(z_t, z, known) for z in z_s)
+    found, control = (fidelity(z_t, z, known, dims=_AXES) for z in z_s)
+    found = found.merge(excess(found, control))
     if targets is None:
-        blind = fidelity(z_t, z_s[0])
-        found = {name: blind.get(name, torch.full_like(value, torch.nan)) for name, value in found.items()}
-    return found | {
-        "confidence_slope": confidence_slope(z_t, z_s[0]),
-        "control_agreement": control["agreement"],
-        "control_kl": control["kl_teacher_student"],
-        "excess_agreement": found["agreement"] - control["agreement"],
-        "excess_teacher_wrong": found["agreement_teacher_wrong"] - control["agreement_teacher_wrong"],
-    }
+        blind = fidelity(z_t, z_s[0], dims=_AXES)
+        seen = {*blind, *excess(blind, fidelity(z_t, z_s[1], dims=_AXES))}
+        found = found.assign({name: found[name].where(False) for name in found if name not in seen})
+    slope = confidence_slope(z_t, z_s[0]).cpu()
+    return found.assign(confidence_slope=variable(_AXES, slope, *label_of(confidence_slope)))
 
 
 def arm_invariance(
@@ -180,15 +193,15 @@ def arm_invariance(
     teacher_network: nn.Module,
     views: Views,
     *,
-    seed: int = 0,
-) -> Tensor:
-    """Return the invariance agreement (seed, temperature, hard weight) of students and teachers under views."""
-    viewed = views(inputs, torch.Generator(inputs.device).manual_seed(seed))
+    generator: torch.Generator,
+) -> xr.DataArray:
+    """Return the invariance agreement of students and teachers under views, over seed, temperature and hard weight."""
     pairs = []
-    for x in (inputs, viewed):
+    for x in (inputs, views(inputs, generator)):
         z_s = logits(network, thetas[0].flatten(0, 2), x).unflatten(0, thetas.shape[1:4])
         pairs.append((ensemble_of(teacher_network, teacher_thetas[0], x)[:, None, None], z_s))
-    return invariance_agreement(pairs[0][0], pairs[1][0], pairs[0][1], pairs[1][1])
+    share = invariance_agreement(pairs[0][0], pairs[1][0], pairs[0][1], pairs[1][1])
+    return xr.DataArray(variable(_AXES, share.cpu(), *label_of(invariance_agreement)))
 
 
 def epochs_for(steps: int, num_examples: int, batch_size: int) -> int:

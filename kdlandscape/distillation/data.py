@@ -97,7 +97,7 @@ def load(
         if name != "mnist1d":
             raise ValueError(f"fresh examples exist for mnist1d only: set num_fresh to 0 for {name}")
         distill = fresh_mnist1d(num_fresh, seed)
-    noisy = with_label_noise(clean, data.num_classes, label_noise, seed)
+    noisy = with_label_noise(clean, data.num_classes, label_noise, generator=torch.Generator().manual_seed(seed))
     return Data(inputs, noisy, data.test_inputs, data.test_targets, *distill, dims=data.dims)
 
 
@@ -111,11 +111,10 @@ def _published(name: str) -> Data:
     return _LOADERS[name]()
 
 
-def with_label_noise(targets: Tensor, num_classes: int, share: float, seed: int) -> Tensor:
+def with_label_noise(targets: Tensor, num_classes: int, share: float, *, generator: torch.Generator) -> Tensor:
     """Redraw a share of the labels uniformly over all classes (so about ``share * (1 - 1/C)`` of them change)."""
     if not 0 <= share <= 1:
         raise ValueError(f"expected label_noise between 0 and 1, got {share}")
-    generator = torch.Generator().manual_seed(seed)
     chosen = torch.randperm(len(targets), generator=generator)[: round(share * len(targets))]
     noisy = targets.clone()
     noisy[chosen] = torch.randint(num_classes, (len(chosen),), generator=generator)

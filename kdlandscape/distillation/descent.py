@@ -96,7 +96,7 @@ def descend(
     checkpoint: Checkpoint | None = None,
     facts: Sequence[Tensor] = (),
 ) -> Trained:
-    """Take the recipe's steps from every row of thetas (K, P); see `kdlandscape.distillation.train.train`.
+    """Take the recipe's steps from every row of thetas (K, P); see `kdlandscape.distillation.training.train`.
 
     ``facts`` are what a checkpoint has to agree with beside the arguments, such as the teachers.
     """

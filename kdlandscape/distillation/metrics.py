@@ -85,5 +85,7 @@ def invariance_agreement(
     teacher_viewed, student_viewed
         Of the same inputs under one augmentation.
     """
-    kept = [a.argmax(-1) == b.argmax(-1) for a, b in ((teacher_logits, teacher_viewed), (student_logits, student_viewed))]
+    kept = [
+        a.argmax(-1) == b.argmax(-1) for a, b in ((teacher_logits, teacher_viewed), (student_logits, student_viewed))
+    ]
     return (kept[0] == kept[1]).to(teacher_logits.dtype).mean(-1)

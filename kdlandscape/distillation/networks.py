@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from kdlandscape.distillation import vision
 from kdlandscape.landscape.params import Ravel
+from kdlandscape.landscape.paths.interpolation import mix
 from kdlandscape.nearest import did_you_mean
 
 
@@ -151,3 +152,11 @@ def random_thetas(module: nn.Module, seeds: Sequence[int]) -> Tensor:
                     reset()
         rows.append(space.ravel(fresh))
     return torch.stack(rows)
+
+
+def mixed_starts(random: Tensor, teacher: Tensor, init_lambda: Sequence[float]) -> Tensor:
+    r"""Return initial students (K, P), :math:`\lambda\,\theta_{teacher} + (1-\lambda)\,\theta_{random}` for each λ.
+
+    Both ends are exact: a student at λ = 1 has the teacher's weights to the bit (Stanton et al. 2021, section 6).
+    """
+    return mix(random, teacher, torch.tensor(list(init_lambda), device=teacher.device))

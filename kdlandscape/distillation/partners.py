@@ -6,9 +6,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from kdlandscape.distillation.networks import random_thetas
-from kdlandscape.distillation.train import Recipe, distill, logits, train
-from kdlandscape.landscape.paths.interpolation import mix
+from kdlandscape.distillation.networks import mixed_starts, random_thetas
+from kdlandscape.distillation.training import Recipe, distill, logits, train
 
 
 class Partners(NamedTuple):
@@ -30,7 +29,7 @@ def student_name(init_lambda: float) -> str:
     return f"λ = {init_lambda:g}"
 
 
-def partners(
+def train_partners(
     network: nn.Module,
     inputs: Tensor,
     teacher: Tensor,
@@ -56,19 +55,18 @@ def partners(
     teacher, independent
         Trained networks (P,).
     seed
-        Of the random weights and of the order of the examples, which all students share.
+        The seed of the random weights and of the order of the examples, which all students share.
     teacher_seed
-        The seed that `kdlandscape.distillation.teachers.teachers` trained the teacher with: it gives its start.
+        The seed that `kdlandscape.distillation.teachers.train_teachers` trained the teacher with: it gives its start.
     init_lambda
         Shares of the teacher's weights.
     temperature
-        Of the distillation.
+        τ of the distillation.
     record_every
         Stride, in steps, at which the weights of the students are kept; default: not at all.
     """
-    share = torch.tensor(list(init_lambda), device=teacher.device)
     random, born = random_thetas(network, [1_000_000 + seed, teacher_seed]).to(teacher)
-    starts = torch.cat([mix(random, teacher, share), born[None]])
+    starts = torch.cat([mixed_starts(random, teacher, init_lambda), born[None]])
     same = teacher.expand(len(starts), -1)
     device = inputs.device
     soft = distill(
@@ -83,9 +81,7 @@ def partners(
     )
     labels = logits(network, teacher[None], inputs)[0].argmax(-1)
     generator = torch.Generator(device).manual_seed(seed)
-    hard = train(
-        network, random[None], inputs, labels, recipe, generator=generator, record_every=record_every
-    )  # fmt: skip
+    hard = train(network, random[None], inputs, labels, recipe, generator=generator, record_every=record_every)
     ways = [trained.trajectory for trained in (soft, hard) if trained.trajectory is not None]
     return Partners(
         [*(student_name(x) for x in init_lambda), "same init", "hard labels", "independent"],

@@ -8,7 +8,7 @@ import xarray as xr
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from kdlandscape.cubes.variables import dataset
+from kdlandscape.cubes.variables import dataset, variable
 from kdlandscape.landscape.params import Ravel, Theta
 
 
@@ -82,8 +82,9 @@ def layer_cka(
         raise ValueError(f"expected layers of {', '.join(filter(None, modules))}; got {unknown[0]!r}")
     a, b = (representations(network, theta, inputs, layers) for theta in (first, second))
     values = torch.stack([cka(a[name], b[name]) for name in layers])
+    labelled = variable("layer", values.cpu(), "centred kernel alignment")
     coords = {"layer": range(len(layers))}
-    return dataset({"cka": values.cpu()}, ("layer",), coords, layers=list(layers), num_examples=len(a[layers[0]]))
+    return dataset({"cka": labelled}, coords=coords, layers=list(layers), num_examples=len(a[layers[0]]))
 
 
 def representations(network: nn.Module, theta: Theta, inputs: Any, layers: Sequence[str]) -> dict[str, Tensor]:

@@ -15,10 +15,10 @@ import kdlandscape
 from kdlandscape.distillation.augment import named_views
 from kdlandscape.distillation.data import cache_folder
 from kdlandscape.distillation.networks import random_thetas
-from kdlandscape.distillation.train import Recipe, train
+from kdlandscape.distillation.training import Recipe, train
 
 
-def teachers(
+def train_teachers(
     network: nn.Module,
     inputs: Tensor,
     targets: Tensor,

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from kdlandscape.distillation.networks import mlp, random_thetas
-from kdlandscape.distillation.train import Recipe, distill
+from kdlandscape.distillation.training import Recipe, distill
 from tests.bench.goals import goal
 
 STUDENTS, EXAMPLES, FEATURES, CLASSES, TAU, STEPS = 32, 1024, 40, 10, 4.0, 512

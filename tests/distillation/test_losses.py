@@ -69,6 +69,27 @@ def test_labels_and_teacher_are_mixed_by_the_hard_weight():
     torch.testing.assert_close(mixed, 0.3 * torch.from_numpy(nll) + 0.7 * kd)
 
 
+@pytest.mark.parametrize("name", losses.LOSSES)
+def test_a_loss_to_a_teacher_says_its_temperature_and_unit(name):
+    z_t, z_s = pair()
+    loss = losses.LOSSES[name]
+    warm, plain = losses.to_teacher(loss, 4.0), losses.to_teacher(loss)
+    torch.testing.assert_close(warm(z_s, z_t), loss(z_t, z_s, 4.0))
+    torch.testing.assert_close(losses.to_teacher(loss, part=1)(z_s, (None, z_t)), loss(z_t, z_s))
+    assert warm.units == loss.units
+    if loss.long_name.startswith("τ²·"):
+        assert warm.long_name == f"{loss.long_name} at τ = 4"
+        assert plain.long_name == loss.long_name.removeprefix("τ²·")
+    else:
+        assert warm.long_name == plain.long_name == loss.long_name
+
+
+def test_the_tempered_kl_is_named_as_what_it_is():
+    assert losses.to_teacher(losses.tempered_kl, 4.0).long_name == "τ²·KL(teacher ‖ student) at τ = 4"
+    assert losses.to_teacher(losses.tempered_kl).long_name == "KL(teacher ‖ student)"
+    assert losses.to_teacher(losses.brier).units == "1"
+
+
 def test_an_unknown_loss_is_refused():
-    with pytest.raises(ValueError, match=r"a loss of tempered_kl, .*; got 'kl'"):
-        losses.named_loss("kl")
+    with pytest.raises(ValueError, match=r"a loss of tempered_kl, .*; got 'tempered'\. Did you mean 'tempered_kl'"):
+        losses.named_loss("tempered")

@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from kdlandscape.distillation import networks
-from kdlandscape.distillation.partners import partners
-from kdlandscape.distillation.train import Recipe, logits, train
+from kdlandscape.distillation.partners import train_partners
+from kdlandscape.distillation.training import Recipe, logits, train
 
 
 def test_every_partner_starts_where_its_name_says():
@@ -14,7 +14,7 @@ def test_every_partner_starts_where_its_name_says():
     teacher, independent = train(
         network, start, inputs, targets, recipe, generator=torch.Generator().manual_seed(0)
     ).thetas
-    found = partners(
+    found = train_partners(
         network, inputs, teacher, independent, Recipe(epochs=20, lr=0.05),
         seed=2, teacher_seed=4, init_lambda=[0.0, 0.5, 1.0], temperature=4.0, record_every=10,
     )  # fmt: skip

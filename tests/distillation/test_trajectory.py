@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from kdlandscape.distillation.train import Recipe, distill, train
+from kdlandscape.distillation.training import Recipe, distill, train
 from kdlandscape.landscape.paths.travel import travel
-from tests.distillation.test_train import problem, seeded
+from tests.distillation.test_training import problem, seeded
 
 RECIPE = Recipe(epochs=3, batch_size=16, lr=0.1)  # 4 steps an epoch, 12 in all
 

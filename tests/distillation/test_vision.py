@@ -3,8 +3,8 @@ import torch
 from torch.func import functional_call
 
 from kdlandscape.distillation import vision
-from kdlandscape.distillation.networks import network, random_thetas
-from kdlandscape.distillation.train import Recipe, distill, logits
+from kdlandscape.distillation.networks import NETWORKS, random_thetas
+from kdlandscape.distillation.training import Recipe, distill, logits
 from kdlandscape.landscape.params import Ravel
 
 SMALL = {
@@ -34,7 +34,7 @@ def test_the_networks_have_the_sizes_of_the_literature():
 def test_a_batch_of_networks_computes_what_each_computes_alone_and_learns(name):
     shape, settings = SMALL[name]
     inputs = torch.randn(24, *shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    module = network(name, inputs[0].numel(), 3, **settings).double()
+    module = NETWORKS[name](inputs[0].numel(), 3, **settings).double()
     thetas = random_thetas(module, [0, 1, 2])
     assert len({float(row.norm()) for row in thetas}) == 3
     together = logits(module, thetas, inputs)

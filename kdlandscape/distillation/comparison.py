@@ -36,9 +36,9 @@ def fidelity(
     Returns
     -------
     xarray.Dataset
-        Over ``dims``: the mean of every metric of `kdlandscape.distillation.metrics`: ``agreement`` of the largest logits,
-        ``kl_teacher_student``, ``kl_student_teacher``, ``jensen_shannon`` [nat], ``total_variation``. With targets
-        also ``teacher_`` and ``student_`` ``accuracy``, ``nll`` [nat], ``ece``; ``agreement_min`` and
+        Over ``dims``, the mean of every metric of `kdlandscape.distillation.metrics`: ``agreement`` of the largest
+        logits, ``kl_teacher_student``, ``kl_student_teacher``, ``jensen_shannon`` [nat], ``total_variation``. With
+        targets also ``teacher_`` and ``student_`` ``accuracy``, ``nll`` [nat], ``ece``; ``agreement_min`` and
         ``agreement_max``, the bounds that accuracies a, b allow: max(0, a+b-1), 1-\|a-b\|;
         ``agreement_teacher_right`` and ``agreement_teacher_wrong`` (NaN where there is no such example).
 
@@ -93,7 +93,7 @@ def excess(found: xr.Dataset, control: xr.Dataset) -> xr.Dataset:
         difference = found["agreement_teacher_wrong"] - control["agreement_teacher_wrong"]
         numbers["excess_teacher_wrong"] = (difference, "excess agreement where the teacher is wrong", "1")
     return xr.Dataset(
-        {name: variable(array.dims, array, *label) for name, (array, *label) in numbers.items()}, found.coords
+        {name: array.assign_attrs(long_name=label, units=units) for name, (array, label, units) in numbers.items()}
     )
 
 

@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 from scipy.special import log_softmax, rel_entr, softmax
 from sklearn.metrics import accuracy_score, log_loss
 
-from kdlandscape.distillation.fidelity import calibration_error, fidelity
+from kdlandscape.distillation.comparison import excess, fidelity
 
 
 def logits(seed, *shape):
@@ -54,28 +55,51 @@ def test_agreement_lies_within_the_bounds_that_the_accuracies_allow():
 def test_leading_axes_are_kept_and_broadcast():
     z_t, z_s = logits(0, 30, 4), logits(1, 2, 3, 30, 4)
     targets = torch.zeros(30, dtype=torch.long)
-    f = fidelity(z_t, z_s, targets)
-    assert all(value.shape == (2, 3) for value in f.values())
+    f = fidelity(z_t, z_s, targets, dims=("seed", "arm"))
+    assert all(value.dims == ("seed", "arm") for value in f.values())
     one = fidelity(z_t, z_s[1, 2], targets)
-    for name, value in f.items():
-        torch.testing.assert_close(value[1, 2], one[name])
+    xr.testing.assert_allclose(f.isel(seed=1, arm=2), one)
+    assert fidelity(z_t, z_s[0]).sizes == {"student": 3}
+    with pytest.raises(ValueError, match=r"a name in dims for each of the 2 leading axes of the logits"):
+        fidelity(z_t, z_s, dims="seed")
 
 
 def test_calibration_error_uses_right_closed_bins():
-    probabilities = torch.tensor([[0.8, 0.2], [0.8, 0.2], [0.6, 0.4], [1.0, 0.0]], dtype=torch.float64)
-    targets = torch.tensor([0, 1, 0, 0])
-    # bins (0.4, 0.6], (0.6, 0.8], (0.8, 1.0]: gaps 1 x 0.4, 2 x |0.5 - 0.8|, 1 x 0
-    assert float(calibration_error(probabilities, targets, bins=5)) == pytest.approx((0.4 + 0.6 + 0) / 4)
+    probabilities = np.array([[0.8, 0.2], [0.8, 0.2], [0.6, 0.4], [1.0, 0.0]])
+    with np.errstate(divide="ignore"):
+        z = torch.from_numpy(np.log(probabilities))
+    # 15 bins: 0.8 closes (11/15, 12/15] twice, 0.6 closes (8/15, 9/15], 1 closes the last
+    found = fidelity(z, z, torch.tensor([0, 1, 0, 0]))
+    assert float(found["teacher_ece"]) == pytest.approx((2 * abs(0.5 - 0.8) + 0.4 + 0) / 4)
+
+
+def test_every_number_says_what_it_is():
+    z, targets = logits(0, 30, 4), torch.zeros(30, dtype=torch.long)
+    found = fidelity(z, logits(1, 30, 4), targets)
+    assert all({"long_name", "units"} <= set(value.attrs) for value in found.values())
+    assert found["kl_teacher_student"].attrs == {"long_name": "KL(teacher ‖ student)", "units": "nat"}
+    assert found["student_nll"].attrs == {"long_name": "student negative log likelihood", "units": "nat"}
+    assert found["agreement_min"].attrs["units"] == "1"
+
+
+def test_the_excess_is_what_students_agree_beyond_independent_ones():
+    z, targets = logits(0, 30, 4), torch.zeros(30, dtype=torch.long)
+    found, control = (fidelity(z, logits(seed, 2, 30, 4), targets) for seed in (1, 2))
+    beyond = excess(found, control)
+    np.testing.assert_allclose(beyond["excess_agreement"], found["agreement"] - control["agreement"])
+    np.testing.assert_allclose(beyond["control_kl"], control["kl_teacher_student"])
+    assert beyond["excess_teacher_wrong"].attrs["long_name"] == "excess agreement where the teacher is wrong"
+    assert "excess_teacher_wrong" not in excess(fidelity(z, z), fidelity(z, z))
 
 
 def test_agreement_where_the_teacher_is_never_wrong_is_nan():
     z = 9 * torch.eye(3, dtype=torch.float64)
-    assert fidelity(z, z, torch.arange(3))["agreement_teacher_wrong"].isnan()
+    assert np.isnan(fidelity(z, z, torch.arange(3))["agreement_teacher_wrong"])
 
 
 def test_confident_logits_give_finite_numbers():
     z = torch.tensor([[1e4, -1e4], [-1e4, 1e4]])
-    assert all(torch.isfinite(value).all() for value in fidelity(z, z).values())
+    assert all(np.isfinite(value).all() for value in fidelity(z, z).values())
 
 
 def test_shapes_that_do_not_fit_are_refused():

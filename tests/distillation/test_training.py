@@ -10,8 +10,8 @@ from kdlandscape.distillation import networks
 from kdlandscape.distillation.augment import jitter, mixup
 from kdlandscape.distillation.descent import traced
 from kdlandscape.distillation.losses import ensemble_logits, tempered_kl
-from kdlandscape.distillation.teachers import teachers
-from kdlandscape.distillation.train import Checkpoint, Recipe, distill, ensemble_of, logits, train
+from kdlandscape.distillation.teachers import train_teachers
+from kdlandscape.distillation.training import Checkpoint, Recipe, distill, ensemble_of, logits, train
 from kdlandscape.landscape.params import Ravel
 from kdlandscape.landscape.paths.interpolation import mix
 from tests.cases import DEVICES
@@ -154,11 +154,11 @@ def test_bad_settings_are_refused():
 def test_a_teacher_is_trained_once_and_found_again_by_its_recipe(tmp_path, monkeypatch):
     network, _, inputs, targets = problem()
     recipe = Recipe(epochs=1)
-    first = teachers(network, inputs, targets, recipe, seeds=[0, 1], folder=tmp_path)
+    first = train_teachers(network, inputs, targets, recipe, seeds=[0, 1], folder=tmp_path)
     assert not torch.equal(first[0], first[1])
     with monkeypatch.context() as patch:
         patch.setattr("kdlandscape.distillation.teachers.train", None)
-        assert torch.equal(teachers(network, inputs, targets, recipe, seeds=[0, 1], folder=tmp_path), first)
+        assert torch.equal(train_teachers(network, inputs, targets, recipe, seeds=[0, 1], folder=tmp_path), first)
     wider = networks.mlp(6, 3, width=9).double()
     for changed in (
         {"recipe": Recipe(epochs=2)},
@@ -168,7 +168,7 @@ def test_a_teacher_is_trained_once_and_found_again_by_its_recipe(tmp_path, monke
     ):
         arguments = {"network": network, "inputs": inputs, "targets": targets, "recipe": recipe} | changed
         count = len(list(tmp_path.glob("*.pt")))
-        teachers(**arguments, seeds=[0], folder=tmp_path)
+        train_teachers(**arguments, seeds=[0], folder=tmp_path)
         assert len(list(tmp_path.glob("*.pt"))) == count + 1
 
 

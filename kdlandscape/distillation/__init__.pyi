@@ -1,0 +1,71 @@
+# The public names of this folder: editors, type checkers and the lazy import read this one file.
+from . import augment, data, losses, metrics, networks, vision
+from .arms import (
+    arm_fidelity,
+    arm_invariance,
+    distil_arm,
+    epochs_for,
+    initial_students,
+    random_teacher,
+    teacher_groups,
+)
+from .augment import named_views, one_pass
+from .comparison import excess, fidelity
+from .data import Data
+from .descent import Checkpoint, Trained
+from .inputs import distillation_set
+from .labels import labelled
+from .losses import ensemble_logits, named_loss, tempered_kl, to_teacher
+from .networks import mixed_starts, network, random_thetas
+from .partners import Partners, train_partners
+from .problems import Problem, network_for, problem
+from .recipe import Recipe
+from .similarity import cka, layer_cka
+from .teachers import train_teachers
+from .training import Teacher, distill, ensemble_of, logits, train
+
+__all__ = [
+    "Checkpoint",
+    "Data",
+    "Partners",
+    "Problem",
+    "Recipe",
+    "Teacher",
+    "Trained",
+    "arm_fidelity",
+    "arm_invariance",
+    "augment",
+    "cka",
+    "data",
+    "distil_arm",
+    "distill",
+    "distillation_set",
+    "ensemble_logits",
+    "ensemble_of",
+    "epochs_for",
+    "excess",
+    "fidelity",
+    "initial_students",
+    "labelled",
+    "layer_cka",
+    "logits",
+    "losses",
+    "metrics",
+    "mixed_starts",
+    "named_loss",
+    "named_views",
+    "network",
+    "network_for",
+    "networks",
+    "one_pass",
+    "problem",
+    "random_teacher",
+    "random_thetas",
+    "teacher_groups",
+    "tempered_kl",
+    "to_teacher",
+    "train",
+    "train_partners",
+    "train_teachers",
+    "vision",
+]
