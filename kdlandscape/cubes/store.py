@@ -21,9 +21,10 @@ from filelock import FileLock
 
 from kdlandscape.cubes.assembly import Cube, CubeError, Widened, read_index
 from kdlandscape.cubes.collecting import SkippedRunFile, fill
-from kdlandscape.cubes.files import atomic, intact, read_yaml, seal, stamps, unseal
+from kdlandscape.cubes.files import atomic, intact, seal, stamps, unseal
 from kdlandscape.cubes.grid import Grid
 from kdlandscape.cubes.provenance import SAME, MixedProvenance, mixtures
+from kdlandscape.cubes.yaml_file import read_yaml
 
 __all__ = [
     "CubeError",

@@ -1,4 +1,4 @@
-"""Where a driver and its workers keep what is unfinished; what a killed driver leaves there is removed by the next."""
+"""Where a driver and its workers keep what is unfinished, and what removes that which a killed one has left."""
 
 import shutil
 import tempfile
@@ -9,6 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock, Timeout
+
+from kdlandscape.cubes.files import names
+from kdlandscape.cubes.runfile import read_run
+from kdlandscape.sweeps.plan import plan
+from kdlandscape.sweeps.snapshot import read_snapshot
 
 
 @dataclass(frozen=True)
@@ -25,7 +30,7 @@ def workspace(folder: Path) -> Iterator[Workspace]:
     """Make a driver's workspace in a study's folder and remove it in the end."""
     root = folder / ".work"
     root.mkdir(exist_ok=True)
-    sweep(folder)
+    remove_leftovers(folder)
     work = root / uuid.uuid4().hex[:12]
     short = tempfile.gettempdir() if len(tempfile.gettempdir()) < 60 else "/tmp"
     lock_file = work.with_suffix(".lock")
@@ -40,7 +45,7 @@ def workspace(folder: Path) -> Iterator[Workspace]:
         finally:
             shutil.rmtree(work, ignore_errors=True)
             lock_file.unlink(missing_ok=True)
-            sweep(folder)
+            remove_leftovers(folder)
 
 
 @contextmanager
@@ -58,7 +63,7 @@ def claim(path: Path) -> Iterator[bool]:
         lock.release()
 
 
-def sweep(folder: Path) -> list[Path]:
+def remove_leftovers(folder: Path) -> list[Path]:
     """Remove what drivers, workers and writers that are gone have left in a study's folder, and return it."""
     root = folder / ".work"
     removed: list[Path] = []
@@ -83,3 +88,34 @@ def sweep(folder: Path) -> list[Path]:
         else:
             path.unlink(missing_ok=True)
     return removed
+
+
+def clean(folder: Path, *, corrupt: bool = False) -> list[Path]:
+    """Remove what a study does not need, and return it.
+
+    Parameters
+    ----------
+    folder
+        The study's folder.
+    corrupt
+        Also remove run files that cannot be read, so that their runs are missing again; reads all of them.
+    """
+    removed = remove_leftovers(folder)
+    done = names(folder / "runs", ".nc")
+    planned = {run.id for run in plan(read_snapshot(folder))}
+    for name in sorted(names(folder / "errors", ".json")):
+        if name in done or name not in planned:
+            removed.append(folder / "errors" / f"{name}.json")
+    if corrupt:
+        removed += [path for name in sorted(done) if not _readable(path := folder / "runs" / f"{name}.nc")]
+    for path in removed:
+        if path.is_file():
+            path.unlink()
+    return removed
+
+
+def _readable(path: Path) -> bool:
+    try:
+        return "spec_hash" in read_run(path).attrs
+    except Exception:  # whatever a damaged file makes HDF5 or netCDF4 raise
+        return False

@@ -9,10 +9,10 @@ import pytest
 from kdlandscape.cubes.store import missing, open_cube
 from kdlandscape.sweeps.errors import SpecError
 from kdlandscape.sweeps.plan import plan, shard_of
+from kdlandscape.sweeps.snapshot import status
 from kdlandscape.sweeps.spec import load_spec
-from kdlandscape.sweeps.status import status
 from kdlandscape.sweeps.study import run_study
-from kdlandscape.sweeps.workspace import claim, sweep, workspace
+from kdlandscape.sweeps.workspace import claim, remove_leftovers, workspace
 from tests.tiny_study import write_notebook, write_spec
 
 COUNTING = """\
@@ -69,9 +69,9 @@ def test_what_a_living_process_holds_is_left_alone_and_the_rest_removed(tmp_path
         (tmp_path / ".work" / "dead.lock").touch()
         (tmp_path / ".work" / "dead").mkdir()
         (tmp_path / ".tmp-unfinished").touch()
-        assert {path.name for path in sweep(tmp_path)} == {"b.claim", "dead.lock", "dead"}
+        assert {path.name for path in remove_leftovers(tmp_path)} == {"b.claim", "dead.lock", "dead"}
         assert place.work.is_dir()
         assert (tmp_path / ".tmp-unfinished").exists()  # perhaps it is being written
     (tmp_path / ".work" / "a.claim").unlink(missing_ok=True)
-    assert not (tmp_path / ".tmp-unfinished").exists() or sweep(tmp_path)
+    assert not (tmp_path / ".tmp-unfinished").exists() or remove_leftovers(tmp_path)
     assert not (tmp_path / ".tmp-unfinished").exists()
