@@ -33,7 +33,8 @@ def _yaml() -> YAML:
     yaml.Constructor = _Plain
     yaml.default_flow_style = False
     yaml.allow_unicode = False  # some of it would not be read as it was written
-    yaml.sort_base_mapping_type_on_output = False  # the first axis of a grid is the slowest
+    # the first axis of a grid is the slowest
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
     return yaml
 
 
