@@ -13,7 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from kdlandscape.landscape.batch_norm import running_statistics, with_policy
 from kdlandscape.landscape.batches import Batches
 from kdlandscape.landscape.params import Params, Ravel, Theta, matching
-from kdlandscape.landscape.reduction import Pooled, Reduced, reducer, unit_of
+from kdlandscape.landscape.reduction import Pooled, Reduced, label, reducer
 
 COUNTER = "num_batches_tracked"  # of BatchNorm: it counts training steps and changes no output in eval mode
 LossFunction = Callable[[Any, Any], Any] | Pooled
@@ -35,8 +35,10 @@ class MeanLoss:
         The weights that the module came with (P,).
     model, constants
         Its own copy of the module, in eval mode, and what theta does not hold of it: buffers and frozen parameters.
-    device, dtype, units
-        Where and in which precision it computes, and the unit of the loss.
+    device, dtype
+        Where and in which precision it computes.
+    labels
+        name -> (long name, unit) of the loss and of every metric.
     bn
         What BatchNorm does: ``frozen``, ``recalibrate`` or ``batch``.
     cache
@@ -61,7 +63,9 @@ class MeanLoss:
         first = next(model.parameters(), torch.empty(0))
         self.device = torch.device(device) if device is not None else first.device
         self.dtype = dtype or first.dtype
-        self.units = units or unit_of(loss)
+        self.labels = {name: label(name, function) for name, function in functions.items()}
+        if units is not None:
+            self.labels["loss"] = (self.labels["loss"][0], units)
         space = Ravel.of(model)
         self.model = copy.deepcopy(model).eval().to(self.device, self.dtype)
         for parameter in self.model.parameters():
@@ -87,6 +91,11 @@ class MeanLoss:
     def num_examples(self) -> int:
         """How many examples the mean runs over."""
         return self.batches.num_examples
+
+    @property
+    def units(self) -> str:
+        """The unit of the loss; "1" where it has none."""
+        return self.labels["loss"][1]
 
     @property
     def metric_names(self) -> tuple[str, ...]:

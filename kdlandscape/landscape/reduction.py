@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +38,7 @@ LOG_LIKELIHOOD_FUNCTIONS = (
     functional.poisson_nll_loss,
     functional.gaussian_nll_loss,
 )
+Function = TypeVar("Function", bound=Callable)
 Reducer = Callable[[Any, Any], Reduced]
 
 
@@ -45,11 +46,13 @@ class Pooled(NamedTuple):
     """A metric of the whole data set that is no mean over examples, such as a calibration error.
 
     ``each(outputs, targets)`` gives m numbers for each example (n, m); their means over the whole data set (m,) are
-    turned into one number by ``finish``.
+    turned into one number by ``finish``; ``long_name`` and ``units`` say what it is.
     """
 
     each: Callable[[Any, Any], Tensor]
     finish: Callable[[Tensor], Tensor]
+    long_name: str | None = None
+    units: str = "1"
 
 
 def reducer(loss: Callable[[Any, Any], Any] | Pooled, device: torch.device, dtype: torch.dtype) -> Reducer:
@@ -98,12 +101,37 @@ def _weighted(loss: nn.CrossEntropyLoss | nn.NLLLoss, device: torch.device, dtyp
     return reduce
 
 
-def unit_of(loss: Any) -> str:
-    """Return the unit of a loss: what it says in ``units``, "nat" for torch's log likelihoods, else "1"."""
-    said = getattr(loss, "units", None)
-    if isinstance(said, str):
-        return said
-    return "nat" if isinstance(loss, LOG_LIKELIHOODS) or loss in LOG_LIKELIHOOD_FUNCTIONS else "1"
+def label(name: str, function: Any) -> tuple[str, str]:
+    """Return the long name and the unit of a loss or metric.
+
+    They are what the function says in its attributes ``long_name`` and ``units``; else its name among the metrics, and
+    "nat" for torch's log likelihoods, "1" for anything else.
+    """
+    nat = isinstance(function, LOG_LIKELIHOODS) or any(function is known for known in LOG_LIKELIHOOD_FUNCTIONS)
+    long_name, units = getattr(function, "long_name", None), getattr(function, "units", None)
+    return (
+        long_name if isinstance(long_name, str) else name.replace("_", " "),
+        units if isinstance(units, str) else "nat" if nat else "1",
+    )
+
+
+def measures(long_name: str, units: str = "1") -> Callable[[Function], Function]:
+    """Say what a loss or metric measures: the label and the unit of every number that comes from it.
+
+    Examples
+    --------
+    ::
+
+        @measures("share of examples in the right class")
+        @measures("accuracy")
+    def accuracy(outputs, targets): ...
+    """
+
+    def decorate(function: Function) -> Function:
+        function.long_name, function.units = long_name, units  # type: ignore[attr-defined]
+        return function
+
+    return decorate
 
 
 def num_examples(tree: Any) -> int:
@@ -140,16 +168,19 @@ def check_mean(name: str, reduce: Reducer, outputs: Any, targets: Any) -> None:
         )
 
 
+@measures("cross entropy", "nat")
 def cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
     """Cross entropy (n,) of class logits (n, C) and class numbers (n,), in nats."""
     return functional.cross_entropy(outputs, targets, reduction="none")
 
 
+@measures("accuracy")
 def accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
     """1 where the largest logit is the target's, else 0: (n,)."""
     return (outputs.argmax(-1) == targets).to(outputs.dtype)
 
 
+@measures("error rate")
 def error(outputs: Tensor, targets: Tensor) -> Tensor:
     """1 where the largest logit is not the target's, else 0: (n,)."""
     return (outputs.argmax(-1) != targets).to(outputs.dtype)
@@ -167,4 +198,4 @@ def calibration_error(bins: int = 15) -> Pooled:
         index = (confidence * bins).ceil().long().sub(1).clamp(0, bins - 1)
         return gap[..., None] * (index[..., None] == torch.arange(bins, device=index.device)).to(gap.dtype)
 
-    return Pooled(each, lambda means: means.abs().sum(-1))
+    return Pooled(each, lambda means: means.abs().sum(-1), "expected calibration error")

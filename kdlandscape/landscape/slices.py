@@ -11,7 +11,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from kdlandscape.cubes.variables import dataset
+from kdlandscape.cubes.variables import dataset, variable
 from kdlandscape.landscape.batches import preserve_rng
 from kdlandscape.landscape.evaluation.evaluator import Evaluate, evaluator, plain
 from kdlandscape.landscape.evaluation.strategy import Strategy
@@ -143,7 +143,7 @@ def slice_grid(
         facts["strategy"] = json.dumps(strategy.facts())
 
         def result() -> xr.Dataset:
-            return _assemble(grid, marked, at_marks, facts)
+            return _assemble(grid, marked, at_marks, objective.labels, facts)
 
         _run(grid, evaluator(objective, strategy, base, rows), result, path, callback, progress, objective.batches.held)
     return result()
@@ -258,13 +258,21 @@ def _facts(objective: MeanLoss, directions: Any, rows: Tensor) -> dict[str, Any]
 
 
 def _assemble(
-    grid: Grid, marked: Mapping[str, list[float]], at_marks: Mapping[str, Tensor], facts: Mapping[str, Any]
+    grid: Grid,
+    marked: Mapping[str, list[float]],
+    at_marks: Mapping[str, Tensor],
+    labels: Mapping[str, tuple[str, str]],
+    facts: Mapping[str, Any],
 ) -> xr.Dataset:
     dims = tuple(grid.coords)
     places = np.array(list(marked.values()))
-    values: dict[str, Any] = {name: array.copy() for name, array in grid.values.items()}
-    values |= {"done": grid.done.copy(), "finite": np.isfinite(grid.values["loss"])}
-    values |= {f"marked_{name}": (("mark",), rows.double().cpu().numpy()) for name, rows in at_marks.items()}
-    values |= {f"marked_{dim}": (("mark",), places[:, i]) for i, dim in enumerate(dims)}
+    values = {name: variable(dims, array.copy(), *labels[name]) for name, array in grid.values.items()}
+    values["done"] = variable(dims, grid.done.copy(), "evaluated")
+    values["finite"] = variable(dims, np.isfinite(grid.values["loss"]), "finite loss")
+    for name, rows in at_marks.items():
+        long_name, units = labels[name]
+        values[f"marked_{name}"] = variable("mark", rows.double().cpu(), f"{long_name} at the mark", units)
+    for i, dim in enumerate(dims):
+        values[f"marked_{dim}"] = variable("mark", places[:, i], f"{dim} of the mark", "length of direction")
     coords = {**grid.coords, "mark": list(marked)}
-    return dataset(values, dims, coords, **facts).transpose(*reversed(dims), "mark")
+    return dataset(values, coords=coords, **facts).transpose(*reversed(dims), "mark")

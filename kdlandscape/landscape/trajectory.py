@@ -1,11 +1,13 @@
-"""The plane of a training trajectory, and the coordinates of any points in a plane."""
+"""Training trajectories: their plane, the coordinates of any points in it, and how far the weights travel."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
+import xarray as xr
 from torch import Tensor, nn
 
+from kdlandscape.cubes.variables import dataset, variable
 from kdlandscape.landscape.evaluation.points import evaluate
 from kdlandscape.landscape.loss import MeanLoss
 from kdlandscape.landscape.params import Ravel, Theta
@@ -92,3 +94,53 @@ def _tensor(theta: Theta) -> Tensor:
     if not isinstance(theta, Tensor):
         raise ValueError(f"expected checkpoints as flat tensors or modules, got {type(theta).__name__}: give objective")
     return theta
+
+
+def travel(
+    trajectory: Tensor, target: Tensor, *, steps: Sequence[int], dim: str = "network", coords: Sequence[Any] = ()
+) -> xr.Dataset:
+    r"""Measure distance and direction of travel of K networks on their way, with respect to a target.
+
+    Parameters
+    ----------
+    trajectory
+        (S, K, P), the first row holds the initial weights; ``distill(..., record_every=...)`` gives it.
+    target
+        Where they may be heading, such as a teacher (P,), or one for each network (K, P).
+    steps
+        S training steps.
+    dim, coords
+        Name and K coordinates of the axis of networks.
+
+    Returns
+    -------
+    xarray.Dataset
+        Over ``step`` and ``dim``: ``distance`` to the target; ``distance_travelled`` from the initial weights (straight
+        line) and ``path_length`` along the recorded points; ``heading``, the cosine of the displacement so far and
+        the direction from the initial weights to the target (NaN before the first move, and where the start is the
+        target).
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit.
+    """
+    if trajectory.ndim != 3 or len(steps) != len(trajectory):
+        raise ValueError(
+            f"expected a trajectory (S, K, P) with one step for each of S points; got shape {tuple(trajectory.shape)} "
+            f"and {len(steps)} steps"
+        )
+    moved, wanted = trajectory - trajectory[0], target - trajectory[0]
+    pieces = (trajectory[1:] - trajectory[:-1]).norm(dim=-1).cumsum(0)
+    length = torch.cat([torch.zeros_like(trajectory[:1, :, 0]), pieces])
+    norms = moved.norm(dim=-1) * wanted.norm(dim=-1)
+    cosine = torch.where(norms > 0, (moved * wanted).sum(-1) / norms, torch.nan)
+    axes = ("step", dim)
+    values = {
+        "distance": variable(axes, (trajectory - target).norm(dim=-1).cpu(), "distance to the target"),
+        "distance_travelled": variable(axes, moved.norm(dim=-1).cpu(), "distance from the initial weights"),
+        "path_length": variable(axes, length.cpu(), "length of the path through the recorded points"),
+        "heading": variable(axes, cosine.cpu(), "cosine of the displacement and the direction to the target"),
+    }
+    places = list(coords) or list(range(trajectory.shape[1]))
+    return dataset(values, coords={"step": list(steps), dim: places})

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from kdlandscape.distillation.training import Recipe, distill, train
-from kdlandscape.landscape.paths.travel import travel
+from kdlandscape.landscape.trajectory import travel
 from tests.distillation.test_training import problem, seeded
 
 RECIPE = Recipe(epochs=3, batch_size=16, lr=0.1)  # 4 steps an epoch, 12 in all

@@ -1,1 +1,1 @@
-"""Ways between networks: straight and curved paths, their barriers, and how far training travels."""
+"""Ways between networks: straight and curved paths, their barriers."""

@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 from torch import Tensor
 
-from kdlandscape.cubes.variables import dataset
+from kdlandscape.cubes.variables import dataset, variable
 from kdlandscape.landscape.loss import MeanLoss
 from kdlandscape.landscape.params import Theta
 from kdlandscape.landscape.paths.interpolation import barrier, interpolate
@@ -38,16 +38,16 @@ def barrier_matrix(
     if len(thetas) != len(names):
         raise ValueError(f"expected one name for each of {len(thetas)} networks, got {len(names)}")
     height, distance = np.zeros((2, len(names), len(names)))
-    attrs: dict[str, str] = {}
+    attrs: dict[str, str] = {"long_name": f"barrier of the {metric}", "units": objective.labels[metric][1]}
     for i, j in combinations(range(len(names)), 2):
         path = interpolate(objective, thetas[i], thetas[j], t=t)
         found = barrier(path, metric, definition=definition)
         attrs = found.attrs
         height[i, j] = height[j, i] = found.item()
         distance[i, j] = distance[j, i] = path.attrs["distance"]
-    result = dataset(
-        {"barrier": height, "distance": distance}, ("first", "second"), {"first": list(names), "second": list(names)}
-    )
-    result["barrier"].attrs |= attrs
-    result["distance"].attrs["long_name"] = "distance between the networks"
-    return result
+    pair = ("first", "second")
+    values = {
+        "barrier": xr.Variable(pair, height, attrs),
+        "distance": variable(pair, distance, "distance between the networks"),
+    }
+    return dataset(values, coords={dim: list(names) for dim in pair})

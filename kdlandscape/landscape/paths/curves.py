@@ -2,17 +2,17 @@
 
 from collections.abc import Sequence
 from math import comb, cos, pi
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 import xarray as xr
 from torch import Tensor
 
-from kdlandscape.cubes.variables import dataset
+from kdlandscape.cubes.variables import dataset, variable
 from kdlandscape.landscape.loss import MeanLoss
 from kdlandscape.landscape.params import Theta
-from kdlandscape.landscape.paths.interpolation import evaluate_path
+from kdlandscape.landscape.paths.interpolation import evaluate_path, labelled
 
 CURVES = ("bezier", "chain")
 
@@ -106,15 +106,21 @@ def bezier(
     points = np.linspace(0.0, 1.0, t) if isinstance(t, int) else np.asarray(t, dtype=float)
     # Row by row: a sum over k keeps the exact zeros and ones of the ends exact.
     thetas = torch.stack([_point(control, coefficients(value, bends, kind)) for value in points.tolist()])
-    values: dict = {name: row.cpu() for name, row in evaluate_path(objective, thetas).items()}
+    values = labelled(objective, evaluate_path(objective, thetas))
     phases = [float(part.mean()) for part in losses.tensor_split(min(10, steps))]
-    values["curve_loss"] = (("phase",), np.array(phases))
-    coords: dict = {"t": points, "phase": np.arange(1, len(phases) + 1) / len(phases)}
+    values["curve_loss"] = variable(
+        "phase", phases, f"mean {objective.labels['loss'][0]} on the curve during its training", objective.units
+    )
+    coords: dict[str, Any] = {"t": points, "phase": np.arange(1, len(phases) + 1) / len(phases)}
     if control_points:
-        values["control_points"] = (("bend", "dim"), control[1:-1].cpu())
+        values["control_points"] = variable(("bend", "dim"), control[1:-1].cpu(), "trained point of the curve")
         coords |= {"bend": range(bends), "dim": range(objective.dim)}
-    facts = {"distance": float((last - first).norm()), "num_examples": objective.num_examples, "bn": objective.bn}
-    return dataset(values, ("t",), coords, **settings._asdict(), **facts)
+    facts: dict[str, Any] = {
+        "distance": float((last - first).norm()),
+        "num_examples": objective.num_examples,
+        "bn": objective.bn,
+    }
+    return dataset(values, coords=coords, path=f"{kind} curve", **settings._asdict(), **facts)
 
 
 def _point(control: Tensor, weights: list[float]) -> Tensor:

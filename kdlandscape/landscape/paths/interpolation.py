@@ -8,7 +8,7 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
-from kdlandscape.cubes.variables import dataset
+from kdlandscape.cubes.variables import dataset, variable
 from kdlandscape.landscape.curvature.operator import operator
 from kdlandscape.landscape.evaluation.points import evaluate
 from kdlandscape.landscape.loss import MeanLoss
@@ -88,15 +88,15 @@ def interpolate(
         for k, value in enumerate(points.tolist()):
             if 0 < value < 1:
                 thetas[k] = correct(thetas[k], value)
-    values = {name: row.cpu() for name, row in evaluate_path(objective, thetas).items()}
+    values = labelled(objective, evaluate_path(objective, thetas))
     if curvature:
         pairs = zip(thetas, points.tolist(), strict=True)
         rows = [_curvature(objective, theta, tangent(value)) for theta, value in pairs]
-        values["path_curvature"] = torch.stack(rows).cpu()
+        label = "curvature along the path, vᵀHv of the unit tangent v"
+        values["path_curvature"] = variable("t", torch.stack(rows).cpu(), label, objective.units)
     return dataset(
         values,
-        ("t",),
-        {"t": points},
+        coords={"t": points},
         distance=float((last - first).norm()),
         num_examples=objective.num_examples,
         path=kind,
@@ -113,6 +113,11 @@ def evaluate_path(objective: MeanLoss, thetas: Tensor) -> dict[str, Tensor]:
         return {name: torch.cat([first[name], last[name]]) for name in first}
     inner = evaluate(objective, thetas[1:-1])
     return {name: torch.cat([first[name], inner[name], last[name]]) for name in first}
+
+
+def labelled(objective: MeanLoss, values: Mapping[str, Tensor]) -> dict[str, xr.Variable]:
+    """Return the loss and the metrics along a path as variables over t, labelled by those who compute them."""
+    return {name: variable("t", row.cpu(), *objective.labels[name]) for name, row in values.items()}
 
 
 def interpolate_blocks(
@@ -146,7 +151,7 @@ def interpolate_blocks(
 
 
 def barrier(path: xr.Dataset, metric: str = "loss", *, definition: str = "chord") -> xr.DataArray:
-    r"""Return the height of a path over its ends; the definition is kept in the attrs.
+    r"""Return the height of a path over its ends; its definition and what it is a barrier of are kept in the attrs.
 
     Parameters
     ----------
@@ -181,10 +186,12 @@ def barrier(path: xr.Dataset, metric: str = "loss", *, definition: str = "chord"
         height = (values - ((1 - path["t"]) * first + path["t"] * last)).max("t", skipna=False)
     else:
         height = values.max("t", skipna=False) - xr.where(first > last, first, last)
+    of, kind = path[metric].attrs.get("long_name", metric), path.attrs.get("path")
     attrs = {
-        "long_name": f"linear barrier of the {metric}",
+        "long_name": f"{kind} barrier of the {of}" if kind else f"barrier of the {of}",
         "units": path[metric].attrs.get("units", "1"),
         "definition": f"{definition}: {DEFINITIONS[definition]}",
+        "of": of,
     }
     return height.drop_vars("t", errors="ignore").rename("barrier").assign_attrs(attrs)
 
