@@ -144,7 +144,12 @@ def dataset(
         Attributes of the whole Dataset (settings, versions).
     """
     variables: dict[str, Any] = {}
+    found: dict[str, Any] = {}
     for name, value in values.items():
+        if isinstance(value, xr.DataArray) and {"long_name", "units"} <= set(value.attrs):
+            for dim in value.dims:
+                _same(name, str(dim), value, found)
+            value = value.variable
         if isinstance(value, xr.Variable):
             variables[name] = value
             continue
@@ -154,4 +159,13 @@ def dataset(
             axes, kept, array = array.dims, array.attrs, array.values
         long_name, units = label(name)
         variables[name] = (tuple(axes), np.asarray(array), {**kept, "long_name": long_name, "units": units})
-    return xr.Dataset(variables, coords=coords, attrs=attrs)
+    return xr.Dataset(variables, coords=found | dict(coords or {}), attrs=attrs)
+
+
+def _same(name: str, dim: str, array: xr.DataArray, found: dict[str, Any]) -> None:
+    """Keep the coordinate that an array brings for a dim; ValueError if an earlier one brought another."""
+    if dim not in array.coords:
+        return
+    own = array[dim].variable
+    if not found.setdefault(dim, own).equals(own):
+        raise ValueError(f"{name}: expected the coordinate {dim} of the variables before it, got another one")

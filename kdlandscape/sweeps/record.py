@@ -79,8 +79,11 @@ def _place(dataset: xr.Dataset, coords: Mapping[str, Any]) -> xr.Dataset:
     for name in own:
         dataset = _agree(dataset, name, [coords[name]])
     new = {name: [value] for name, value in coords.items() if name not in own}
-    dataset = dataset.drop_vars([name for name in new if name in dataset.coords])
-    return dataset.expand_dims(new)
+    labels = {name: dataset[name].attrs for name in new if name in dataset.coords}
+    dataset = dataset.drop_vars(list(labels)).expand_dims(new)
+    for name, attrs in labels.items():
+        dataset[name].attrs = attrs
+    return dataset
 
 
 def _follow(dataset: xr.Dataset, along: Mapping[str, tuple[str, Any]]) -> xr.Dataset:

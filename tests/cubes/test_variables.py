@@ -1,4 +1,8 @@
-from kdlandscape.cubes.variables import dataset, label
+import numpy as np
+import pytest
+import xarray as xr
+
+from kdlandscape.cubes.variables import dataset, label, variable
 
 
 def test_variables_are_labelled_with_their_data_and_unit():
@@ -8,3 +12,21 @@ def test_variables_are_labelled_with_their_data_and_unit():
     assert ds["loss"].attrs == {"long_name": "loss", "units": "nat"}
     assert ds.attrs == {"curvature": "ggn"}
     assert dataset({"again": ds["loss"]})["again"].dims == ("t",)
+
+
+def test_a_labelled_array_keeps_its_label_and_brings_its_coordinates():
+    loss = xr.DataArray(
+        variable("t", [1.0, 2.0], "loss on the way", "bit", definition="mean"), coords={"t": [0.0, 1.0], "scalar": 3}
+    )
+    ds = dataset({"loss": loss, "again": loss.assign_attrs(long_name="again")})
+    assert ds["loss"].attrs == {"long_name": "loss on the way", "units": "bit", "definition": "mean"}
+    assert ds["again"].attrs["long_name"] == "again"
+    assert list(ds.coords) == ["t"]
+    symbol = variable("t", [0.0, 1.0], "place on the way", symbol="t")
+    assert dataset({"loss": loss}, coords={"t": symbol})["t"].attrs["symbol"] == "t"
+
+
+def test_arrays_with_different_coordinates_are_refused_by_name():
+    loss = xr.DataArray(variable("t", np.zeros(2), "loss"), coords={"t": [0.0, 1.0]})
+    with pytest.raises(ValueError, match="other: expected the coordinate t of the variables before it"):
+        dataset({"loss": loss, "other": loss.assign_coords(t=[0.0, 2.0])})

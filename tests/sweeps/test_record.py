@@ -100,6 +100,15 @@ def test_a_dim_or_coordinate_that_is_already_there_may_not_contradict_the_run(sw
     assert not path.exists()
 
 
+def test_an_axis_between_runs_keeps_the_label_that_the_notebook_gave_it(sweep):
+    path = sweep()
+    label = {"long_name": "learning-rate policy", "units": "1", "symbol": "p"}
+    record(result(policy=((), "scaled", label)))
+    with xr.open_dataset(path) as stored:
+        assert stored["policy"].attrs == label
+        assert stored["policy"].values.tolist() == ["scaled"]
+
+
 @pytest.mark.parametrize("lam", [(0.1, 0.3), (0.2, 0.1), (0.1, 0.2, 0.3)])
 def test_a_vectorized_axis_has_to_have_the_specs_values(lam, sweep):
     path = sweep()
