@@ -13,10 +13,10 @@ from typing import Any
 import netCDF4
 import numpy as np
 
-from kdlandscape.cubes.files import intact
 from kdlandscape.cubes.grid import Grid
 from kdlandscape.cubes.runfile import Array, RunFile
 from kdlandscape.cubes.schema import is_text
+from kdlandscape.cubes.seals import DamagedFileError, check_seal
 
 _MEMORY = 1 << 27  # bytes of all variables that are collected in memory
 INDEX = "files"  # group of the cube that names the run files in it
@@ -36,7 +36,7 @@ class Cube:
     Parameters
     ----------
     path
-        The file: empty, or an older cube of the same grid and recipe, to which runs are added.
+        The file: absent, or an older cube of the same grid and recipe, to which runs are added.
     grid
         The axes.
     kinds
@@ -45,7 +45,7 @@ class Cube:
 
     def __init__(self, path: Path, grid: Grid, kinds: dict[str, np.dtype]):
         self.grid, self._kinds = grid, kinds
-        self._old = path.stat().st_size > 0
+        self._old = path.exists()
         self._file = netCDF4.Dataset(path, "a" if self._old else "w")
         self._file.set_auto_maskandscale(False)
         self._small: dict[str, np.ndarray] = {}
@@ -247,15 +247,14 @@ def _slices(shape: tuple[int, ...]) -> list[Any]:
 def read_index(path: Path, recipe: str) -> dict[str, tuple[int, int]]:
     """Return the run files in a cube of a recipe: name -> size and time; empty if there is no such cube."""
     try:
-        if not intact(path):
-            return {}
+        check_seal(path)
         with netCDF4.Dataset(path) as file:
             group = file[INDEX]
             if group.recipe != recipe:
                 return {}
             stamps = np.asarray(group["stamp"][...]).tolist()
             return {name: (size, time) for name, (size, time) in zip(group["name"][...], stamps, strict=True)}
-    except (OSError, IndexError, AttributeError):
+    except (OSError, DamagedFileError, IndexError, AttributeError):
         return {}
 
 

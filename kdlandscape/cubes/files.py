@@ -1,18 +1,27 @@
 """Files that are whole or absent, whatever happens to the writer; without xarray, to read a study's state fast."""
 
 import errno
-import hashlib
 import json
 import os
+import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import yaml
+
+from kdlandscape.cubes.locks import lock, tell_once
+
+T = TypeVar("T")
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-_SEAL = b"kdlandscape sha256 "
-_SEAL_SIZE = len(_SEAL) + 32
+READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
+_PASSING = (errno.EIO, errno.EAGAIN, errno.EBUSY, errno.ESTALE, errno.ETIMEDOUT)  # of a network's file system
+_PAUSES = (0.05, 0.2, 1.0)  # seconds before each further attempt
+_NO_FLUSH = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF, errno.EACCES)
 _ROOM = 1 << 18  # bytes that have to fit where the disk counts as not full
 
 
@@ -27,9 +36,18 @@ class DiskFullError(OSError):
         )
 
 
-@contextmanager
-def atomic(path: Path | str) -> Iterator[Path]:
-    """Yield a temporary path in the folder of ``path``; on success flush it to disk and rename it to ``path``.
+def write(path: Path | str, fill: Callable[[Path], T]) -> T:
+    """Write a file that is whole or absent at any time: under a temporary name, flushed to disk, then renamed.
+
+    The result is that of ``fill``.
+
+    Parameters
+    ----------
+    path
+        The file; its folder is made.
+    fill
+        Writes the content to the temporary path it is given, which ends with the file's name. It is called again
+        after an error that may pass.
 
     Raises
     ------
@@ -37,18 +55,96 @@ def atomic(path: Path | str) -> Iterator[Path]:
         Instead of any other error, if that happened because the disk is full.
     """
     path = Path(path)
+
+    def attempt() -> T:
+        with scratch(path.parent) as place, told_if_full(path.parent):  # while the unfinished file takes the room
+            result = fill(place / path.name)
+            publish(place / path.name, path)
+            return result
+
     with told_if_full(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".tmp-", suffix=path.suffix)
-        os.close(handle)
-        temporary = Path(name)
+        return _patiently(attempt)
+
+
+@contextmanager
+def scratch(folder: Path) -> Iterator[Path]:
+    """Yield a new hidden folder in ``folder`` for unfinished files; a lock tells it from what is left over."""
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    place = Path(folder) / f".tmp-{uuid.uuid4().hex[:12]}"
+    with lock(place.with_suffix(".lock")):
+        place.mkdir()
         try:
-            with told_if_full(path.parent):  # while the unfinished file still takes the room
-                yield temporary
-                os.chmod(temporary, 0o666 & ~_umask())  # mkstemp lets nobody else read
-                publish(temporary, path)
+            yield place
         finally:
-            temporary.unlink(missing_ok=True)
+            shutil.rmtree(place, ignore_errors=True)
+
+
+def leftovers(folder: Path) -> list[Path]:
+    """Remove the unfinished files of writers that are gone, and return them."""
+    removed: list[Path] = []
+    for name in sorted({entry.name.split(".")[1] for entry in folder.glob(".tmp-*")}):
+        own = folder / f".{name}.lock"
+        with suppress(OSError), lock(own, wait=False) as ours:  # a folder that cannot be written has none
+            found = [entry for entry in folder.glob(f".{name}*") if not entry.name.startswith(own.name)] if ours else []
+            for entry in found:
+                remove(entry)
+            removed += found
+    return removed
+
+
+def remove(path: Path) -> None:
+    """Remove whatever is at a path: a file, a folder with all in it, a link, a pipe; nothing is fine too."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def publish(temporary: Path, path: Path) -> None:
+    """Flush a finished file to disk and rename it into place, on the same file system."""
+
+    def attempt() -> None:
+        if temporary.exists():
+            _flush(temporary)
+            os.replace(temporary, path)
+        _flush(path.parent)
+
+    def write_again() -> None:  # a failed flush may have dropped the bytes that it did not write
+        if temporary.exists():
+            copy = temporary.with_name(f"{temporary.name}.again")
+            shutil.copyfile(temporary, copy)
+            os.replace(copy, temporary)
+
+    _patiently(attempt, write_again)
+
+
+def _patiently(attempt: Callable[[], T], repair: Callable[[], None] = lambda: None) -> T:
+    """Do something that writes, again after an error of the kind that passes."""
+    for pause in _PAUSES:
+        try:
+            return attempt()
+        except OSError as error:
+            if error.errno not in _PASSING:
+                raise
+        time.sleep(pause)
+        with suppress(OSError):
+            repair()
+    return attempt()
+
+
+def _flush(path: Path) -> None:
+    """Have the operating system write a file, or the names in a folder, to the disk, where it can."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_FLUSH:
+            raise
+        kind = "folders" if path.is_dir() else "files"
+        tell_once(kind, f"{path}: this file system cannot flush {kind} ({error.strerror}); a power cut may lose some")
 
 
 @contextmanager
@@ -85,64 +181,10 @@ def is_full(folder: Path, error: BaseException | None = None) -> bool:
     return False
 
 
-def publish(temporary: Path, path: Path) -> None:
-    """Flush a finished file to disk and rename it into place, on the same file system."""
-    for target in (temporary, path.parent):
-        if target is not temporary:
-            os.replace(temporary, path)
-        descriptor = os.open(target, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-def seal(path: Path) -> None:
-    """Append a checksum of a file to it; HDF5 ignores what comes after its own end."""
-    digest = _digest(path, path.stat().st_size)
-    with path.open("ab") as file:
-        file.write(_SEAL + digest)
-
-
-def intact(path: Path) -> bool:
-    """Whether a file ends with the checksum of what comes before.
-
-    HDF5 must not see any other file: it can return wrong numbers from a damaged one, or never return.
-    """
-    size = path.stat().st_size - _SEAL_SIZE
-    if size < 0:
-        return False
-    with path.open("rb") as file:
-        file.seek(size)
-        seal = file.read()
-    return seal[: len(_SEAL)] == _SEAL and seal[len(_SEAL) :] == _digest(path, size)
-
-
-def unseal(path: Path) -> None:
-    """Remove the checksum from the end of a file that is to be changed."""
-    os.truncate(path, path.stat().st_size - _SEAL_SIZE)
-
-
-def _digest(path: Path, size: int) -> bytes:
-    """Return the checksum of the first ``size`` bytes of a file."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while size > 0 and (block := file.read(min(size, 1 << 20))):
-            digest.update(block)
-            size -= len(block)
-    return digest.digest()
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
 def write_error(error: Mapping[str, Any], path: Path | str) -> None:
-    """Write an error record as JSON, atomically."""
-    with atomic(path) as temporary:
-        temporary.write_text(json.dumps(error, indent=1, ensure_ascii=False), encoding="utf-8")
+    """Write an error record as JSON."""
+    text = json.dumps(error, indent=1, ensure_ascii=False)
+    write(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def read_error(path: Path | str) -> dict[str, Any]:
@@ -152,6 +194,11 @@ def read_error(path: Path | str) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         content = {"name": "UnreadableErrorRecord", "value": f"{Path(path).name}: {error}"}
     return content
+
+
+def read_yaml(path: Path) -> Any:
+    """Return the content of a YAML file that this package wrote; ten times faster where libyaml is there."""
+    return yaml.load(path.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
 
 def names(folder: Path, suffix: str) -> set[str]:

@@ -8,7 +8,7 @@ from typing import Any
 import netCDF4
 import numpy as np
 
-from kdlandscape.cubes.files import intact
+from kdlandscape.cubes.seals import check_seal
 
 _ENCODING = ("_FillValue", "dtype", "coordinates")  # attributes that belong to the file, not to the variable
 
@@ -50,11 +50,10 @@ def read_run(path: Path, known: Container[str] = ()) -> RunFile:
 
     Raises
     ------
-    ValueError
+    DamagedFileError
         If the file is not as it was written.
     """
-    if not intact(path):
-        raise ValueError("a file that is cut off, damaged or from elsewhere: its checksum is not its own")
+    check_seal(path)
     with netCDF4.Dataset(path) as file:
         file.set_auto_maskandscale(False)
         coords = set(str(getattr(file, "coordinates", "")).split())

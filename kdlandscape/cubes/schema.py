@@ -1,42 +1,18 @@
 """What a dataset must be to go into a cube: named dims with coordinates, labelled variables, plain types."""
 
-from collections.abc import Iterable
+from collections.abc import Collection
 
 import numpy as np
 import xarray as xr
 
 from kdlandscape.nearest import did_you_mean, listed
 
-#: The dims that this package uses, each with its one meaning.  Others are allowed; these serve to find a misspelling.
-DIMS: dict[str, str] = {
-    "init_lambda": "the teacher's share of a student's initial weights",
-    "seed": "seed of the data order and the random weights",
-    "lr_policy": "how the learning rate depends on the initial share",
-    "temperature": "softmax temperature of distillation",
-    "hard_weight": "weight of the labels beside the teacher",
-    "t": "place on a path, 0 to 1",
-    "x": "place along the first direction",
-    "y": "place along the second direction",
-    "eigenvalue": "index of an eigenvalue, largest first",
-    "point": "a named point of a plane",
-    "axis": "a named axis of a plane",
-    "dim": "component of theta",
-    "step": "training step",
-    "epoch": "training epoch",
-    "split": "the data a value is taken on",
-    "draw": "index of a random start vector",
-    "z": "regularization of the effective dimension",
-    "node": "index of a node of a quadrature rule",
-    "moment": "order of a Chebyshev moment",
-    "grid": "eigenvalue at which a spectral density is evaluated",
-}
-
 
 class SchemaError(ValueError):
     """A dataset cannot go into a cube as it is."""
 
 
-def check(dataset: xr.Dataset, axes: Iterable[str] = ()) -> None:
+def check(dataset: xr.Dataset, axes: Collection[str] = ()) -> None:
     """Raise SchemaError, listing everything at once, unless a dataset can go into a cube.
 
     Parameters
@@ -52,7 +28,7 @@ def check(dataset: xr.Dataset, axes: Iterable[str] = ()) -> None:
         if axis not in dataset.dims:
             problems.append(f"{axis}: expected this dim, got {listed(dataset.dims)}.{did_you_mean(axis, dataset.dims)}")
     for dim in dataset.dims:
-        problems += _dim_problems(dataset, str(dim))
+        problems += _dim_problems(dataset, str(dim), axes)
     for name, variable in dataset.data_vars.items():
         problems += _variable_problems(str(name), variable)
     if problems:
@@ -66,9 +42,9 @@ def is_text(array: np.ndarray) -> bool:
     return array.dtype.kind in "UT"
 
 
-def _dim_problems(dataset: xr.Dataset, dim: str) -> list[str]:
+def _dim_problems(dataset: xr.Dataset, dim: str, axes: Collection[str]) -> list[str]:
     if dim not in dataset.coords:
-        hint = "" if dim in DIMS else did_you_mean(dim, DIMS)
+        hint = did_you_mean(dim, {*axes, *map(str, dataset.coords)})
         return [f"{dim}: expected a coordinate for every dim, got none for this one.{hint}"]
     values = dataset[dim].values
     kind = values.dtype.kind

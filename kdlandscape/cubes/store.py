@@ -5,26 +5,20 @@ Every file is written under a temporary name in the same folder, flushed to disk
 writer see either the old file or the new one.
 """
 
-import hashlib
 import json
-import shutil
 import warnings
 from collections.abc import Mapping
-from contextlib import closing
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
-from filelock import FileLock
 
-from kdlandscape.cubes.assembly import Cube, CubeError, Widened, read_index
-from kdlandscape.cubes.collecting import SkippedRunFile, fill
-from kdlandscape.cubes.files import atomic, intact, seal, stamps, unseal
-from kdlandscape.cubes.grid import Grid
-from kdlandscape.cubes.provenance import SAME, MixedProvenance, mixtures
-from kdlandscape.cubes.yaml_file import read_yaml
+from kdlandscape.cubes.assembly import CubeError
+from kdlandscape.cubes.compaction import SkippedRunFile, compact
+from kdlandscape.cubes.files import scratch
+from kdlandscape.cubes.provenance import MixedProvenance
+from kdlandscape.cubes.seals import check_seal, write_sealed
 
 __all__ = [
     "CubeError",
@@ -64,78 +58,13 @@ def _writable(dataset: xr.Dataset) -> xr.Dataset:
 
 def write_run(dataset: xr.Dataset, path: Path | str, groups: Mapping[str, xr.Dataset] | None = None) -> None:
     """Write a dataset, and further ones as named groups, as one netCDF4 file with a checksum, atomically."""
-    with atomic(path) as temporary:
+
+    def fill(temporary: Path) -> None:
         _writable(dataset.copy()).to_netcdf(temporary, mode="w", engine="netcdf4")
         for name, group in (groups or {}).items():
             _writable(group.copy()).to_netcdf(temporary, mode="a", engine="netcdf4", group=name)
-        seal(temporary)
 
-
-def compact(study: Path | str) -> Path:
-    """Assemble ``cube.nc`` from the run files of a study and return its path.
-
-    Run files that are in the cube already are not read again; memory does not grow with the number of runs.
-
-    Parameters
-    ----------
-    study
-        The study's folder.
-
-    Raises
-    ------
-    CubeError
-        If no run has finished, if a run was made by another recipe than ``spec.yaml`` says, or if runs disagree on an
-        inner coordinate.
-
-    Warns
-    -----
-    SkippedRunFile
-        Once, naming run files that are corrupt, foreign or outside the grid; they stay where they are.
-    MixedProvenance
-        If the runs were made by more than one commit, set of package versions, Python or device.
-    """
-    study = Path(study)
-    spec = read_yaml(study / "spec.yaml")
-    with FileLock(study / ".cube.lock"):
-        skipped, mixed = _assemble(study, spec, Grid.of(spec), study / "cube.nc")
-    if skipped:
-        more = [f"... and {len(skipped) - 5} more"] if len(skipped) > 5 else []
-        warnings.warn("\n".join([*skipped[:5], *more]), SkippedRunFile, stacklevel=2)
-    if mixed:
-        warnings.warn("the cube mixes " + "; ".join(mixed), MixedProvenance, stacklevel=2)
-    return study / "cube.nc"
-
-
-def _assemble(study: Path, spec: dict[str, Any], grid: Grid, path: Path) -> tuple[list[str], list[str]]:
-    """Bring the cube up to date; return why files are not part of it, and in what its runs differ."""
-    spec_hash = spec["resolved"]["spec_hash"]
-    names = {"study": spec["study"], "description": spec.get("description", "")}
-    recipe = hashlib.sha256(json.dumps([spec_hash, names, asdict(grid)]).encode()).hexdigest()
-    files = stamps(study / "runs", ".nc")
-    old = read_index(path, recipe)
-    if any(files.get(name) != stamp for name, stamp in old.items()):
-        old = {}  # the cube holds what is no longer there
-    if old and len(old) == len(files):
-        return [], []
-    kinds: dict[str, np.dtype] = {}
-    while True:
-        try:
-            with atomic(path) as temporary:
-                if old:
-                    shutil.copyfile(path, temporary)
-                    unseal(temporary)
-                with closing(Cube(temporary, grid, kinds)) as cube:
-                    new = [study / "runs" / name for name in sorted(files.keys() - old.keys())]
-                    used, skipped = fill(cube, new, spec_hash)
-                    if not used and not old:
-                        raise CubeError("expected at least one finished run to make a cube of, got none")
-                    cube.attrs |= names
-                    cube.complete({name: files[name] for name in [*old, *used]}, recipe)
-                    mixed = mixtures(cube.counts(SAME))
-                seal(temporary)
-            return skipped, mixed
-        except Widened:
-            old = {}
+    write_sealed(path, fill)
 
 
 def open_cube(path: Path | str) -> xr.Dataset:
@@ -166,11 +95,14 @@ def read_checkpoints(path: Path | str) -> xr.Dataset:
     Raises
     ------
     CubeError
-        No such file, a damaged one, or one without checkpoints.
+        If there is no such file, or it has no checkpoints.
+    DamagedFileError
+        If the file is not as it was written.
     """
     path = Path(path)
-    if not path.is_file() or not intact(path):
-        raise CubeError(f"expected a whole run file at {path}, got {'a damaged one' if path.exists() else 'nothing'}")
+    if not path.is_file():
+        raise CubeError(f"expected a run file at {path}, got nothing")
+    check_seal(path)
     try:
         with xr.open_dataset(path, engine="netcdf4", group="checkpoints") as group:
             found = group.load()
@@ -208,11 +140,9 @@ def export_zarr(study: Path | str, path: Path | str) -> Path:
         import zarr  # noqa: F401
     except ImportError as error:
         raise CubeError("expected the extra 'zarr' (pip install 'kdlandscape[zarr]'), got no package 'zarr'") from error
-    with open_cube(study) as cube, warnings.catch_warnings():
+    with open_cube(study) as cube, warnings.catch_warnings(), scratch(path.parent) as place:
         # texts of any length have no final specification in zarr 3 yet; this writer and xarray's reader agree
         warnings.simplefilter("ignore")
-        partial = path.with_name(f".tmp-{path.name}")
-        shutil.rmtree(partial, ignore_errors=True)
-        cube.drop_encoding().to_zarr(partial, mode="w-")
-        partial.rename(path)
+        cube.drop_encoding().to_zarr(place / path.name, mode="w-")
+        (place / path.name).rename(path)
     return path

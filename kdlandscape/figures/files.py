@@ -1,6 +1,5 @@
 """Figures as files: a venue's width and fonts, embedded text, the same bytes every time, the data beside them."""
 
-import os
 import shutil
 import textwrap
 import warnings
@@ -8,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from inspect import signature
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import matplotlib as mpl
@@ -19,6 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 from matplotlib.text import Text
 
+from kdlandscape.cubes.files import publish, scratch
 from kdlandscape.registry import load
 
 _FORMATS = ("pdf", "svg", "png")
@@ -101,22 +100,21 @@ def export(
         One line of provenance, kept in the files' metadata.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     settings = venue_settings(venue)
     written = []
-    with mpl.rc_context(settings), TemporaryDirectory(dir=path.parent, prefix=".tmp-") as folder:
+    with mpl.rc_context(settings), scratch(path.parent) as folder:
         _fit(figure, settings)
         formats = [*_FORMATS, *(["pgf"] if shutil.which(mpl.rcParams["pgf.texsystem"]) else [])]
         for kind in formats:
             key, metadata = _METADATA[kind]
             metadata = metadata | ({key: about} if key and about else {})
-            figure.savefig(Path(folder) / f"{path.name}.{kind}", dpi=300, metadata=metadata or None)
+            figure.savefig(folder / f"{path.name}.{kind}", dpi=300, metadata=metadata or None)
         if caption:
-            (Path(folder) / f"{path.name}.txt").write_text(textwrap.fill(caption, 100) + "\n", encoding="utf-8")
+            (folder / f"{path.name}.txt").write_text(textwrap.fill(caption, 100) + "\n", encoding="utf-8")
         if data is not None:
-            _write_data(data, Path(folder) / path.name)
-        for file in sorted(Path(folder).iterdir()):
-            os.replace(file, path.parent / file.name)
+            _write_data(data, folder / path.name)
+        for file in sorted(folder.iterdir()):
+            publish(file, path.parent / file.name)
             written.append(path.parent / file.name)
     return written
 

@@ -18,7 +18,7 @@ from kdlandscape.landscape.evaluation.strategy import Strategy
 from kdlandscape.landscape.evaluation.trial import choose
 from kdlandscape.landscape.loss import MeanLoss
 from kdlandscape.landscape.params import Theta
-from kdlandscape.landscape.refinement import STEP_SECONDS, STREAM_SECONDS, Grid, fill, key, load, saving
+from kdlandscape.landscape.resumable_grid import STEP_SECONDS, STREAM_SECONDS, Grid, fill, key, load, saving
 
 Axis = int | Sequence[float]
 Callback = Callable[[xr.Dataset, int, int], Any]

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from kdlandscape.cubes.files import DiskFullError, is_full, publish, read_error
+from kdlandscape.cubes.locks import lock
 from kdlandscape.sweeps.parameters import read_parameters
 from kdlandscape.sweeps.plan import Run
 from kdlandscape.sweeps.record import CONTEXT_VARIABLE
-from kdlandscape.sweeps.workspace import claim
 
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 
@@ -98,12 +98,8 @@ class Outcome:
 def execute(job: Job) -> Outcome:
     """Execute a job in this process, one at a time, and report; no exception of the run escapes."""
     try:
-        lock_file = job.work.parent / f"{job.run.id}.claim"
-        with claim(lock_file) as ours:
-            outcome = _attempt(job) if ours else Outcome(job, busy=True)
-            if ours:
-                lock_file.unlink(missing_ok=True)
-            return outcome
+        with lock(job.work.parent / f"{job.run.id}.claim", wait=False) as ours:
+            return _attempt(job) if ours else Outcome(job, busy=True)
     except Exception as error:
         return _failed(job, error)
 
@@ -131,7 +127,7 @@ def _attempt(job: Job) -> Outcome:
 def _run_notebook(job: Job) -> None:
     import papermill
 
-    from kdlandscape.sweeps.kernel_manager import RunKernelManager, settings
+    from kdlandscape.sweeps.kernels import RunKernelManager, settings
 
     logging.getLogger("papermill").setLevel(logging.CRITICAL)  # its warnings are errors of ours, raised at the start
     job.unfinished(".nc").unlink(missing_ok=True)  # of an attempt that was killed
@@ -193,7 +189,7 @@ def _failed(job: Job, error: Exception) -> Outcome:
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
-    from kdlandscape.sweeps.fork_server import ForkServerDiedError
+    from kdlandscape.sweeps.warm import ForkServerDiedError
 
     cell_error = error if isinstance(error, PapermillExecutionError) else None
     if is_full(job.work, error) or (cell_error and cell_error.ename == DiskFullError.__name__):

@@ -1,4 +1,4 @@
-"""Where a driver and its workers keep what is unfinished, and what removes that which a killed one has left."""
+"""Where a driver and its workers keep what is unfinished; what a killed driver leaves there is removed by the next."""
 
 import shutil
 import tempfile
@@ -8,12 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
-from kdlandscape.cubes.files import names
-from kdlandscape.cubes.runfile import read_run
-from kdlandscape.sweeps.plan import plan
-from kdlandscape.sweeps.snapshot import read_snapshot
+from kdlandscape.cubes.files import leftovers, remove
+from kdlandscape.cubes.locks import lock
 
 
 @dataclass(frozen=True)
@@ -30,12 +26,12 @@ def workspace(folder: Path) -> Iterator[Workspace]:
     """Make a driver's workspace in a study's folder and remove it in the end."""
     root = folder / ".work"
     root.mkdir(exist_ok=True)
-    remove_leftovers(folder)
+    sweep(folder)
     work = root / uuid.uuid4().hex[:12]
     short = tempfile.gettempdir() if len(tempfile.gettempdir()) < 60 else "/tmp"
     lock_file = work.with_suffix(".lock")
     with (
-        FileLock(lock_file),
+        lock(lock_file),
         tempfile.TemporaryDirectory(prefix="kdl-", dir=short, ignore_cleanup_errors=True) as sockets,
     ):
         work.mkdir()
@@ -44,34 +40,16 @@ def workspace(folder: Path) -> Iterator[Workspace]:
             yield Workspace(work, Path(sockets), lock_file.stat().st_mtime)
         finally:
             shutil.rmtree(work, ignore_errors=True)
-            lock_file.unlink(missing_ok=True)
-            remove_leftovers(folder)
+            sweep(folder)
 
 
-@contextmanager
-def claim(path: Path) -> Iterator[bool]:
-    """Yield whether this process alone holds a lock file; it ends with the process, however that ends."""
-    lock = FileLock(path)
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        yield False
-        return
-    try:
-        yield True
-    finally:
-        lock.release()
-
-
-def remove_leftovers(folder: Path) -> list[Path]:
+def sweep(folder: Path) -> list[Path]:
     """Remove what drivers, workers and writers that are gone have left in a study's folder, and return it."""
     root = folder / ".work"
     removed: list[Path] = []
-    alone = True
     for lock_file in [*root.glob("*.lock"), *root.glob("*.claim")]:
-        with claim(lock_file) as gone:
+        with lock(lock_file, wait=False) as gone:
             if not gone:
-                alone = False
                 continue
             work = lock_file.with_suffix("")
             if lock_file.suffix == ".lock" and work.is_dir():
@@ -79,43 +57,8 @@ def remove_leftovers(folder: Path) -> list[Path]:
                 removed += [Path(note.read_text(encoding="utf-8"))] if note.is_file() else []
                 removed.append(work)
             removed.append(lock_file)
-    with claim(folder / ".cube.lock") as nobody_writes:
-        if alone and nobody_writes:
-            removed += [*folder.glob(".tmp-*"), *folder.glob("*/.tmp-*")]
     for path in removed:
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
+        remove(path)
+    for place in (folder, *(entry for entry in folder.iterdir() if entry.is_dir())):
+        removed += leftovers(place)
     return removed
-
-
-def clean(folder: Path, *, corrupt: bool = False) -> list[Path]:
-    """Remove what a study does not need, and return it.
-
-    Parameters
-    ----------
-    folder
-        The study's folder.
-    corrupt
-        Also remove run files that cannot be read, so that their runs are missing again; reads all of them.
-    """
-    removed = remove_leftovers(folder)
-    done = names(folder / "runs", ".nc")
-    planned = {run.id for run in plan(read_snapshot(folder))}
-    for name in sorted(names(folder / "errors", ".json")):
-        if name in done or name not in planned:
-            removed.append(folder / "errors" / f"{name}.json")
-    if corrupt:
-        removed += [path for name in sorted(done) if not _readable(path := folder / "runs" / f"{name}.nc")]
-    for path in removed:
-        if path.is_file():
-            path.unlink()
-    return removed
-
-
-def _readable(path: Path) -> bool:
-    try:
-        return "spec_hash" in read_run(path).attrs
-    except Exception:  # whatever a damaged file makes HDF5 or netCDF4 raise
-        return False

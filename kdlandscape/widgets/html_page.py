@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from kdlandscape.cubes.files import write
 from kdlandscape.widgets import scene, selection
 from kdlandscape.widgets.board import script, style
 from kdlandscape.widgets.state import State, coordinate, name_of
@@ -96,10 +97,8 @@ def write_page(cube: xr.Dataset, state: State, path: Path | str, *, code: str = 
         start=places.index(state.at[state.story]) if state.story else 0,
         code=escape(code),
     )
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page, encoding="utf-8")
-    return path
+    write(path, lambda temporary: temporary.write_text(page, encoding="utf-8"))
+    return Path(path)
 
 
 def _places(cube: xr.Dataset, state: State) -> list[int]:

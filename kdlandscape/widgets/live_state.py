@@ -13,8 +13,8 @@ import numpy as np
 import xarray as xr
 from traitlets import Dict, HasTraits, Int, List, Tuple, Unicode
 
+from kdlandscape.cubes.coarse_to_fine import coarse_to_fine, filled
 from kdlandscape.cubes.variables import dataset
-from kdlandscape.widgets.refine import filled, order
 
 #: A chunk of points takes about this long, so that a cancel or a click waits no longer.
 CHUNK_SECONDS = 0.15
@@ -46,13 +46,13 @@ def layout_of(plane: Any, origin: Any, names: Sequence[str]) -> Layout:
     return Layout(origin, plane, marks)
 
 
-def points_on(layout: Layout, x: Sequence[float], y: Sequence[float]) -> Any:
+def points_on(layout: Layout, x: Sequence[float] | np.ndarray, y: Sequence[float] | np.ndarray) -> Any:
     """Return the points origin + x d0 + y d1, (K, P)."""
     along = [_like(layout.origin, values)[:, None] for values in (x, y)]
     return layout.origin[None] + along[0] * layout.directions[0][None] + along[1] * layout.directions[1][None]
 
 
-def _like(origin: Any, values: Sequence[float]) -> Any:
+def _like(origin: Any, values: Sequence[float] | np.ndarray) -> Any:
     return origin.new_tensor(list(values)) if hasattr(origin, "new_tensor") else np.asarray(values, float)
 
 
@@ -113,7 +113,7 @@ class LiveState(HasTraits):
         with self.hold_trait_notifications():
             self.done, self.total, self.point, self.found, self.eigenvalues = 0, n * n, (), {}, []
             self.status = "computing"
-        self._pool.submit(self._begin, self._turn, self.direction, list(order(n)))
+        self._pool.submit(self._begin, self._turn, self.direction, coarse_to_fine((n, n)))
 
     def cancel(self) -> None:
         """Stop computing: what is there stays, and the chunk under way is thrown away."""
@@ -194,7 +194,7 @@ class LiveState(HasTraits):
 
     def _compute(self, turn: int, places: np.ndarray) -> None:
         assert self.layout is not None
-        rows, columns = places.T
+        rows, columns = np.unravel_index(places, self.known.shape)
         found = self._evaluate(points_on(self.layout, self.axes[0][columns], self.axes[1][rows]))
         if turn != self._turn:
             return

@@ -23,8 +23,8 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from kdlandscape.cubes.files import seal, unseal
 from kdlandscape.cubes.provenance import FACTS, collect
+from kdlandscape.cubes.seals import seal, unseal
 from kdlandscape.cubes.store import write_run
 from kdlandscape.sweeps.plan import plan
 from kdlandscape.sweeps.processes import usable_cores
@@ -40,7 +40,7 @@ import resource, sys, time, warnings
 from pathlib import Path
 warnings.simplefilter("ignore")
 from kdlandscape.cubes.store import compact
-from kdlandscape.cubes.files import seal, unseal
+from kdlandscape.cubes.seals import seal, unseal
 from kdlandscape.cubes.provenance import peak_memory
 before = peak_memory(); start = time.perf_counter()
 compact(Path(sys.argv[1]))

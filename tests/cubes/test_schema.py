@@ -20,7 +20,7 @@ WRONG = {
     "no variable": (good().drop_vars("loss"), "expected at least one data variable, got none"),
     "no coordinate": (good().drop_vars("x"), "x: expected a coordinate for every dim, got none for this one."),
     "misspelt dim": (
-        good().drop_vars("x").rename_dims(x="init_lamda"),
+        good().drop_vars("x").rename_dims(x="init_lamda").assign_coords(init_lambda=("init_lambda", [0.0, 1.0])),
         "init_lamda: expected a coordinate for every dim, got none for this one. Did you mean 'init_lambda'?",
     ),
     "repeated": (good(x=(1.0, 1.0)), "x: expected each coordinate value once, got"),

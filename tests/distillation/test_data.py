@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from kdlandscape.cubes.seals import DamagedCache
 from kdlandscape.distillation import data
 
 
@@ -57,3 +58,13 @@ def test_impossible_requests_are_refused():
         data.load("digits", label_noise=1.5)
     with pytest.raises(ValueError, match="fresh examples exist for mnist1d only"):
         data.load("digits", num_fresh=10)
+
+
+def test_a_damaged_cache_of_data_is_made_again(tmp_path, monkeypatch):
+    monkeypatch.setenv("KDLANDSCAPE_CACHE", str(tmp_path))
+    first = data.fresh_mnist1d(20, 3)
+    (path,) = (tmp_path / "data").iterdir()
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.warns(DamagedCache, match=r"\.npz: expected a file with its own checksum .*; it is made again"):
+        again = data.fresh_mnist1d(20, 3)
+    assert all(map(torch.equal, first, again))

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from torch.func import functional_call, vmap
 
+from kdlandscape.cubes.seals import DamagedCache, DamagedFileError
 from kdlandscape.distillation import networks
 from kdlandscape.distillation.augment import jitter, mixup
 from kdlandscape.distillation.descent import traced
@@ -172,6 +173,25 @@ def test_a_teacher_is_trained_once_and_found_again_by_its_recipe(tmp_path, monke
         assert len(list(tmp_path.glob("*.pt"))) == count + 1
 
 
+def test_a_damaged_teacher_is_trained_again_and_never_used(tmp_path):
+    network, _, inputs, targets = problem()
+    first = train_teachers(network, inputs, targets, Recipe(epochs=1), seeds=[0], folder=tmp_path)
+    (path,) = tmp_path.iterdir()
+    flip(path)
+    with pytest.warns(DamagedCache, match=r"\.pt: expected a file with its own checksum .*; it is made again"):
+        assert torch.equal(
+            train_teachers(network, inputs, targets, Recipe(epochs=1), seeds=[0], folder=tmp_path), first
+        )
+    assert torch.equal(train_teachers(network, inputs, targets, Recipe(epochs=1), seeds=[0], folder=tmp_path), first)
+
+
+def flip(path):
+    """Flip one bit in the middle of a file."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
 def test_random_weights_follow_their_seed_and_leave_the_random_state_alone():
     network = networks.cnn(12, 3, width=4)
     before = torch.get_rng_state()
@@ -279,6 +299,9 @@ def test_resumed_training_equals_uninterrupted_training_to_the_bit(optimizer, ow
     assert torch.equal(run(0, saved).thetas, expected.thetas)  # a finished training is read, not run
     with pytest.raises(ValueError, match=r"a checkpoint of this training .*, got one of another"):
         train(network, thetas, inputs, torch.zeros(50, dtype=torch.long), recipe, generator=seeded(), checkpoint=saved)
+    flip(saved.path)
+    with pytest.raises(DamagedFileError, match=r"run.pt: expected a file with its own checksum .*; remove it, and the"):
+        run(10**6, saved)
 
 
 def test_a_network_that_no_longer_improves_stays_as_it_is():

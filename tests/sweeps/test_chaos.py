@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from kdlandscape.cubes import files
-from kdlandscape.cubes.files import DiskFullError, atomic, is_full
+from kdlandscape.cubes.files import DiskFullError, is_full, write
 from kdlandscape.sweeps.study import run_study
 from tests.bench.chaos import fill, run, small_disk
 from tests.tiny_study import write_spec
@@ -31,11 +31,10 @@ def test_a_disk_that_fills_up_stops_the_study_and_counts_no_run_as_failed(tmp_pa
         assert len(list((disk / "tiny" / "runs").glob("*.nc"))) == 1
 
 
-def fail_to_write(path):
-    with atomic(path) as new:
-        new.write_bytes(bytes(10_000))
-        fill(path.parent)
-        raise RuntimeError("HDF error")
+def fail_to_write(new):
+    new.write_bytes(bytes(10_000))
+    fill(new.parent.parent)
+    raise RuntimeError("HDF error")
 
 
 def test_a_write_without_room_says_so_whatever_the_library_said_and_keeps_the_old_file(tmp_path):
@@ -44,15 +43,18 @@ def test_a_write_without_room_says_so_whatever_the_library_said_and_keeps_the_ol
             pytest.skip("mounting a small disk needs root")
         (disk / "a").write_text("old")
         with pytest.raises(DiskFullError, match="expected room on the disk, got none"):
-            fail_to_write(disk / "a")
+            write(disk / "a", fail_to_write)
         assert (disk / "a").read_text() == "old"
         assert is_full(disk)
         assert {path.name for path in disk.iterdir()} == {"a", "balloon"}
 
 
 def test_a_disk_with_room_is_not_blamed(tmp_path, monkeypatch):
-    with pytest.raises(RuntimeError, match="HDF error"), atomic(tmp_path / "a"):
+    def fail(new):
         raise RuntimeError("HDF error")
+
+    with pytest.raises(RuntimeError, match="HDF error"):
+        write(tmp_path / "a", fail)
     assert not is_full(tmp_path)
     assert not is_full(tmp_path / "none")
     assert is_full(tmp_path, OSError(files.errno.EDQUOT, "quota"))

@@ -6,13 +6,15 @@ import sys
 
 import pytest
 
+from kdlandscape.cubes.files import scratch
+from kdlandscape.cubes.locks import lock
 from kdlandscape.cubes.store import missing, open_cube
 from kdlandscape.sweeps.errors import SpecError
 from kdlandscape.sweeps.plan import plan, shard_of
-from kdlandscape.sweeps.snapshot import status
 from kdlandscape.sweeps.spec import load_spec
+from kdlandscape.sweeps.status import status
 from kdlandscape.sweeps.study import run_study
-from kdlandscape.sweeps.workspace import claim, remove_leftovers, workspace
+from kdlandscape.sweeps.workspace import sweep, workspace
 from tests.tiny_study import write_notebook, write_spec
 
 COUNTING = """\
@@ -63,15 +65,15 @@ def test_a_shard_that_is_none_is_refused(shard):
 
 
 def test_what_a_living_process_holds_is_left_alone_and_the_rest_removed(tmp_path):
-    with workspace(tmp_path) as place, claim(tmp_path / ".work" / "a.claim") as ours:
+    held = lock(tmp_path / ".work" / "a.claim", wait=False)
+    with workspace(tmp_path) as place, held as ours, scratch(tmp_path / "figures") as figure:
         assert ours
         (tmp_path / ".work" / "b.claim").touch()
         (tmp_path / ".work" / "dead.lock").touch()
         (tmp_path / ".work" / "dead").mkdir()
-        (tmp_path / ".tmp-unfinished").touch()
-        assert {path.name for path in remove_leftovers(tmp_path)} == {"b.claim", "dead.lock", "dead"}
+        (tmp_path / "figures" / ".tmp-killed").mkdir()
+        assert {path.name for path in sweep(tmp_path)} == {"b.claim", "dead.lock", "dead", ".tmp-killed"}
         assert place.work.is_dir()
-        assert (tmp_path / ".tmp-unfinished").exists()  # perhaps it is being written
-    (tmp_path / ".work" / "a.claim").unlink(missing_ok=True)
-    assert not (tmp_path / ".tmp-unfinished").exists() or remove_leftovers(tmp_path)
-    assert not (tmp_path / ".tmp-unfinished").exists()
+        assert figure.is_dir()
+    assert not list((tmp_path / "figures").iterdir())
+    assert not list((tmp_path / ".work").iterdir())

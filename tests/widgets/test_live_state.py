@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 import kdlandscape as kdl
+from kdlandscape.cubes.coarse_to_fine import filled
 from kdlandscape.widgets.live_state import layout_of, points_on
-from kdlandscape.widgets.refine import filled, order
 
 CENTRE = np.full(4, 0.1)
 
@@ -49,15 +49,6 @@ def test_the_finished_surface_is_the_loss_on_the_plane(explore):
     assert surface.attrs == {"long_name": "loss", "units": "nat"}
     assert live.metrics() == ["loss", "first"]
     assert live.done == live.total == 289
-
-
-def test_a_coarse_picture_comes_first_and_every_point_is_computed_once():
-    for num in (2, 9, 10, 33, 40):
-        levels = list(order(num))
-        assert len(levels[0]) <= 100
-        points = [tuple(point) for level in levels for point in level.tolist()]
-        assert sorted(points) == [(row, column) for row in range(num) for column in range(num)]
-    assert {0, 4, 32} <= set(next(order(33))[:, 0])
 
 
 def test_what_is_not_computed_yet_is_drawn_like_its_nearest_neighbour_and_a_computed_nan_stays():

@@ -1,8 +1,6 @@
 """Evaluate the points of a grid coarse to fine, in steps that can be watched, interrupted and resumed."""
 
 import hashlib
-import os
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,6 +14,8 @@ import xarray as xr
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
+from kdlandscape.cubes.coarse_to_fine import coarse_to_fine
+from kdlandscape.cubes.seals import check_seal, write_sealed
 from kdlandscape.landscape.loss import MeanLoss
 
 STEP_SECONDS = 0.5  # between two calls of the callback
@@ -57,19 +57,6 @@ class Grid:
         for name in self.names:
             self.values[name][here] = np.where(known, saved[name].transpose(*order).values[there], np.nan)
         self.done[here] = known
-
-
-def coarse_to_fine(shape: Sequence[int]) -> list[np.ndarray]:
-    """Return flat indices by level: every 8th point of an axis, every 4th, every 2nd, all; each from the middle out."""
-    strides = [2**k for k in range(3, -1, -1)]
-    # An axis counts its points from the middle, so that the centre of a symmetric grid belongs to every level.
-    distances = np.meshgrid(*(np.abs(np.arange(n) - n // 2) for n in shape), indexing="ij")
-    level = np.full(tuple(shape), len(strides) - 1)
-    for rank in range(len(strides) - 1, -1, -1):
-        level[np.all([d % strides[rank] == 0 for d in distances], axis=0)] = rank
-    outwards = np.argsort(np.sum(distances, axis=0).reshape(-1), kind="stable")
-    levels = [outwards[level.reshape(-1)[outwards] == rank] for rank in range(len(strides))]
-    return [index for index in levels if len(index)]
 
 
 def fill(
@@ -121,10 +108,11 @@ def load(path: Path, expected: str, center: Mapping[str, float]) -> xr.Dataset |
     Raises
     ------
     ValueError
-        If the file holds another slice.
+        If the file holds another slice, or is damaged.
     """
     if not path.exists():
         return None
+    check_seal(path, "; give another path, or delete the file")
     with xr.open_dataset(path) as opened:
         saved = opened.load()
     if saved.attrs.get("key") != expected:
@@ -142,18 +130,6 @@ def load(path: Path, expected: str, center: Mapping[str, float]) -> xr.Dataset |
     return saved
 
 
-def save(path: Path, slice_: xr.Dataset) -> None:
-    """Write a slice as netCDF, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(suffix=".nc", prefix=f".{path.name}-", dir=path.parent)
-    os.close(handle)
-    try:
-        slice_.to_netcdf(name)
-        os.replace(name, path)
-    finally:
-        Path(name).unlink(missing_ok=True)
-
-
 @contextmanager
 def saving(path: Path | None, make: Callable[[], xr.Dataset]) -> Any:
     """Give a function that saves now and then; save at the end, also after an exception or an interrupt."""
@@ -162,11 +138,11 @@ def saving(path: Path | None, make: Callable[[], xr.Dataset]) -> Any:
     def now_and_then() -> None:
         nonlocal last
         if path is not None and time.monotonic() - last > SAVE_SECONDS:
-            save(path, make())
+            write_sealed(path, make().to_netcdf)
             last = time.monotonic()
 
     try:
         yield now_and_then
     finally:
         if path is not None:
-            save(path, make())
+            write_sealed(path, make().to_netcdf)
