@@ -5,18 +5,19 @@ import re
 
 import kdlandscape
 
+FOLDERS = ("landscape", "distillation", "cubes", "studies", "sweeps", "figures")
+
 
 def api_page() -> str:
     """Return a page (Markdown) with the signature and the docstring of every public name."""
     parts = [
         "# kdlandscape: every public name\n\nWritten by `python -m kdlandscape.api`. `import kdlandscape as kdl`; "
-        "figures are `kdl.figures.<name>`.\n"
+        "what belongs to one folder is `kdl.<folder>.<name>`.\n"
     ]
-    for home, names in kdlandscape._HOMES.items():
-        parts.append(f"\n## {home.removeprefix('kdlandscape.')}\n")
-        parts += [_entry(f"kdl.{name}", getattr(kdlandscape, name)) for name in names]
-    parts.append("\n## figures\n")
-    parts += [_entry(f"kdl.figures.{name}", getattr(kdlandscape.figures, name)) for name in kdlandscape.figures.__all__]
+    for module, prefix in ((kdlandscape, "kdl"), *((getattr(kdlandscape, name), f"kdl.{name}") for name in FOLDERS)):
+        parts.append(f"\n## {prefix}\n")
+        things = {name: getattr(module, name) for name in module.__all__ if name != "__version__"}
+        parts += [_entry(f"{prefix}.{name}", thing) for name, thing in things.items() if not inspect.ismodule(thing)]
     return "".join(parts)
 
 

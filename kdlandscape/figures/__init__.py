@@ -1,30 +1,8 @@
-"""Dataset in, matplotlib axes out: each function is named after what it draws."""
+"""Dataset in, matplotlib axes out: each function is named after what it draws.
 
-from kdlandscape.figures.basins import basins, removed_share
-from kdlandscape.figures.claims import agreement, claims
-from kdlandscape.figures.files import export, export_study, venue_style, venues
-from kdlandscape.figures.lines import fidelity_accuracy, heatmap, init_lambda, line
-from kdlandscape.figures.panels import panels
-from kdlandscape.figures.spectra import eigenvalues, spectral_density
-from kdlandscape.figures.surfaces import plane, planes, surface
+Every public name is imported on first use; the names are in the stub beside this file.
+"""
 
-__all__ = [
-    "agreement",
-    "basins",
-    "claims",
-    "eigenvalues",
-    "export",
-    "export_study",
-    "fidelity_accuracy",
-    "heatmap",
-    "init_lambda",
-    "line",
-    "panels",
-    "plane",
-    "planes",
-    "removed_share",
-    "spectral_density",
-    "surface",
-    "venue_style",
-    "venues",
-]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,1 +1,8 @@
-"""Everything that looks at a loss surface: objectives, directions, slices, paths, spectra."""
+"""Everything that looks at a loss surface.  The only folder that knows torch and xarray.
+
+Every public name is imported on first use; the names are in the stub beside this file.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -8,8 +8,8 @@ import xarray as xr
 from torch import Tensor, nn
 
 from kdlandscape.cubes.variables import variable
-from kdlandscape.landscape.along import along
 from kdlandscape.landscape.loss import MeanLoss
+from kdlandscape.landscape.many_networks import along
 from kdlandscape.landscape.paths.interpolation import interpolate
 from kdlandscape.landscape.permutations.alignment import METHODS, align
 from kdlandscape.landscape.permutations.repair import repair

@@ -1,1 +1,8 @@
-"""Studies: a spec becomes a grid of runs, papermill executes them, each leaves one file."""
+"""Studies: a spec becomes a grid of runs, papermill executes them, each leaves one file.
+
+Every public name is imported on first use; the names are in the stub beside this file.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -4,7 +4,7 @@ import torch
 
 from kdlandscape.cubes.variables import dataset
 from kdlandscape.distillation import networks
-from kdlandscape.landscape.along import along
+from kdlandscape.landscape.many_networks import along
 from kdlandscape.landscape.objective import Objective
 from kdlandscape.landscape.params import SpaceError
 from kdlandscape.landscape.paths.barriers import barrier_matrix

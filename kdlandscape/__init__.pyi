@@ -1,0 +1,84 @@
+# The public face: editors, type checkers and the lazy import read this one file.
+from . import cubes, distillation, figures, landscape, linalg, studies, sweeps, widgets
+from .cubes.spectra import effective_dimension
+from .cubes.store import missing, open_cube, read_checkpoints
+from .cubes.variables import dataset, variable
+from .distillation.comparison import fidelity
+from .distillation.recipe import Recipe
+from .distillation.similarity import cka, layer_cka
+from .distillation.training import distill, train
+from .landscape.curvature.spectra import spectral_density, top_eigenpairs
+from .landscape.curvature.spectral_paths import eigenpairs_along, eigenspace_overlap, perturb, spectrum_along
+from .landscape.curvature.traces import diagonal, trace
+from .landscape.directions import plane_through, random_directions
+from .landscape.evaluation.strategy import Strategy
+from .landscape.objective import Objective
+from .landscape.paths.barriers import barrier_matrix
+from .landscape.paths.curves import bezier
+from .landscape.paths.interpolation import barrier, interpolate, interpolate_blocks
+from .landscape.permutations.alignment import align
+from .landscape.permutations.repair import repair
+from .landscape.reduction import Pooled, measures
+from .landscape.sharpness.measures import sharpness
+from .landscape.slices import slice_grid, slice_line, slice_plane
+from .landscape.trajectory import pca_directions
+from .sweeps.record import record
+from .sweeps.study import run_study
+from .widgets.explorer import explore
+from .widgets.live_explorer import explore_plane
+
+__version__: str
+
+__all__ = [
+    "Objective",
+    "Pooled",
+    "Recipe",
+    "Strategy",
+    "__version__",
+    "align",
+    "barrier",
+    "barrier_matrix",
+    "bezier",
+    "cka",
+    "cubes",
+    "dataset",
+    "diagonal",
+    "distill",
+    "distillation",
+    "effective_dimension",
+    "eigenpairs_along",
+    "eigenspace_overlap",
+    "explore",
+    "explore_plane",
+    "fidelity",
+    "figures",
+    "interpolate",
+    "interpolate_blocks",
+    "landscape",
+    "layer_cka",
+    "linalg",
+    "measures",
+    "missing",
+    "open_cube",
+    "pca_directions",
+    "perturb",
+    "plane_through",
+    "random_directions",
+    "read_checkpoints",
+    "record",
+    "repair",
+    "run_study",
+    "sharpness",
+    "slice_grid",
+    "slice_line",
+    "slice_plane",
+    "spectral_density",
+    "spectrum_along",
+    "studies",
+    "sweeps",
+    "top_eigenpairs",
+    "trace",
+    "train",
+    "variable",
+    "widgets",
+]
