@@ -18,7 +18,7 @@ from .landscape.paths.curves import bezier
 from .landscape.paths.interpolation import barrier, interpolate, interpolate_blocks
 from .landscape.permutations.alignment import align
 from .landscape.permutations.repair import repair
-from .landscape.reduction import Pooled, measures
+from .landscape.reduction import Pooled, labelled
 from .landscape.sharpness.measures import sharpness
 from .landscape.slices import slice_grid, slice_line, slice_plane
 from .landscape.trajectory import pca_directions
@@ -54,10 +54,10 @@ __all__ = [
     "figures",
     "interpolate",
     "interpolate_blocks",
+    "labelled",
     "landscape",
     "layer_cka",
     "linalg",
-    "measures",
     "missing",
     "open_cube",
     "pca_directions",

@@ -20,12 +20,12 @@ OWN: dict[str, dict[str, str]] = {
         "stanton2021": "kdlandscape.studies.stanton2021:findings",
     },
     "figures": {
-        "agreement": "kdlandscape.figures.claims:agreement",
-        "basins": "kdlandscape.figures.basins:basins",
-        "claims": "kdlandscape.figures.claims:claims",
+        "agreement": "kdlandscape.figures.verdicts:agreement",
+        "basins": "kdlandscape.figures.barriers:basins",
+        "claims": "kdlandscape.figures.verdicts:claims",
         "init_lambda": "kdlandscape.figures.lines:init_lambda",
         "planes": "kdlandscape.figures.surfaces:planes",
-        "removed_share": "kdlandscape.figures.basins:removed_share",
+        "removed_share": "kdlandscape.figures.barriers:removed_share",
     },
 }
 

@@ -14,7 +14,6 @@ from .comparison import excess, fidelity
 from .data import Data
 from .descent import Checkpoint, Trained
 from .inputs import distillation_set
-from .labels import labelled
 from .losses import ensemble_logits, named_loss, tempered_kl, to_teacher
 from .networks import mixed_starts, network, random_thetas
 from .partners import Partners, train_partners
@@ -46,7 +45,6 @@ __all__ = [
     "excess",
     "fidelity",
     "initial_students",
-    "labelled",
     "layer_cka",
     "logits",
     "losses",

@@ -14,13 +14,13 @@ from kdlandscape.cubes.variables import variable
 from kdlandscape.distillation.augment import Views
 from kdlandscape.distillation.comparison import excess, fidelity
 from kdlandscape.distillation.descent import Checkpoint
-from kdlandscape.distillation.labels import label_of
 from kdlandscape.distillation.losses import DistillationLoss, tempered_kl
 from kdlandscape.distillation.metrics import confidence_slope, invariance_agreement
 from kdlandscape.distillation.networks import random_thetas
 from kdlandscape.distillation.recipe import Recipe
 from kdlandscape.distillation.teachers import train_teachers
 from kdlandscape.distillation.training import Teacher, distill, ensemble_of, logits
+from kdlandscape.landscape.reduction import label_of
 
 _ROLES = 2
 _AXES = ("seed", "temperature", "hard_weight")

@@ -8,9 +8,8 @@ import xarray as xr
 from torch import Tensor
 
 from kdlandscape.cubes.variables import dataset, variable
-from kdlandscape.distillation.labels import label_of
 from kdlandscape.distillation.metrics import METRICS, agreement
-from kdlandscape.landscape.reduction import calibration_error
+from kdlandscape.landscape.reduction import calibration_error, label_of
 
 
 def fidelity(

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kdlandscape.distillation.labels import label_of, labelled
+from kdlandscape.landscape.reduction import label_of, labelled
 from kdlandscape.nearest import did_you_mean
 
 DistillationLoss = Callable[[Tensor, Tensor, float | Tensor], Tensor]

@@ -10,7 +10,7 @@ from math import log
 import torch
 from torch import Tensor
 
-from kdlandscape.distillation.labels import labelled
+from kdlandscape.landscape.reduction import labelled
 
 Metric = Callable[[Tensor, Tensor], Tensor]
 

@@ -1,10 +1,10 @@
-from .basins import basins, removed_share
-from .claims import agreement, claims
+from .barriers import basins, removed_share
 from .files import export, export_study, venue_style, venues
+from .layout import panels
 from .lines import fidelity_accuracy, heatmap, init_lambda, line
-from .panels import panels
 from .spectra import eigenvalues, spectral_density
 from .surfaces import plane, planes, surface
+from .verdicts import agreement, claims
 
 __all__ = [
     "agreement",

@@ -8,7 +8,7 @@ import seaborn as sns
 import xarray as xr
 from matplotlib.axes import Axes
 
-from kdlandscape.figures.panels import new_axes
+from kdlandscape.figures.layout import new_axes
 
 
 def line(values: xr.DataArray, x: str, ax: Axes | None = None, *, hue: str | None = None, **settings: object) -> Axes:

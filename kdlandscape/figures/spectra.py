@@ -5,8 +5,8 @@ import xarray as xr
 from matplotlib.axes import Axes
 
 from kdlandscape.cubes.statistics import mean_sem
+from kdlandscape.figures.layout import new_axes
 from kdlandscape.figures.lines import axis_label
-from kdlandscape.figures.panels import new_axes
 
 
 def spectral_density(spectrum: xr.Dataset, ax: Axes | None = None, *, hue: str | None = None) -> Axes:

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
 from matplotlib.colors import LogNorm
 
-from kdlandscape.figures.panels import new_axes, row_of_axes
+from kdlandscape.figures.layout import new_axes, row_of_axes
 
 MARKERS = {"teacher": "*", "init": "s", "student": "o"}
 DECADES = 3  # of the colour scale

@@ -13,7 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from kdlandscape.landscape.batch_norm import running_statistics, with_policy
 from kdlandscape.landscape.batches import Batches
 from kdlandscape.landscape.params import Params, Ravel, Theta, matching
-from kdlandscape.landscape.reduction import Pooled, Reduced, label, reducer
+from kdlandscape.landscape.reduction import Pooled, Reduced, label_of, reducer
 
 COUNTER = "num_batches_tracked"  # of BatchNorm: it counts training steps and changes no output in eval mode
 LossFunction = Callable[[Any, Any], Any] | Pooled
@@ -63,7 +63,7 @@ class MeanLoss:
         first = next(model.parameters(), torch.empty(0))
         self.device = torch.device(device) if device is not None else first.device
         self.dtype = dtype or first.dtype
-        self.labels = {name: label(name, function) for name, function in functions.items()}
+        self.labels = {name: label_of(function, name) for name, function in functions.items()}
         if units is not None:
             self.labels["loss"] = (self.labels["loss"][0], units)
         space = Ravel.of(model)

@@ -101,29 +101,30 @@ def _weighted(loss: nn.CrossEntropyLoss | nn.NLLLoss, device: torch.device, dtyp
     return reduce
 
 
-def label(name: str, function: Any) -> tuple[str, str]:
+def label_of(function: Any, name: str | None = None) -> tuple[str, str]:
     """Return the long name and the unit of a loss or metric.
 
-    They are what the function says in its attributes ``long_name`` and ``units``; else its name among the metrics, and
+    They are what the function says in its attributes ``long_name`` and ``units``; else the given name or its own, and
     "nat" for torch's log likelihoods, "1" for anything else.
     """
     nat = isinstance(function, LOG_LIKELIHOODS) or any(function is known for known in LOG_LIKELIHOOD_FUNCTIONS)
     long_name, units = getattr(function, "long_name", None), getattr(function, "units", None)
+    own = str(name or getattr(function, "__name__", type(function).__name__))
     return (
-        long_name if isinstance(long_name, str) else name.replace("_", " "),
+        long_name if isinstance(long_name, str) else own.replace("_", " "),
         units if isinstance(units, str) else "nat" if nat else "1",
     )
 
 
-def measures(long_name: str, units: str = "1") -> Callable[[Function], Function]:
+def labelled(long_name: str, units: str = "1") -> Callable[[Function], Function]:
     """Say what a loss or metric measures: the label and the unit of every number that comes from it.
 
     Examples
     --------
     ::
 
-        @measures("share of examples in the right class")
-        @measures("accuracy")
+        @labelled("share of examples in the right class")
+        @labelled("accuracy")
     def accuracy(outputs, targets): ...
     """
 
@@ -168,19 +169,19 @@ def check_mean(name: str, reduce: Reducer, outputs: Any, targets: Any) -> None:
         )
 
 
-@measures("cross entropy", "nat")
+@labelled("cross entropy", "nat")
 def cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
     """Cross entropy (n,) of class logits (n, C) and class numbers (n,), in nats."""
     return functional.cross_entropy(outputs, targets, reduction="none")
 
 
-@measures("accuracy")
+@labelled("accuracy")
 def accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
     """1 where the largest logit is the target's, else 0: (n,)."""
     return (outputs.argmax(-1) == targets).to(outputs.dtype)
 
 
-@measures("error rate")
+@labelled("error rate")
 def error(outputs: Tensor, targets: Tensor) -> Tensor:
     """1 where the largest logit is not the target's, else 0: (n,)."""
     return (outputs.argmax(-1) != targets).to(outputs.dtype)

@@ -24,7 +24,21 @@ Axis = int | Sequence[float]
 Callback = Callable[[xr.Dataset, int, int], Any]
 
 
-def slice_line(objective: MeanLoss, origin: Theta, direction: Any, *, x: Axis = 51, **settings: Any) -> xr.Dataset:
+def slice_line(
+    objective: MeanLoss,
+    origin: Theta,
+    direction: Any,
+    *,
+    x: Axis = 51,
+    span: float | tuple[float, float] = 1.0,
+    growth: float | None = None,
+    marks: Mapping[str, Sequence[float]] | None = None,
+    bn: str = "frozen",
+    strategy: Strategy | None = None,
+    resume: str | Path | None = None,
+    callback: Callback | None = None,
+    progress: bool = False,
+) -> xr.Dataset:
     r"""Evaluate the loss and the metrics at :math:`\theta(x) = \text{origin} + x\,d`.
 
     ``direction`` is (P,) or (1, P); everything else as in `slice_grid`, which says what is returned, over ``x``.
@@ -36,11 +50,37 @@ def slice_line(objective: MeanLoss, origin: Theta, direction: Any, *, x: Axis = 
         slice_line(objective, a, b - a, x=51, span=(0, 1), marks={"end": [1]})
     """
     rows = _rows(direction)
-    return slice_grid(objective, origin, rows[None] if rows.ndim == 1 else rows, {"x": x}, **settings)
+    return slice_grid(
+        objective,
+        origin,
+        rows[None] if rows.ndim == 1 else rows,
+        {"x": x},
+        span=span,
+        growth=growth,
+        marks=marks,
+        bn=bn,
+        strategy=strategy,
+        resume=resume,
+        callback=callback,
+        progress=progress,
+    )
 
 
 def slice_plane(
-    objective: MeanLoss, origin: Theta, directions: Any, *, x: Axis = 51, y: Axis = 51, **settings: Any
+    objective: MeanLoss,
+    origin: Theta,
+    directions: Any,
+    *,
+    x: Axis = 51,
+    y: Axis = 51,
+    span: float | tuple[float, float] = 1.0,
+    growth: float | None = None,
+    marks: Mapping[str, Sequence[float]] | None = None,
+    bn: str = "frozen",
+    strategy: Strategy | None = None,
+    resume: str | Path | None = None,
+    callback: Callback | None = None,
+    progress: bool = False,
 ) -> xr.Dataset:
     r"""Evaluate the loss and the metrics at :math:`\theta(x, y) = \text{origin} + x\,d_0 + y\,d_1`.
 
@@ -54,7 +94,20 @@ def slice_plane(
         pairs = top_eigenpairs(objective, theta, 2, vectors=True)
         slice_plane(objective, theta, torch.as_tensor(pairs["eigenvectors"].values), x=51, y=51, growth=10.0)
     """
-    return slice_grid(objective, origin, directions, {"x": x, "y": y}, **settings)
+    return slice_grid(
+        objective,
+        origin,
+        directions,
+        {"x": x, "y": y},
+        span=span,
+        growth=growth,
+        marks=marks,
+        bn=bn,
+        strategy=strategy,
+        resume=resume,
+        callback=callback,
+        progress=progress,
+    )
 
 
 def slice_grid(

@@ -4,7 +4,7 @@ import pytest
 import xarray as xr
 
 from kdlandscape import figures
-from kdlandscape.figures.claims import STYLES
+from kdlandscape.figures.verdicts import STYLES
 from kdlandscape.studies.claims import Claim, value, verdicts
 
 

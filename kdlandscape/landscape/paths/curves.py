@@ -12,7 +12,7 @@ from torch import Tensor
 from kdlandscape.cubes.variables import dataset, variable
 from kdlandscape.landscape.loss import MeanLoss
 from kdlandscape.landscape.params import Theta
-from kdlandscape.landscape.paths.interpolation import evaluate_path, labelled
+from kdlandscape.landscape.paths.interpolation import evaluate_path, over_t
 
 CURVES = ("bezier", "chain")
 
@@ -106,7 +106,7 @@ def bezier(
     points = np.linspace(0.0, 1.0, t) if isinstance(t, int) else np.asarray(t, dtype=float)
     # Row by row: a sum over k keeps the exact zeros and ones of the ends exact.
     thetas = torch.stack([_point(control, coefficients(value, bends, kind)) for value in points.tolist()])
-    values = labelled(objective, evaluate_path(objective, thetas))
+    values = over_t(objective, evaluate_path(objective, thetas))
     phases = [float(part.mean()) for part in losses.tensor_split(min(10, steps))]
     values["curve_loss"] = variable(
         "phase", phases, f"mean {objective.labels['loss'][0]} on the curve during its training", objective.units

@@ -88,7 +88,7 @@ def interpolate(
         for k, value in enumerate(points.tolist()):
             if 0 < value < 1:
                 thetas[k] = correct(thetas[k], value)
-    values = labelled(objective, evaluate_path(objective, thetas))
+    values = over_t(objective, evaluate_path(objective, thetas))
     if curvature:
         pairs = zip(thetas, points.tolist(), strict=True)
         rows = [_curvature(objective, theta, tangent(value)) for theta, value in pairs]
@@ -115,7 +115,7 @@ def evaluate_path(objective: MeanLoss, thetas: Tensor) -> dict[str, Tensor]:
     return {name: torch.cat([first[name], inner[name], last[name]]) for name in first}
 
 
-def labelled(objective: MeanLoss, values: Mapping[str, Tensor]) -> dict[str, xr.Variable]:
+def over_t(objective: MeanLoss, values: Mapping[str, Tensor]) -> dict[str, xr.Variable]:
     """Return the loss and the metrics along a path as variables over t, labelled by those who compute them."""
     return {name: variable("t", row.cpu(), *objective.labels[name]) for name, row in values.items()}
 
