@@ -7,9 +7,9 @@ from .distillation.comparison import fidelity
 from .distillation.recipe import Recipe
 from .distillation.similarity import cka, layer_cka
 from .distillation.training import distill, train
-from .landscape.curvature.spectra import spectral_density, top_eigenpairs
-from .landscape.curvature.spectral_paths import eigenpairs_along, eigenspace_overlap, perturb, spectrum_along
-from .landscape.curvature.traces import diagonal, trace
+from .landscape.curvature.curvatures import empirical_fisher, fisher, ggn, hessian
+from .landscape.curvature.questions import Curvature
+from .landscape.curvature.spectral_paths import eigenspace_overlap, perturb, spectrum_along
 from .landscape.directions import plane_through, random_directions
 from .landscape.evaluation.strategy import Strategy
 from .landscape.objective import Objective
@@ -30,6 +30,7 @@ from .widgets.live_explorer import explore_plane
 __version__: str
 
 __all__ = [
+    "Curvature",
     "Objective",
     "Pooled",
     "Recipe",
@@ -42,16 +43,18 @@ __all__ = [
     "cka",
     "cubes",
     "dataset",
-    "diagonal",
     "distill",
     "distillation",
     "effective_dimension",
-    "eigenpairs_along",
     "eigenspace_overlap",
+    "empirical_fisher",
     "explore",
     "explore_plane",
     "fidelity",
     "figures",
+    "fisher",
+    "ggn",
+    "hessian",
     "interpolate",
     "interpolate_blocks",
     "labelled",
@@ -72,12 +75,9 @@ __all__ = [
     "slice_grid",
     "slice_line",
     "slice_plane",
-    "spectral_density",
     "spectrum_along",
     "studies",
     "sweeps",
-    "top_eigenpairs",
-    "trace",
     "train",
     "variable",
     "widgets",

@@ -31,9 +31,10 @@ def _entry(name: str, thing: object) -> str:
 
 
 def _signature(thing: object) -> str:
-    if not callable(thing):
+    try:
+        text = str(inspect.signature(thing))  # type: ignore[arg-type]
+    except (TypeError, ValueError):  # a constant, an error, the name of a type
         return ""
-    text = str(inspect.signature(thing))
     return re.sub(r" at 0x[0-9a-f]+", "", text.replace("kdlandscape.", ""))
 
 

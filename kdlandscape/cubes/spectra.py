@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from kdlandscape.cubes.variables import dataset
+from kdlandscape.cubes.variables import dataset, variable
 
 
 def density(rules: xr.Dataset, *, width: float = 0.01, grid: Any = None) -> xr.Dataset:
@@ -52,7 +52,12 @@ def density(rules: xr.Dataset, *, width: float = 0.01, grid: Any = None) -> xr.D
     draws = xr.DataArray(np.reshape(rows, (*nodes.shape[:-1], len(points))), dims=[*others, "grid"])
     mean, sem = _mean(draws)
     dims = [str(dim) for dim in mean.dims if dim != "grid"] + ["grid"]
-    values = {"density": mean.transpose(*dims), "density_sem": sem.transpose(*dims)}
+    unit = rules["nodes"].attrs.get("units", "1")
+    per = unit if unit == "1" else f"1/{unit}"
+    values = {
+        "density": variable(dims, mean.transpose(*dims), "density of eigenvalues", per),
+        "density_sem": variable(dims, sem.transpose(*dims), "standard error of the density of eigenvalues", per),
+    }
     return (
         rules.drop_dims("grid", errors="ignore")
         .merge(dataset(values, coords={"grid": points}))
@@ -126,23 +131,28 @@ def effective_dimension(
         size = spectrum.attrs["num_parameters"]
         weights, filtered = spectrum["weights"], _filter(_known(spectrum) * weight, grid)
         value, sem = _mean(size * (weights * filtered).sum("node"))
-        results = {"effective_dimension": value, "effective_dimension_sem": sem}
-        results["effective_dimension_truncation"] = size * _truncation(weights, filtered).mean("draw")
-        results["negative_mass"] = _share(weights * _known(spectrum), ["draw", "node"])
+        truncation = size * _truncation(weights, filtered).mean("draw")
+        negative = _share(weights * _known(spectrum), ["draw", "node"])
         bound = "estimate"
     elif "eigenvalues" in spectrum:
         values = spectrum["eigenvalues"]
         value = _filter(values * weight, grid).sum("eigenvalue")
-        results = {"effective_dimension": value, "effective_dimension_sem": xr.zeros_like(value)}
-        results["effective_dimension_truncation"] = xr.zeros_like(value)
-        results["negative_mass"] = _share(values, "eigenvalue")
+        sem = truncation = xr.zeros_like(value)
+        negative = _share(values, "eigenvalue")
         complete = spectrum.sizes["eigenvalue"] == spectrum.attrs.get("num_parameters", spectrum.sizes["eigenvalue"])
         bound = "exact" if complete else "lower bound"
     else:
         raise ValueError(
             f"expected nodes or eigenvalues in the spectrum, got {', '.join(map(str, spectrum.data_vars))}"
         )
-    coords = {str(name): c for array in results.values() for name, c in array.coords.items() if name in array.dims}
+    labels = {
+        "effective_dimension": (value, "effective dimension Σ λ/(λ + z)"),
+        "effective_dimension_sem": (sem, "standard error of the effective dimension"),
+        "effective_dimension_truncation": (truncation, "bound on its error from few Lanczos steps"),
+        "negative_mass": (negative, "share of negative eigenvalues in the sum of magnitudes"),
+    }
+    results = {name: variable(array.dims, array, long_name) for name, (array, long_name) in labels.items()}
+    coords = {str(name): c for name, c in value.coords.items() if name in value.dims}
     return dataset(results, coords=coords, scale=scale, weight=weight, bound=bound)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kdlandscape.landscape.curvature.operator import operator
+from kdlandscape.landscape.curvature.curvatures import ggn, hessian
 from kdlandscape.landscape.evaluation.evaluator import pieces, plain
 from kdlandscape.landscape.evaluation.points import evaluate, value
 from kdlandscape.landscape.evaluation.strategy import Strategy
@@ -83,13 +83,13 @@ class Objective(MeanLoss):
     def hvp(self, theta: Theta, v: Tensor) -> Tensor:
         """Hessian of the mean loss times v, (P,) or a block of rows (K, P). Costs about 2 gradients a row.
 
-        For many products at one theta use ``kdlandscape.landscape.curvature.operator.operator``, which linearizes once.
+        For many products at one theta make the operator once: ``h = kdl.hessian(objective, theta)``, then ``h @ v``.
         """
-        return operator(self, theta, curvature="hessian", products=1)(v)
+        return hessian(self, theta, num_matvecs=1) @ v
 
     def ggn_vp(self, theta: Theta, v: Tensor) -> Tensor:
         """Generalized Gauss-Newton matrix of the mean loss times v, (P,) or a block of rows (K, P)."""
-        return operator(self, theta, curvature="ggn", products=1)(v)
+        return ggn(self, theta, num_matvecs=1) @ v
 
     def evaluate(self, thetas: Tensor, *, strategy: Strategy | None = None) -> dict[str, Tensor]:
         """Evaluate the loss and every metric at K points (K, P): name -> (K,). K forward passes over the data.

@@ -91,7 +91,7 @@ def slice_plane(
     --------
     In the plane of the two sharpest directions (Hessian eigenvectors)::
 
-        pairs = top_eigenpairs(objective, theta, 2, vectors=True)
+        pairs = hessian(objective, theta).top_eigenpairs(2, vectors=True)
         slice_plane(objective, theta, torch.as_tensor(pairs["eigenvectors"].values), x=51, y=51, growth=10.0)
     """
     return slice_grid(

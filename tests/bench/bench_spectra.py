@@ -32,9 +32,10 @@ import torch
 from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
-from kdlandscape.landscape.curvature.operator import Operator, operator
-from kdlandscape.landscape.curvature.spectra import quadrature, top_eigenpairs
-from kdlandscape.landscape.curvature.spectral_paths import eigenpairs_along
+
+from kdlandscape.landscape.curvature.curvatures import ggn, hessian
+from kdlandscape.landscape.curvature.questions import Curvature
+from kdlandscape.landscape.curvature.spectral_paths import spectrum_along
 from kdlandscape.landscape.objective import Objective
 from kdlandscape.linalg.trace import hutchinson, hutchpp, xnystrace, xtrace
 from tests.bench.bench_slices import memory as resident
@@ -103,9 +104,9 @@ def eigenthings(problem: Problem, size: int | None) -> Product:
     return linear.matvec
 
 
-def ours(problem: Problem, **settings: Any) -> Operator:
+def ours(problem: Problem, **settings: Any) -> Curvature:
     objective = objective_of(problem)
-    return operator(objective, objective.theta, **settings)
+    return hessian(objective, objective.theta, **settings)
 
 
 def _split(v: Tensor, like: list[Tensor]) -> list[Tensor]:
@@ -161,7 +162,7 @@ def table(times: Times, base: str, *, scale: float = 1e3, unit: str = "ms") -> l
 def contenders(problem: Problem, *, compile: bool) -> dict[str, Callable[[], Product]]:
     makers: dict[str, Callable[[], Product]] = {"kdlandscape": lambda: ours(problem)}
     if problem.name == "P2":
-        makers["kdlandscape, one product only"] = lambda: ours(problem, products=1)
+        makers["kdlandscape, one product only"] = lambda: ours(problem, num_matvecs=1)
         makers["kdlandscape, 4 GB of graphs kept"] = lambda: ours(problem, memory=2**32)
     if compile:
         more = {"memory": 2**32} if problem.name == "P2" else {}
@@ -190,7 +191,7 @@ def serve(which: str, name: str, path: str) -> None:
     prepared = time.perf_counter() - start
     torch.save(product(v), path)
     product(v)
-    facts = product.facts if isinstance(product, Operator) else None
+    facts = product.facts if isinstance(product, Curvature) else None
     print(json.dumps({"prepared": prepared, "GB": (resident("VmHWM") - before) / 2**20, "facts": facts}), flush=True)
     for _ in sys.stdin:
         start, used, count = time.perf_counter(), time.process_time(), 0
@@ -289,7 +290,7 @@ def faster(what: str, got: str, wanted: float, which: str = "") -> str:
 def eigenvalues(problem: Problem, repetitions: int) -> list[str]:
     """Top 5 of P1 to 1e-6, and the true error of each against a tighter solution in float64."""
     objective = objective_of(problem)
-    true = top_eigenpairs(objective, objective.theta, 5, tol=1e-11, dtype=torch.float64)["eigenvalues"].values
+    true = hessian(objective, objective.theta, dtype=torch.float64).top_eigenpairs(5, tol=1e-11)["eigenvalues"].values
     counts: dict[str, list[int]] = {}
     errors: dict[str, float] = {}
 
@@ -298,11 +299,11 @@ def eigenvalues(problem: Problem, repetitions: int) -> list[str]:
         errors[name] = max(errors.get(name, 0.0), float(abs(torch.as_tensor(values) / torch.as_tensor(true) - 1).max()))
 
     def lanczos() -> None:
-        found = top_eigenpairs(objective, objective.theta, 5, tol=1e-6)
+        found = hessian(objective, objective.theta).top_eigenpairs(5, tol=1e-6)
         keep("kdlandscape", found["eigenvalues"].values, found.attrs["num_matvecs"])
 
     def by_value() -> None:
-        found = top_eigenpairs(objective, objective.theta, 5, tol=1e-6, stop="value")
+        found = hessian(objective, objective.theta).top_eigenpairs(5, tol=1e-6, stop="value")
         keep("kdlandscape, stop on the value", found["eigenvalues"].values, found.attrs["num_matvecs"])
 
     def power() -> None:
@@ -376,8 +377,8 @@ def density(problem: Problem, repetitions: int) -> list[str]:
     generator = torch.Generator().manual_seed(0)
 
     contenders = {
-        "kdlandscape": lambda: quadrature(a, 50, 1, generator),
-        "kdlandscape, compiled": lambda: quadrature(fast, 50, 1, generator),
+        "kdlandscape": lambda: a.quadrature(num_matvecs=50, num_draws=1, generator=generator),
+        "kdlandscape, compiled": lambda: fast.quadrature(num_matvecs=50, num_draws=1, generator=generator),
         "PyHessian, cached graph": lambda: it.density(iter=50, n_v=1),
     }
     times = alternate(contenders, repetitions)
@@ -404,8 +405,8 @@ def traces(problem: Problem, seeds: int) -> list[str]:
         (f"{problem.name}, its own products", objective, (xtrace,), seeds // 5),
         (f"{problem.name}, products of the GGN", objective, (hutchinson, xtrace, xnystrace), seeds // 5),
     ):
-        ggn = name.endswith("GGN")
-        a = operator(of, of.theta, curvature="ggn" if ggn else "hessian")
+        semidefinite = name.endswith("GGN")
+        a = (ggn if semidefinite else hessian)(of, of.theta)
         dense = a(torch.eye(a.dim, dtype=torch.float64)) if of is small else None
         product = a if dense is None else lambda v, matrix=dense: v @ matrix
         long = xtrace(a, a.theta, 600, generator=rng(10**6)) if dense is None else None
@@ -419,7 +420,7 @@ def traces(problem: Problem, seeds: int) -> list[str]:
             cells = " | ".join(f"{100 * error:.2g} %" for error in errors)
             rows.append(f"| {name}, {method.__name__}, {count} seeds | {cells} |")
             last[method.__name__] = errors[-1]
-        if ggn:
+        if semidefinite:
             best = min(last, key=last.__getitem__)
             got = f"{100 * last[best]:.2g} % with {best}"
             goals.append(goal(f"the Hessian's trace to 1 % in 40 products, {name}", got, last[best] <= 0.01))
@@ -457,10 +458,10 @@ def warm(problem: Problem, k: int = 10) -> list[str]:
         other = copy.deepcopy(problem.module)
         train(other, problem.inputs, problem.targets, steps)
         start, end = objective.theta, objective.ravel(other)
-        thetas = [(1 - at) * start + at * end for at in t]
+        curvatures = [hessian(objective, torch.lerp(start, end, at)) for at in t]
         for stop, tol in (("residual", 1e-6), ("value", 1e-6), ("value", 1e-3)):
             cold, hot = (
-                int(eigenpairs_along(objective, thetas, t, k, warm=flag, tol=tol, stop=stop)["num_matvecs"].sum())
+                int(spectrum_along(curvatures, t, k, warm=flag, tol=tol, stop=stop)["num_matvecs"].sum())
                 for flag in (False, True)
             )
             best = min(best, hot / cold)

@@ -6,14 +6,17 @@ import pytest
 import torch
 from torch import nn
 
-from kdlandscape.landscape.curvature.operator import operator
+from kdlandscape.landscape.curvature.curvatures import empirical_fisher, fisher, ggn, hessian
 from kdlandscape.landscape.curvature.plans import Plan
+from kdlandscape.landscape.curvature.questions import Curvature
+from kdlandscape.landscape.measured import ACTIVATION_BYTES
 from kdlandscape.landscape.objective import Objective
 from kdlandscape.landscape.params import SpaceError
 from tests import dense
 from tests.cases import CASES, DEVICES, IDS, N
 
 EXACT = {"rtol": 1e-10, "atol": 1e-10}
+MAKE = {"hessian": hessian, "ggn": ggn, "fisher": fisher, "empirical_fisher": empirical_fisher}
 
 
 def made(name, **settings):
@@ -34,7 +37,7 @@ def test_all_four_curvatures_equal_dense_matrices_by_independent_code(case, devi
     v = rows(objective).to(device)
     for curvature in ("hessian", "ggn", "fisher", "empirical_fisher"):
         expected = v @ getattr(dense, curvature)(module, loss, data, theta).to(device)
-        torch.testing.assert_close(operator(objective, theta, curvature=curvature)(v), expected, **EXACT)
+        torch.testing.assert_close(MAKE[curvature](objective, theta)(v), expected, **EXACT)
 
 
 @pytest.mark.parametrize("curvature", ["hessian", "ggn"])
@@ -45,7 +48,7 @@ def test_every_way_to_take_products_gives_the_same(name, plan, curvature):
     v = rows(objective)
     expected = v @ getattr(dense, curvature)(module, loss, data, theta)
     for memory in (0, 2**30):
-        product = operator(objective, theta, curvature=curvature, plan=plan, memory=memory)
+        product = MAKE[curvature](objective, theta, plan=plan, memory=memory)
         for _ in range(2):
             torch.testing.assert_close(product(v), expected, **EXACT)
 
@@ -76,16 +79,16 @@ def test_channels_last_and_folded_batch_norm_on_images_change_nothing():
     v = rows(objective)
     expected = v @ dense.hessian(module, loss, data, theta)
     for plan in (Plan(examples=8, channels_last=True), Plan(examples=8, channels_last=True, fold=True), None):
-        torch.testing.assert_close(operator(objective, theta, plan=plan)(v), expected, **EXACT)
+        torch.testing.assert_close(hessian(objective, theta, plan=plan)(v), expected, **EXACT)
 
 
 def test_the_plan_of_images_is_measured_once_and_remembered(monkeypatch):
-    monkeypatch.setattr("kdlandscape.landscape.curvature.plans.ACTIVATION", 2**12)
+    monkeypatch.setitem(ACTIVATION_BYTES, "cpu", 2**12)
     module, loss, data = images()
     objective = Objective(module, loss, data)
-    first = operator(objective, module)
+    first = hessian(objective, module)
     assert first.facts["examples_a_piece"] in (8, 2, "all")
-    assert first.facts == operator(objective, module).facts
+    assert first.facts == hessian(objective, module).facts
     torch.testing.assert_close(
         first(rows(objective)), rows(objective) @ dense.hessian(module, loss, data, dense.theta_of(module)), **EXACT
     )
@@ -99,7 +102,7 @@ def compile_by(monkeypatch, compiler):
 def clock(monkeypatch, *seconds):
     """Let the eager product take one second, and each compiled one these; the fastest so far is timed beside each."""
     pairs = iter([[own, min([1.0, *seconds[:i]])] for i, own in enumerate(seconds)])
-    monkeypatch.setattr("kdlandscape.landscape.curvature.compilation._times", lambda functions: next(pairs))
+    monkeypatch.setattr("kdlandscape.landscape.curvature.compilation.fastest", lambda functions, **_: next(pairs))
 
 
 @pytest.mark.parametrize("wrong", [False, True])
@@ -111,7 +114,7 @@ def test_a_compiled_product_is_kept_only_if_it_is_right_and_faster(monkeypatch, 
     compilers = [lambda f, *_, **__: f, lambda f, *_, **__: lambda *a: [1.01 * x for x in f(*a)]]
     compile_by(monkeypatch, compilers[wrong])
     clock(monkeypatch, split, whole)
-    product = operator(objective, theta, compile=True, plan=Plan("reverse", 7))
+    product = hessian(objective, theta, compile=True, plan=Plan("reverse", 7))
     assert product.facts["compiled"] == ("none" if wrong else kind)
     for _ in range(2):
         torch.testing.assert_close(product(unit), expected, **EXACT)
@@ -121,7 +124,7 @@ def test_a_split_that_does_not_fit_the_memory_is_dropped(monkeypatch):
     *_, objective, theta = made("tanh")
     compile_by(monkeypatch, lambda f, *_, **__: f)
     clock(monkeypatch, 0.5)
-    assert operator(objective, theta, compile=True, memory=1).facts["compiled"] == "whole"
+    assert hessian(objective, theta, compile=True, memory=1).facts["compiled"] == "whole"
 
 
 def test_a_compiler_that_fails_leaves_the_eager_product(monkeypatch):
@@ -130,14 +133,14 @@ def test_a_compiler_that_fails_leaves_the_eager_product(monkeypatch):
 
     compile_by(monkeypatch, broken)
     *_, objective, theta = made("tanh")
-    assert operator(objective, theta, compile=True).facts["compiled"] == "none"
+    assert hessian(objective, theta, compile=True).facts["compiled"] == "none"
 
 
 def test_a_block_of_parameters_is_that_diagonal_block_of_the_matrix():
     module, loss, data, objective, theta = made("mlp", batch_size=7)
     for params in ("2.*", ["0.weight", "4.*"]):
         for curvature in ("hessian", "ggn", "empirical_fisher"):
-            product = operator(objective, theta, curvature=curvature, params=params)
+            product = MAKE[curvature](objective, theta, params=params)
             whole = getattr(dense, curvature)(module, loss, data, theta)
             eye = torch.eye(product.dim, dtype=torch.float64)
             torch.testing.assert_close(product(eye), whole[product.places][:, product.places], **EXACT)
@@ -146,7 +149,7 @@ def test_a_block_of_parameters_is_that_diagonal_block_of_the_matrix():
 def test_a_block_that_matches_nothing_is_refused_with_the_nearest_names():
     *_, objective, theta = made("lstm")
     with pytest.raises(ValueError, match=r"'lstn.\*' matches no parameter.*nearest are lstm"):
-        operator(objective, theta, params="lstn.*")
+        hessian(objective, theta, params="lstn.*")
 
 
 def test_float64_on_demand_gives_what_a_float64_objective_gives():
@@ -155,7 +158,7 @@ def test_float64_on_demand_gives_what_a_float64_objective_gives():
     single = Objective(module32, loss, data32, batch_size=7)
     point = single.ravel(theta.float())
     expected = dense.hessian(copy.deepcopy(module32).double(), loss, (data32[0].double(), data[1]), point.double())
-    product = operator(single, point, dtype=torch.float64)
+    product = hessian(single, point, dtype=torch.float64)
     torch.testing.assert_close(product(torch.eye(exact.dim, dtype=torch.float64)), expected, **EXACT)
     assert single.dtype == torch.float32
     assert single.hvp(point, point).dtype == torch.float32
@@ -165,7 +168,7 @@ def test_a_loss_that_holds_another_precision_is_refused_by_saying_what_to_do():
     module, _, data = CASES[IDS.index("class_weights")].make(dtype=torch.float32)
     single = Objective(module, nn.CrossEntropyLoss(weight=torch.tensor([0.2, 1.0, 5.0])), data)
     with pytest.raises(ValueError, match=r"built with Objective\(..., dtype=torch.float64\)"):
-        operator(single, module, dtype=torch.float64)
+        hessian(single, module, dtype=torch.float64)
 
 
 # ---- traps of peers.md, by number
@@ -179,7 +182,7 @@ def test_traps_1_2_and_3_no_cut_of_the_data_changes_a_product(name, curvature):
     products = []
     for size in (None, 1, 4, 22):
         objective = Objective(module, loss, data, batch_size=size)
-        products.append(operator(objective, theta, curvature=curvature)(rows(objective)))
+        products.append(MAKE[curvature](objective, theta)(rows(objective)))
     for product in products[1:]:
         torch.testing.assert_close(product, products[0], rtol=1e-12, atol=1e-12)
 
@@ -190,17 +193,15 @@ def test_trap_4_the_curvature_of_c_times_the_loss_is_c_times_the_curvature(facto
     module, _, data, objective, theta = made("tanh")
     scaled = Objective(module, lambda z, y: factor * nn.functional.cross_entropy(z, y, reduction="none"), data)
     v = rows(objective)
-    expected = factor * operator(objective, theta, curvature=curvature)(v)
-    torch.testing.assert_close(
-        operator(scaled, theta, curvature=curvature)(v), expected, rtol=1e-11, atol=1e-12 * factor
-    )
+    expected = factor * MAKE[curvature](objective, theta)(v)
+    torch.testing.assert_close(MAKE[curvature](scaled, theta)(v), expected, rtol=1e-11, atol=1e-12 * factor)
 
 
 @pytest.mark.parametrize("curvature", ["hessian", "ggn", "fisher", "empirical_fisher"])
 def test_trap_12_products_are_exact_hence_symmetric(curvature):
     *_, objective, theta = made("cnn_group_norm", batch_size=7)
     u, v = rows(objective)
-    product = operator(objective, theta, curvature=curvature)
+    product = MAKE[curvature](objective, theta)
     assert float(u @ product(v)) == pytest.approx(float(v @ product(u)), rel=1e-12)
     torch.testing.assert_close(product(1e6 * v), 1e6 * product(v), rtol=1e-12, atol=1e-9)
 
@@ -215,7 +216,7 @@ def test_trap_13_the_module_and_the_random_state_stay_bit_identical_also_after_a
     objective = Objective(module, loss, data)
     state = {name: tensor.clone() for name, tensor in module.state_dict().items()}
     random = torch.get_rng_state()
-    product = operator(objective, module, curvature=curvature, plan=Plan(fold=True))
+    product = MAKE[curvature](objective, module, plan=Plan(fold=True))
     if fails:
         with pytest.raises(ValueError, match="expected v of shape"):
             product(torch.zeros(2))
@@ -230,16 +231,14 @@ def test_trap_13_the_module_and_the_random_state_stay_bit_identical_also_after_a
 def test_trap_14_kernels_agree_in_float64_where_float32_flips_units():
     module, loss, data = images()
     objective = Objective(module, loss, data)
-    plain, other = (
-        operator(objective, module, plan=Plan(examples=8, channels_last=c))(rows(objective)) for c in (0, 1)
-    )
+    plain, other = (hessian(objective, module, plan=Plan(examples=8, channels_last=c))(rows(objective)) for c in (0, 1))
     torch.testing.assert_close(plain, other, rtol=1e-12, atol=1e-13)
 
 
 @pytest.mark.parametrize("curvature", ["hessian", "ggn"])
 def test_trap_15_changing_theta_in_place_afterwards_changes_nothing(curvature):
     *_, objective, theta = made("mlp")
-    product = operator(objective, theta, curvature=curvature)
+    product = MAKE[curvature](objective, theta)
     before = product(rows(objective))
     theta.mul_(2)
     objective.theta.zero_()
@@ -249,7 +248,7 @@ def test_trap_15_changing_theta_in_place_afterwards_changes_nothing(curvature):
 def test_trap_16_attention_and_large_outputs_need_no_double_backward_at_the_outputs(monkeypatch):
     """Cross entropy is applied in closed form: after it is recognized, the loss is not differentiated again."""
     module, loss, data, objective, theta = made("attention")
-    product = operator(objective, theta, curvature="ggn")
+    product = ggn(objective, theta)
     v = rows(objective)
     expected = product(v)
     monkeypatch.setattr(objective, "reduce", None)
@@ -287,9 +286,9 @@ def test_other_losses_are_differentiated_at_the_outputs_and_have_no_fisher_matri
         objective = Objective(module, loss, data)
         v = rows(objective)
         expected = v @ dense.ggn(module, lambda z, y, f=loss: f(z, y).mean(), data, dense.theta_of(module))
-        torch.testing.assert_close(operator(objective, module, curvature="ggn")(v), expected, **EXACT)
+        torch.testing.assert_close(ggn(objective, module)(v), expected, **EXACT)
         with pytest.raises(ValueError, match="negative log likelihood"):
-            operator(objective, module, curvature="fisher")(v)
+            fisher(objective, module)(v)
 
 
 def test_a_loss_that_vmap_cannot_follow_still_has_an_empirical_fisher_matrix():
@@ -303,9 +302,7 @@ def test_a_loss_that_vmap_cannot_follow_still_has_an_empirical_fisher_matrix():
     theta = dense.theta_of(module)
     objective = Objective(module, loss, data)
     expected = rows(objective) @ dense.empirical_fisher(module, weighted, data, theta)
-    torch.testing.assert_close(
-        operator(objective, theta, curvature="empirical_fisher")(rows(objective)), expected, **EXACT
-    )
+    torch.testing.assert_close(empirical_fisher(objective, theta)(rows(objective)), expected, **EXACT)
 
 
 # ---- bad input
@@ -327,19 +324,19 @@ def test_a_layer_without_second_derivatives_is_named(curvature):
     targets = torch.arange(N) % 3
     objective = Objective(Bag().double(), nn.CrossEntropyLoss(), (torch.arange(3 * N).view(N, 3) % 7, targets))
     with pytest.raises(NotImplementedError, match=r"layer 'words' \(EmbeddingBag\) cannot be differentiated twice"):
-        operator(objective, objective.theta, curvature=curvature)
+        MAKE[curvature](objective, objective.theta)
 
 
 def test_bad_points_weights_and_options_are_refused_with_what_to_do():
     *_, objective, theta = made("mlp")
     with pytest.raises(SpaceError, match=r"expected theta of shape \(73,\), got \(72,\)"):
-        operator(objective, theta[1:])
+        hessian(objective, theta[1:])
     with pytest.raises(ValueError, match="the loss at theta is nan: expected a finite number"):
-        operator(objective, theta * torch.nan)
+        hessian(objective, theta * torch.nan)
     with pytest.raises(ValueError, match="one of hessian, ggn, fisher, empirical_fisher; got 'kfac'"):
-        operator(objective, theta, curvature="kfac")
+        Curvature(objective, theta, "kfac")
     with pytest.raises(ValueError, match=r"expected v of shape \(73,\) or \(K, 73\), got \(1, 1, 73\)"):
-        operator(objective, theta)(theta[None, None])
+        hessian(objective, theta)(theta[None, None])
     with pytest.raises(ValueError, match="one of reverse, forward; got 'sideways'"):
         Plan("sideways")
     with pytest.raises(ValueError, match="examples of at least 1, got 0"):
@@ -348,13 +345,13 @@ def test_bad_points_weights_and_options_are_refused_with_what_to_do():
     nothing = Objective(module, loss, (inputs, targets))
     nothing.batches._held = (inputs, torch.full_like(targets, -100))
     with pytest.raises(ValueError, match="positive weight, got a total weight of 0"):
-        operator(nothing, module)
+        hessian(nothing, module)
 
 
 def test_statistics_that_are_reestimated_at_every_point_have_no_curvature_here():
     *_, objective, theta = made("batch_norm")
     with pytest.raises(ValueError, match="got 'recalibrate'"):
-        operator(objective.with_batch_norm("recalibrate"), theta)
+        hessian(objective.with_batch_norm("recalibrate"), theta)
 
 
 def test_outputs_that_are_no_tensor_are_refused():
@@ -368,6 +365,6 @@ def test_outputs_that_are_no_tensor_are_refused():
 
     _, _, data = CASES[0].make()
     objective = Objective(Pair().double(), lambda z, y: nn.functional.cross_entropy(z["z"], y), data)
-    operator(objective, objective.theta)(rows(objective))
+    hessian(objective, objective.theta)(rows(objective))
     with pytest.raises(ValueError, match="outputs in one tensor, a row an example; got dict"):
-        operator(objective, objective.theta, curvature="ggn")
+        ggn(objective, objective.theta)

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from kdlandscape.landscape.evaluation import tracing, trial
+from kdlandscape.landscape.evaluation import graph, trial
 from kdlandscape.landscape.evaluation.evaluator import evaluator
 from kdlandscape.landscape.evaluation.strategy import Strategy
 from kdlandscape.landscape.objective import Objective
@@ -183,10 +183,10 @@ def test_few_classes_are_laid_out_first_for_the_log_softmax_and_the_layer_before
     """torch takes the log-softmax over fewer classes than a register holds one number at a time."""
     module, _, data = CASES[0].make()
     objective = Objective(module, loss, data)
-    graph = tracing.trace(objective.terms, objective.theta, next(objective.batches.loaded()))
-    leaves = tracing.arguments(next(objective.batches.loaded()))
-    before = graph(objective.theta, *leaves)
-    changed = tracing.classes_first(graph)
+    recorded = graph.trace(objective.terms, objective.theta, next(objective.batches.loaded()))
+    leaves = graph.arguments(next(objective.batches.loaded()))
+    before = recorded(objective.theta, *leaves)
+    changed = graph.classes_first(recorded)
     dims = [n.args[1] for n in changed.graph.nodes if n.target is torch.ops.aten._log_softmax.default]
     assert dims == [0]
     for a, b in zip(changed(objective.theta, *leaves), before, strict=True):

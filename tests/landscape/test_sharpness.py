@@ -210,8 +210,8 @@ def test_bad_measures_are_refused_with_what_to_do():
     _, _, _, objective, theta = made()
     with pytest.raises(ValueError, match=r"expected kind to be one of lambda_max, sam, .*; got 'flat'"):
         kdl.sharpness(objective, theta, kind="flat")
-    with pytest.raises(ValueError, match="sam has no setting 'rho': expected radius"):
-        kdl.sharpness(objective, theta, kind="sam", rho=0.1)
+    with pytest.raises(ValueError, match="sam has no setting 'target': expected radius"):
+        kdl.sharpness(objective, theta, kind="sam", target=0.1)
     with pytest.raises(ValueError, match="expected a positive radius, got 0"):
         kdl.sharpness(objective, theta, kind="sam", radius=0)
     with pytest.raises(SpaceError, match="expected theta of shape"):

@@ -11,7 +11,7 @@ from torch import nn
 from torch.optim.swa_utils import update_bn
 from torch.utils.data import DataLoader, TensorDataset
 
-from kdlandscape.landscape.curvature.spectra import top_eigenpairs
+from kdlandscape.landscape.curvature.curvatures import hessian
 from kdlandscape.landscape.directions import random_directions
 from kdlandscape.landscape.evaluation.strategy import Strategy
 from kdlandscape.landscape.objective import Objective
@@ -121,7 +121,7 @@ def test_the_module_and_the_random_state_are_bit_identical_afterwards_also_after
 
 def test_directions_are_used_as_they_are_and_their_norms_and_cosines_recorded():
     module, _, _, objective = made("tanh")
-    pairs = top_eigenpairs(objective, module, 2, vectors=True)
+    pairs = hessian(objective, module).top_eigenpairs(2, vectors=True)
     vectors = torch.as_tensor(pairs["eigenvectors"].values)
     plane = slice_plane(objective, module, vectors, x=[-1e-3, 0, 1e-3], y=[0])
     np.testing.assert_allclose(plane.attrs["direction_norms"], [1, 1], rtol=1e-10)

@@ -18,7 +18,9 @@ def made(name="mlp"):
 
 def test_the_spectrum_along_a_path_is_that_of_the_dense_matrix_at_every_point():
     module, loss, data, objective, theta = made()
-    path = kdl.spectrum_along(objective, theta, 1.5 * theta, 3, t=4, z=[0.1, 1.0], num_matvecs=20, num_draws=6)
+    t = [0.0, 1 / 3, 2 / 3, 1.0]
+    curvatures = (kdl.hessian(objective, (1 + 0.5 * at) * theta) for at in t)
+    path = kdl.spectrum_along(curvatures, t, 3, z=[0.1, 1.0], num_matvecs=20, num_draws=6)
     check(path)
     for t in path["t"].values:
         true = torch.linalg.eigvalsh(dense.hessian(module, loss, data, (1 + 0.5 * t) * theta)).flip(0)
@@ -34,9 +36,9 @@ def test_the_spectrum_along_a_path_is_that_of_the_dense_matrix_at_every_point():
 
 def test_a_warm_sweep_takes_fewer_products_than_a_cold_one_and_finds_the_same():
     _, _, _, objective, theta = made("cnn_group_norm")
-    thetas = [theta * (1 + 0.02 * i) for i in range(6)]
+    curvatures = [kdl.hessian(objective, theta * (1 + 0.02 * i)) for i in range(6)]
     warm, cold = (
-        kdl.eigenpairs_along(objective, thetas, range(6), 3, dim="step", warm=flag, vectors=flag, stop="value")
+        kdl.spectrum_along(curvatures, range(6), 3, dim="step", warm=flag, vectors=flag, stop="value")
         for flag in (True, False)
     )
     np.testing.assert_allclose(warm["eigenvalues"], cold["eigenvalues"], rtol=1e-5)
@@ -74,7 +76,7 @@ def test_overlap_refuses_what_are_no_eigenvectors_of_one_space():
 
 def test_a_step_along_a_top_eigenvector_changes_predictions_more_than_along_a_flat_one():
     *_, objective, theta = made("tanh")
-    found = kdl.top_eigenpairs(objective, theta, 6, curvature="ggn", which="both", vectors=True)
+    found = kdl.ggn(objective, theta).top_eigenpairs(6, which="both", vectors=True)
     moved = kdl.perturb(objective, theta, found, [-0.5, 0.0, 0.5])
     check(moved)
     kl = moved["kl"].sel(x=0.5)
@@ -88,7 +90,7 @@ def test_a_step_along_a_top_eigenvector_changes_predictions_more_than_along_a_fl
 
 def test_a_block_is_perturbed_in_its_own_places():
     *_, objective, theta = made()
-    found = kdl.top_eigenpairs(objective, theta, 1, params="2.*", vectors=True)
+    found = kdl.hessian(objective, theta, params="2.*").top_eigenpairs(1, vectors=True)
     whole = torch.zeros_like(theta)
     whole[torch.tensor(found["dim"].values)] = torch.tensor(found["eigenvectors"].values[0])
     moved = kdl.perturb(objective, theta, found, [0.3])
@@ -98,9 +100,9 @@ def test_a_block_is_perturbed_in_its_own_places():
 def test_perturbations_refuse_spectra_without_vectors_and_outputs_that_are_no_logits():
     *_, objective, theta = made()
     with pytest.raises(ValueError, match="vectors=True"):
-        kdl.perturb(objective, theta, kdl.top_eigenpairs(objective, theta, 1), [0.1])
+        kdl.perturb(objective, theta, kdl.hessian(objective, theta).top_eigenpairs(1), [0.1])
     module = torch.nn.Linear(4, 1).double()
     _, _, data = CASES[IDS.index("regression")].make()
     one = Objective(module, torch.nn.MSELoss(), (data[0], data[1][:, :1]))
     with pytest.raises(ValueError, match=r"logits \(n, C\)"):
-        kdl.perturb(one, module, kdl.top_eigenpairs(one, module, 1, vectors=True), [0.1])
+        kdl.perturb(one, module, kdl.hessian(one, module).top_eigenpairs(1, vectors=True), [0.1])

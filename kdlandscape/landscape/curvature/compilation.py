@@ -1,7 +1,6 @@
 """Compiled Hessian products: a plain function of theta, v and tensors, compiled once, checked against the eager one."""
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -11,8 +10,9 @@ from torch.func import grad, jvp, vjp
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from kdlandscape.landscape.curvature.products import Network, Piece, Rows
-from kdlandscape.landscape.evaluation import tracing
+from kdlandscape.landscape.evaluation.graph import FIXED, constants, split, trace
 from kdlandscape.landscape.loss import MeanLoss
+from kdlandscape.landscape.measured import fastest
 
 Make = Callable[[Piece], Rows]
 
@@ -55,18 +55,18 @@ class Compiled:
         )
         v = torch.randn(point.shape, generator=torch.Generator().manual_seed(0), dtype=point.dtype).to(point)
         expected = eager(v[None])
-        fastest: Callable[[], Tensor] = partial(eager, v[None])
+        leader: Callable[[], Tensor] = partial(eager, v[None])
         for kind, make in (("split", self._split), ("whole", self._whole)):
             try:
                 maker, keeps = make(piece, room)
                 run = partial(maker(piece), v[None])
                 error = float((run() - expected).norm() / expected.norm().clamp_min(torch.finfo(point.dtype).tiny))
-                seconds, best = _times([run, fastest])
+                seconds, best = fastest([run, leader], seconds=0.5)
             except Exception as problem:  # the compiler's errors have no common class; the eager product is at hand
                 self.problems[kind] = f"{type(problem).__name__}: {problem}"
                 continue
             if error <= torch.finfo(point.dtype).eps ** 0.5 and seconds < best:
-                fastest, self.kind, self.keeps, self._make = run, kind, keeps, maker
+                leader, self.kind, self.keeps, self._make = run, kind, keeps, maker
             else:
                 self.problems[kind] = f"relative error {error:.1e}, {seconds:.3g} s against {best:.3g} s"
 
@@ -91,12 +91,12 @@ class Compiled:
             return [torch.zeros_like(self.point), self.point, *tree_flatten(piece)[0]]
 
         given = arguments(piece)
-        graph = tracing.trace(product, given[0], given[1:])
-        ends = tracing.constants(graph)
+        whole = trace(product, given[0], given[1:])
+        ends = constants(whole)
         keeps = sum(node.meta["val"].nbytes for node in ends)
         if keeps > room * len(given[2]):
             raise MemoryError(f"the split keeps {keeps / 2**20:.0f} MiB a piece: expected it to fit the memory")
-        first, rest = tracing.split(graph, ends, tracing.FIXED)
+        first, rest = split(whole, ends, FIXED)
         with torch.no_grad():
             compiled = torch._inductor.compile(rest, [*given, *first(*given)])
 
@@ -131,14 +131,3 @@ class Compiled:
 
 def _shapes(piece: Piece) -> list[Any]:
     return [(leaf.shape, leaf.stride(), leaf.dtype) for leaf in tree_flatten(piece)[0]]
-
-
-def _times(functions: Sequence[Callable[[], Any]]) -> list[float]:
-    """Seconds of the fastest call of each, in turns for about half a second: other programs only slow a call down."""
-    times: list[list[float]] = [[] for _ in functions]
-    while len(times[0]) < 2 or sum(map(sum, times)) < 0.5:
-        for function, row in zip(functions, times, strict=True):
-            start = time.perf_counter()
-            function()
-            row.append(time.perf_counter() - start)
-    return [min(row) for row in times]

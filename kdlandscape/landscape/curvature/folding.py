@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._pytree import tree_flatten
 
-from kdlandscape.landscape.evaluation.tracing import fold_batch_norm, trace
+from kdlandscape.landscape.evaluation.graph import fold_batch_norm, trace
 from kdlandscape.landscape.loss import MeanLoss
 
 

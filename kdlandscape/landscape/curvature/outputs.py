@@ -13,14 +13,14 @@ from kdlandscape.landscape.loss import MeanLoss
 Between = Callable[[Tensor], Tensor]
 
 
-def between(objective: MeanLoss, outputs: Any, targets: Any, curvature: str) -> Between:
+def between(objective: MeanLoss, outputs: Any, targets: Any, kind: str) -> Between:
     r"""Return :math:`u \mapsto C u` for tangents u of the outputs z (n, ...), block-diagonal over examples.
 
     Parameters
     ----------
     objective, outputs, targets
         The loss, and one batch of outputs with their targets.
-    curvature
+    kind
         ``ggn``: :math:`C = \nabla_z^2 \sum_i w_i \ell_i`; ``fisher``: the same for a likelihood, where it is
         :math:`w_i \mathbb{E}_{y \sim p(y|z_i)}[\nabla \log p\, \nabla \log p^T]`; ``empirical_fisher``:
         :math:`w_i \nabla \ell_i \nabla \ell_i^T`.
@@ -38,13 +38,13 @@ def between(objective: MeanLoss, outputs: Any, targets: Any, curvature: str) -> 
     is differentiated twice at the outputs.
     """
     if not isinstance(outputs, Tensor) or outputs.ndim < 1:
-        raise ValueError(f"{curvature} needs outputs in one tensor, a row an example; got {type(outputs).__name__}")
+        raise ValueError(f"{kind} needs outputs in one tensor, a row an example; got {type(outputs).__name__}")
     z = outputs.detach().requires_grad_()
-    if curvature == "empirical_fisher":
+    if kind == "empirical_fisher":
         return _outer(objective, z, targets)
     generic = _generic(objective, z, targets)
     scale = softmax_scale(z, generic)
-    if curvature == "fisher" and not _is_likelihood(objective, z, targets, scale, generic):
+    if kind == "fisher" and not _is_likelihood(objective, z, targets, scale, generic):
         raise ValueError(
             "the Fisher information needs a loss that is a negative log likelihood, cross entropy of softmax outputs "
             "or a sum of squares; got another loss: use curvature='ggn' or 'empirical_fisher'"

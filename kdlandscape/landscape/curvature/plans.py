@@ -1,7 +1,6 @@
 """How to cut the data for curvature products, chosen by measuring, and what to keep between products."""
 
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,13 +11,10 @@ from torch.utils._pytree import tree_leaves, tree_map
 from kdlandscape.landscape.batches import preserve_rng
 from kdlandscape.landscape.curvature.folding import Folded, can_fold
 from kdlandscape.landscape.curvature.products import MODES, Piece, first_mode, linearize
-from kdlandscape.landscape.evaluation.trial import activation_bytes
 from kdlandscape.landscape.loss import MeanLoss
-from kdlandscape.landscape.reduction import num_examples
+from kdlandscape.landscape.measured import FEW, examples_that_fit, fastest, micro_batches
 
 MEMORY = 2**29  # bytes of graphs to keep between products
-ACTIVATION = 4 * 2**20  # the largest activation of a micro-batch: it stays in the caches of a CPU core
-FEW = 8  # products for which a trial never pays
 
 
 @dataclass(frozen=True)
@@ -56,19 +52,12 @@ def pieces(objective: MeanLoss, plan: Plan) -> Iterator[Piece]:
 
     BatchNorm by the batch's own statistics keeps the objective's batches, which it depends on.
     """
-
-    def layout(leaf: Tensor) -> Tensor:
-        return _last(leaf) if plan.channels_last else leaf
-
     whole = objective.bn != "batch" and plan.examples is not None
     for batch in objective.batches.loaded() if whole else objective.stream():
-        n = num_examples(batch)
-        step = plan.examples if whole and plan.examples else n
-        for start in range(0, n, step):
-            yield tree_map(lambda leaf, a=start, s=step: layout(leaf[a : a + s]), batch)
+        yield from micro_batches(batch, plan.examples if whole else None, plan.channels_last)
 
 
-def choose(objective: MeanLoss, point: Tensor, curvature: str, products: int) -> Plan:
+def choose(objective: MeanLoss, point: Tensor, kind: str, num_matvecs: int) -> Plan:
     """Return the fastest plan of a short measured trial; remembered by the objective.
 
     The mode is the first that the network supports: reverse over reverse, which every layer with second derivatives
@@ -76,62 +65,47 @@ def choose(objective: MeanLoss, point: Tensor, curvature: str, products: int) ->
     channels-last images are timed against the data as they come.
     """
     sample = next(pieces(objective, Plan()))
-    key = ("plan", curvature == "hessian", torch.get_num_threads(), products > FEW)
+    key = ("plan", kind == "hessian", torch.get_num_threads(), num_matvecs > FEW)
     if key not in objective.cache:
-        plan = Plan(first_mode(objective, point, sample, curvature, MODES))
-        objective.cache[key] = _measured(objective, point, curvature, plan, products)
+        plan = Plan(first_mode(objective, point, sample, kind, MODES))
+        objective.cache[key] = _measured(objective, point, kind, plan, num_matvecs)
     return objective.cache[key]
 
 
-def _measured(objective: MeanLoss, point: Tensor, curvature: str, plan: Plan, products: int) -> Plan:
-    fit = _fit(objective)
+def _measured(objective: MeanLoss, point: Tensor, kind: str, plan: Plan, num_matvecs: int) -> Plan:
+    fit = examples_that_fit(objective)
     images = any(leaf.ndim == 4 and leaf.is_floating_point() for leaf in _leaves(objective))
     large = fit < min(objective.batches.batch_size or objective.num_examples, objective.num_examples)
     if objective.bn == "batch" or objective.device.type != "cpu" or not (large or images):
         return plan
-    if products <= FEW:  # no time to measure: what was best on every network measured so far
+    if num_matvecs <= FEW:  # no time to measure: what was best on every network measured so far
         return replace(plan, examples=fit if large else None, channels_last=images)
     candidates = [replace(plan, examples=fit if large else None, channels_last=images)]
     if can_fold(objective):
         candidates += [replace(candidates[0], fold=True)]
     if large:
-        candidates += [replace(candidates[0], examples=max(fit // 4, 8), fold=candidates[-1].fold)]
+        candidates += [replace(candidates[0], examples=max(fit // 4, 1), fold=candidates[-1].fold)]
     if images:
         candidates += [replace(candidates[-1], examples=candidates[0].examples, channels_last=False)]
     batch = next(objective.batches.loaded())
-    examples = min(num_examples(batch), 2 * fit)
-    rows = torch.ones_like(point)[None]
+    sample = tree_map(lambda leaf: leaf[: 2 * fit], batch)
     with preserve_rng():
-        seconds = [_seconds(objective, point, curvature, each, (batch, examples), rows) for each in candidates]
+        seconds = fastest([_product(objective, point, kind, each, sample) for each in candidates])
     return candidates[seconds.index(min(seconds))]
-
-
-def _fit(objective: MeanLoss) -> int:
-    fit = max(ACTIVATION // max(activation_bytes(objective), 1), 8)
-    return 2 ** (fit.bit_length() - 1)
 
 
 def _leaves(objective: MeanLoss) -> list[Any]:
     return [leaf for leaf in tree_leaves(next(objective.batches.loaded())[0]) if isinstance(leaf, Tensor)]
 
 
-def _seconds(
-    objective: MeanLoss, point: Tensor, curvature: str, plan: Plan, sample: tuple[Piece, int], rows: Tensor
-) -> float:
-    """Best of two products on the sample, nothing kept."""
-    batch, examples = sample
-    cut = tree_map(lambda leaf: leaf[:examples], batch)
-    step, times = min(plan.examples or examples, examples), []
-    parts = [tree_map(lambda leaf, a=a: leaf[a : a + step], cut) for a in range(0, examples, step)]
-    parts = [tree_map(_last, part) for part in parts] if plan.channels_last else parts
+def _product(objective: MeanLoss, point: Tensor, kind: str, plan: Plan, sample: Piece) -> Callable[[], None]:
+    """Return the function that takes one product on the sample, nothing kept."""
+    parts = list(micro_batches(sample, plan.examples, plan.channels_last))
     network = Folded(objective, parts[0]) if plan.fold else None
-    for _ in range(2):
-        start = time.perf_counter()
+    rows = torch.ones_like(point)[None]
+
+    def product() -> None:
         for part in parts:
-            linearize(objective, point, part, curvature, plan.mode, network)(rows)
-        times.append(time.perf_counter() - start)
-    return min(times)
+            linearize(objective, point, part, kind, plan.mode, network)(rows)
 
-
-def _last(leaf: Tensor) -> Tensor:
-    return leaf.contiguous(memory_format=torch.channels_last) if leaf.ndim == 4 and leaf.is_floating_point() else leaf
+    return product

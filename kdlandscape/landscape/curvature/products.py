@@ -21,7 +21,7 @@ UNSUPPORTED = (RuntimeError, NotImplementedError)
 
 
 def linearize(
-    objective: MeanLoss, point: Tensor, piece: Piece, curvature: str, mode: str, network: Network | None = None
+    objective: MeanLoss, point: Tensor, piece: Piece, kind: str, mode: str, network: Network | None = None
 ) -> Rows:
     """Return the map of rows (b, P) to rows A v, with A of the *summed* loss on one piece of the data.
 
@@ -29,7 +29,7 @@ def linearize(
     ----------
     objective, point, piece
         The loss, theta (P,), and ``(inputs, targets)``.
-    curvature
+    kind
         ``hessian``, or one that `kdlandscape.landscape.curvature.outputs.between` knows.
     mode
         ``reverse``: two backward passes; the graph lives as long as the map, so a map that is kept costs about one
@@ -38,7 +38,7 @@ def linearize(
     network
         The outputs as a function of theta and inputs; default: the objective's.
     """
-    make = _HESSIANS[mode] if curvature == "hessian" else partial(_OUTER[mode], curvature=curvature)
+    make = _HESSIANS[mode] if kind == "hessian" else partial(_OUTER[mode], kind=kind)
     return make(objective, network or objective.outputs, point, piece)
 
 
@@ -59,12 +59,12 @@ def _forward_hessian(objective: MeanLoss, network: Network, point: Tensor, piece
     return lambda rows: torch.stack([jvp(slope, (point,), (row,))[1].detach() for row in rows])
 
 
-def _reverse_outer(objective: MeanLoss, network: Network, point: Tensor, piece: Piece, *, curvature: str) -> Rows:
+def _reverse_outer(objective: MeanLoss, network: Network, point: Tensor, piece: Piece, *, kind: str) -> Rows:
     """J v is the derivative of u -> J' u, itself a backward pass, so no forward mode is needed."""
     theta = point.detach().requires_grad_()
     with torch.enable_grad():
         outputs = network(theta, piece[0])
-        middle = between(objective, outputs, piece[1], curvature)
+        middle = between(objective, outputs, piece[1], kind)
         dual = torch.zeros_like(outputs, requires_grad=True)
         pulled = _gradient(outputs, theta, dual, create_graph=True)
 
@@ -74,12 +74,12 @@ def _reverse_outer(objective: MeanLoss, network: Network, point: Tensor, piece: 
     return apply
 
 
-def _forward_outer(objective: MeanLoss, network: Network, point: Tensor, piece: Piece, *, curvature: str) -> Rows:
+def _forward_outer(objective: MeanLoss, network: Network, point: Tensor, piece: Piece, *, kind: str) -> Rows:
     def at(theta: Tensor) -> Any:
         return network(theta, piece[0])
 
     outputs, pull = vjp(at, point)  # type: ignore[misc]
-    middle = between(objective, outputs, piece[1], curvature)
+    middle = between(objective, outputs, piece[1], kind)
     return lambda rows: torch.stack([pull(middle(jvp(at, (point,), (row,))[1]))[0].detach() for row in rows])
 
 
@@ -97,7 +97,7 @@ def _gradient(value: Tensor, wanted: Tensor, along: Tensor | None = None, *, cre
     return torch.zeros_like(wanted) if result is None else result
 
 
-def first_mode(objective: MeanLoss, point: Tensor, piece: Piece, curvature: str, modes: tuple[str, ...]) -> str:
+def first_mode(objective: MeanLoss, point: Tensor, piece: Piece, kind: str, modes: tuple[str, ...]) -> str:
     """Return the first mode that works on a few examples.
 
     Raises
@@ -109,7 +109,7 @@ def first_mode(objective: MeanLoss, point: Tensor, piece: Piece, curvature: str,
     problems = []
     for mode in modes:
         try:
-            linearize(objective, point, few, curvature, mode)(torch.ones_like(point)[None])
+            linearize(objective, point, few, kind, mode)(torch.ones_like(point)[None])
             return mode
         except UNSUPPORTED as error:
             problems.append(f"{mode}: {str(error).splitlines()[0]}")
@@ -163,7 +163,7 @@ def _twice(output: Any, wanted: list[Any]) -> None:
         torch.autograd.grad(slope, sources, allow_unused=True)
 
 
-def graph_bytes(objective: MeanLoss, point: Tensor, piece: Piece, curvature: str) -> int:
+def graph_bytes(objective: MeanLoss, point: Tensor, piece: Piece, kind: str) -> int:
     """Bytes that a kept reverse map holds for one example, from the tensors that it saves for a few examples."""
     few = tree_map(lambda leaf: leaf[:8], piece)
     saved: dict[int, int] = {}
@@ -174,7 +174,7 @@ def graph_bytes(objective: MeanLoss, point: Tensor, piece: Piece, curvature: str
         return tensor
 
     with saved_tensors_hooks(pack, lambda tensor: tensor):
-        kept = linearize(objective, point, few, curvature, "reverse")
+        kept = linearize(objective, point, few, kind, "reverse")
     del kept
     constants = 2 * point.nbytes  # theta and the convolutions' own layouts of it
     return max(sum(saved.values()) - constants, 0) // max(len(tree_leaves(few)[0]), 1)

@@ -1,7 +1,7 @@
 """Spectra of many networks: along a path, shared eigenspaces of two, and what a step along an eigenvector does."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -10,122 +10,98 @@ from torch import Tensor
 from torch.nn.functional import log_softmax
 
 from kdlandscape.cubes.spectra import effective_dimension
-from kdlandscape.cubes.variables import dataset
-from kdlandscape.landscape.curvature.operator import operator
-from kdlandscape.landscape.curvature.spectra import facts, quadrature, top_eigenpairs
+from kdlandscape.cubes.variables import dataset, variable
+from kdlandscape.landscape.curvature.questions import Curvature
+from kdlandscape.landscape.draws import seeded
 from kdlandscape.landscape.evaluation.points import value
 from kdlandscape.landscape.loss import MeanLoss
 from kdlandscape.landscape.params import Theta
-from kdlandscape.landscape.paths.interpolation import mix
+from kdlandscape.linalg.lanczos import Stop, Which
 from kdlandscape.linalg.warm import warm_start
 
 
-def eigenpairs_along(
-    objective: MeanLoss,
-    thetas: Iterable[Theta],
+def spectrum_along(
+    curvatures: Iterable[Curvature],
     coordinates: Sequence[float],
     k: int,
     *,
     dim: str = "t",
+    which: Which = "largest",
+    tol: float = 1e-6,
+    stop: Stop = "residual",
+    max_matvecs: int | None = None,
+    vectors: bool = False,
     warm: bool = True,
+    z: Any = None,
+    scale: Literal["sum", "mean"] = "sum",
+    num_matvecs: int = 0,
+    num_draws: int = 5,
     generator: torch.Generator | None = None,
-    **settings: Any,
 ) -> xr.Dataset:
-    """Find k extreme eigenpairs at each point of a sweep (a path, or students of neighbouring λ).
+    """Follow the spectrum along a sequence of networks: a path, or students of neighbouring λ.
 
     Parameters
     ----------
-    objective, thetas, coordinates
-        The loss, the points in order, and their increasing coordinates.
-    k, settings
-        As for `kdlandscape.landscape.curvature.spectra.top_eigenpairs`.
+    curvatures
+        The operators in order; each is asked once and may be made on the way:
+        ``(kdl.hessian(objective, theta) for theta in thetas)``.
+    coordinates
+        Where they stand, increasing.
+    k, which, tol, stop, max_matvecs, vectors
+        The eigenpairs at each point, as for `Curvature.top_eigenpairs`.
     dim
         Name of the new axis.
     warm
         Start each point from the eigenvectors extrapolated from those before (`kdlandscape.linalg.warm`). It pays on a
         path of nearby points; k pairs take k products at least. Costs 5 k vectors of memory.
-    generator
-        Of the random start vectors; default: seed 0.
-
-    Returns
-    -------
-    xarray.Dataset
-        As `top_eigenpairs` gives, over ``dim`` and ``eigenvalue``, with ``num_matvecs`` over ``dim``.
-    """
-    generator = generator or torch.Generator(objective.device).manual_seed(0)
-    places = [float(value) for value in coordinates]
-    keep = bool(settings.pop("vectors", False))
-    known: list[Tensor] = []
-    found = []
-    for index, theta in enumerate(thetas):
-        start = None
-        if warm and known:
-            before = places[max(0, index - len(known)) : index]
-            start = warm_start(known, before, places[index], generator=generator)
-        pairs = top_eigenpairs(objective, theta, k, start=start, vectors=True, generator=generator, **settings)
-        known = [*known, torch.as_tensor(pairs["eigenvectors"].values, device=objective.device)][-5:]
-        pairs["num_matvecs"] = ((), pairs.attrs.pop("num_matvecs"), {"long_name": "products taken", "units": "1"})
-        found.append(pairs if keep else pairs.drop_vars(["eigenvectors", "dim"]))
-    axis = xr.DataArray(places, dims=dim, name=dim)
-    return xr.concat(found, axis, combine_attrs="drop_conflicts").assign_attrs(warm=int(warm))
-
-
-def spectrum_along(
-    objective: MeanLoss,
-    start: Theta,
-    end: Theta,
-    k: int,
-    *,
-    t: int | Sequence[float] = 11,
-    z: Any = None,
-    scale: str = "sum",
-    num_matvecs: int = 0,
-    num_draws: int = 5,
-    generator: torch.Generator | None = None,
-    **settings: Any,
-) -> xr.Dataset:
-    """Follow the spectrum on the straight path from one network to another.
-
-    Parameters
-    ----------
-    objective, start, end
-        The loss, and the networks at t = 0 and t = 1.
-    k, settings
-        Pairs at each point, warm from those before; as for `kdlandscape.landscape.curvature.spectra.top_eigenpairs`.
-    t
-        Points, or how many evenly spaced ones, both ends included.
     z, scale
         With ``num_matvecs``: also N_eff at these z, as `kdlandscape.cubes.spectra.effective_dimension` defines it.
     num_matvecs, num_draws
-        Lanczos steps and random vectors of the density at each point, the same vectors at all; 0 leaves it out.
+        Lanczos steps and random vectors of the quadrature at each point, the same vectors at all; 0 leaves it out.
+    generator
+        The generator for the random vectors; default: seed 0.
 
     Returns
     -------
     xarray.Dataset
-        Over ``t, eigenvalue``: ``eigenvalues``, ``residuals``, ``converged``; ``num_matvecs`` over ``t``; with
-        ``num_matvecs``, ``nodes`` and ``weights`` over ``t, draw, node``; with z, ``effective_dimension`` over
-        ``t, z``. Nodes at different t are on one grid once `kdlandscape.cubes.spectra.density` broadens them.
+        Over ``dim, eigenvalue``: ``eigenvalues``, ``residuals``, ``eigenvalue_errors``, ``converged``, and
+        ``eigenvectors`` on request; ``num_matvecs``, the products of the eigenpairs, over ``dim``; with
+        ``num_matvecs``, ``nodes`` and ``weights`` over ``dim, draw, node``; with z, ``effective_dimension`` over
+        ``dim, z``. Nodes are on one grid once `kdlandscape.cubes.spectra.density` broadens them.
     """
-    points = np.linspace(0, 1, t) if isinstance(t, int) else np.asarray(t, dtype=float)
-    thetas = mix(objective.ravel(start), objective.ravel(end), torch.as_tensor(points))
-    seed = (generator or torch.Generator().manual_seed(0)).initial_seed()
-    result = eigenpairs_along(objective, thetas, points.tolist(), k, generator=generator, **settings)
-    if not num_matvecs:
-        return result
-    inner: dict[str, Any] = {
-        name: settings[name] for name in ("curvature", "params", "dtype", "plan", "memory") if name in settings
-    }
-    curvature = inner.pop("curvature", "hessian")
-    rules = []
-    for theta in thetas:
-        a = operator(objective, theta, curvature=curvature, products=num_matvecs * num_draws, **inner)
-        same = torch.Generator(objective.device).manual_seed(seed)
-        rule = quadrature(a, num_matvecs, num_draws, same)
-        rule.attrs = facts(objective, a, curvature, inner)
-        rules.append(rule)
-    densities = xr.concat(rules, result["t"], combine_attrs="drop_conflicts")
-    result = result.merge(densities).assign_attrs({**densities.attrs, **result.attrs})
-    return result if z is None else result.merge(effective_dimension(densities, z, scale=scale))
+    places = [float(value) for value in coordinates]
+    known: list[Tensor] = []
+    found: list[xr.Dataset] = []
+    state = None if generator is None else generator.get_state()
+    for index, a in enumerate(curvatures):
+        generator = seeded(generator, a.theta.device)
+        start = None
+        if warm and known:
+            start = warm_start(known, places[max(0, index - len(known)) : index], places[index], generator=generator)
+        pairs = a.top_eigenpairs(
+            k,
+            which=which,
+            tol=tol,
+            stop=stop,
+            max_matvecs=max_matvecs,
+            start=start,
+            vectors=True,
+            generator=generator,
+        )
+        known = [*known, torch.as_tensor(pairs["eigenvectors"].values, device=a.theta.device)][-5:]
+        taken = pairs.attrs.pop("num_matvecs")
+        pairs["num_matvecs"] = variable((), taken, "products taken for the eigenpairs")
+        here = pairs if vectors else pairs.drop_vars(["eigenvectors", "dim"])
+        if num_matvecs:
+            same = None if state is None else torch.Generator(generator.device).set_state(state)
+            rules = a.quadrature(num_matvecs=num_matvecs, num_draws=num_draws, generator=same)
+            del rules.attrs["num_matvecs"]
+            here = here.merge(rules, combine_attrs="override")
+            if z is not None:
+                here = here.merge(effective_dimension(rules, z, scale=scale), combine_attrs="override")
+        found.append(here)
+    axis = xr.DataArray(places, dims=dim, name=dim)
+    return xr.concat(found, axis, combine_attrs="drop_conflicts").assign_attrs(warm=int(warm))
 
 
 def eigenspace_overlap(first: xr.Dataset, second: xr.Dataset) -> xr.Dataset:
@@ -137,7 +113,7 @@ def eigenspace_overlap(first: xr.Dataset, second: xr.Dataset) -> xr.Dataset:
     Parameters
     ----------
     first, second
-        With ``eigenvectors``, from ``top_eigenpairs(..., vectors=True)`` of the same block of parameters.
+        With ``eigenvectors``, from ``top_eigenpairs(vectors=True)`` of the same block of parameters.
 
     Returns
     -------
@@ -162,7 +138,8 @@ def eigenspace_overlap(first: xr.Dataset, second: xr.Dataset) -> xr.Dataset:
     count = min(len(part) for part in rows)
     cosines = (rows[0][:count] @ rows[1][:count].T) ** 2
     shared = np.array([cosines[:j, :j].sum() / j for j in range(1, count + 1)])
-    return dataset({"overlap": shared.clip(0, 1)}, ("eigenvalue",), {"eigenvalue": range(count)})
+    overlap = variable("eigenvalue", shared.clip(0, 1), "overlap of the leading eigenspaces")
+    return dataset({"overlap": overlap}, coords={"eigenvalue": range(count)})
 
 
 def perturb(objective: MeanLoss, theta: Theta, spectrum: xr.Dataset, sizes: Sequence[float]) -> xr.Dataset:
@@ -188,7 +165,7 @@ def perturb(objective: MeanLoss, theta: Theta, spectrum: xr.Dataset, sizes: Sequ
     """
     if "eigenvectors" not in spectrum:
         raise ValueError("the spectrum has no eigenvectors: ask for them by top_eigenpairs(vectors=True)")
-    point = objective.ravel(theta)
+    objective, point = objective.at(theta)
     before = objective.predict(point)
     if not isinstance(before, Tensor) or before.ndim != 2 or before.shape[1] < 2:
         raise ValueError("expected outputs of logits (n, C) with C of at least 2; got another shape")
@@ -202,7 +179,14 @@ def perturb(objective: MeanLoss, theta: Theta, spectrum: xr.Dataset, sizes: Sequ
             kl = (logs[0].exp() * (logs[0] - logs[1])).sum(-1).mean()
             same = (after.argmax(-1) == before.argmax(-1)).to(kl.dtype).mean()
             rows.append([float(value(objective, moved)), float(same), float(kl)])
-    table = np.array(rows).reshape(-1, len(sizes), 3)
-    values = {name: table[..., i] for i, name in enumerate(("loss", "agreement", "kl"))}
-    coords = {"eigenvalue": spectrum["eigenvalue"].values, "x": list(sizes)}
-    return dataset(values, ("eigenvalue", "x"), coords, num_examples=objective.num_examples)
+    table, dims = np.array(rows).reshape(-1, len(sizes), 3), ("eigenvalue", "x")
+    values = {
+        "loss": variable(dims, table[..., 0], "loss after the step", objective.units),
+        "agreement": variable(dims, table[..., 1], "share of examples whose largest output stays"),
+        "kl": variable(dims, table[..., 2], "KL(network at theta ‖ network after the step)", "nat"),
+    }
+    coords = {
+        "eigenvalue": spectrum["eigenvalue"].values,
+        "x": variable("x", list(sizes), "length of the step along the eigenvector"),
+    }
+    return dataset(values, coords=coords, num_examples=objective.num_examples)

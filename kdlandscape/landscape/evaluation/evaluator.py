@@ -7,21 +7,30 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import jvp, vmap
-from torch.utils._pytree import tree_leaves, tree_map
 
-from kdlandscape.landscape.evaluation import tracing
+from kdlandscape.landscape.evaluation.graph import (
+    FIXED,
+    GIVEN,
+    affine_parts,
+    arguments,
+    classes_first,
+    constants,
+    fold_batch_norm,
+    in_place,
+    split,
+    trace,
+)
 from kdlandscape.landscape.evaluation.statistics import statistics
 from kdlandscape.landscape.evaluation.strategy import Strategy
 from kdlandscape.landscape.loss import MeanLoss
+from kdlandscape.landscape.measured import examples_that_fit, micro_batches
 from kdlandscape.landscape.reduction import num_examples
 
 Evaluate = Callable[[Tensor], dict[str, Tensor]]
 Run = Callable[[Tensor], list[Tensor]]
 MEMORY = 2**29
-ACTIVATION_BYTES = {"cpu": 4 * 2**20}  # the largest activation of a micro-batch: what the caches of a core hold
-OTHER_ACTIVATION_BYTES = 2**28
 
 
 def evaluator(
@@ -71,35 +80,8 @@ def evaluator(
 def plain(objective: MeanLoss) -> Strategy:
     """Return the loop, in micro-batches where one batch would not fit the caches."""
     size = objective.batches.batch_size or objective.num_examples
-    fit = fitting(objective)
+    fit = examples_that_fit(objective)
     return Strategy(examples=fit) if objective.bn == "frozen" and fit < size else Strategy()
-
-
-def fitting(objective: MeanLoss) -> int:
-    """Return how many examples, a power of two from 16, keep the largest activation small."""
-    room = ACTIVATION_BYTES.get(objective.device.type, OTHER_ACTIVATION_BYTES)
-    return 2 ** (max(room // max(activation_bytes(objective), 1), 16).bit_length() - 1)
-
-
-def activation_bytes(objective: MeanLoss) -> int:
-    """Bytes an example of the largest output of any layer, from one forward pass over up to 8 examples."""
-    if "activation" not in objective.cache:
-        batch = next(objective.batches.loaded())
-        inputs = tree_map(lambda leaf: leaf[:8], batch[0])
-        sizes = [0]
-
-        def record(layer: nn.Module, args: Any, output: Any) -> None:
-            sizes.extend(leaf.nbytes for leaf in tree_leaves(output) if isinstance(leaf, Tensor))
-
-        hooks = [layer.register_forward_hook(record) for layer in objective.model.modules()]
-        try:
-            with torch.no_grad():
-                objective.outputs(objective.theta, inputs)
-        finally:
-            for hook in hooks:
-                hook.remove()
-        objective.cache["activation"] = max(sizes) // num_examples(inputs)
-    return objective.cache["activation"]
 
 
 def _total(runs: Sequence[Run], points: Tensor) -> list[Tensor]:
@@ -160,15 +142,7 @@ def _placement(origin: Tensor | None, directions: Tensor | None) -> _Plane | Non
 
 def pieces(objective: MeanLoss, strategy: Strategy, batch: Any) -> Iterator[Any]:
     """Cut a batch into micro-batches, and lay out images."""
-    n = num_examples(batch)
-    step = strategy.examples or objective.batches.batch_size or n
-
-    def layout(leaf: Tensor) -> Tensor:
-        images = strategy.channels_last and leaf.ndim == 4 and leaf.is_floating_point()
-        return leaf.contiguous(memory_format=torch.channels_last) if images else leaf
-
-    for start in range(0, n, step):
-        yield tree_map(lambda leaf, a=start: layout(leaf[a : a + step]), batch)
+    yield from micro_batches(batch, strategy.examples or objective.batches.batch_size, strategy.channels_last)
 
 
 def _recalibrating(objective: MeanLoss, strategy: Strategy, place: _Plane | None) -> Evaluate:
@@ -233,7 +207,7 @@ def _stack(rows: Sequence[Sequence[Tensor]]) -> list[Tensor]:
 
 def _traced(objective: MeanLoss, strategy: Strategy, place: _Plane | None, piece: Any) -> Run:
     """Run the recorded graph point by point, with everything that the points share computed here, once."""
-    leaves = tracing.arguments(piece)
+    leaves = arguments(piece)
     affine = strategy.affine and place is not None
     fix, first, rest = _graphs(objective, piece, (strategy.channels_last, affine))
     fixed = fix(objective.theta, *leaves)
@@ -261,16 +235,16 @@ def _traced(objective: MeanLoss, strategy: Strategy, place: _Plane | None, piece
 
 def _graphs(objective: MeanLoss, piece: Any, key: tuple[bool, bool]) -> tuple[Any, Any, Any]:
     """Trace once for each shape of a micro-batch, and cut: what is fixed, what is affine in theta, and the rest."""
-    shapes = ("graph", *key, *(leaf.shape for leaf in tracing.arguments(piece)))
+    shapes = ("graph", *key, *(leaf.shape for leaf in arguments(piece)))
     if shapes not in objective.cache:
-        graph = tracing.fold_batch_norm(tracing.trace(objective.terms, objective.theta, piece))
-        fix, rest = tracing.split(graph, tracing.constants(graph), tracing.FIXED)
+        graph = fold_batch_norm(trace(objective.terms, objective.theta, piece))
+        fix, rest = split(graph, constants(graph), FIXED)
         first: Any = None
         if key[1]:
-            if not tracing.affine_parts(rest):
+            if not affine_parts(rest):
                 raise ValueError("no layer is affine in theta: expected affine=False")
-            first, rest = tracing.split(rest, tracing.affine_parts(rest), tracing.GIVEN)
-        objective.cache[shapes] = (fix, first, tracing.in_place(tracing.classes_first(rest)))
+            first, rest = split(rest, affine_parts(rest), GIVEN)
+        objective.cache[shapes] = (fix, first, in_place(classes_first(rest)))
     return objective.cache[shapes]
 
 
@@ -290,7 +264,7 @@ def _compiled(objective: MeanLoss, strategy: Strategy, graph: Any, piece: Any, i
 
 def _within_memory(objective: MeanLoss, piece: Any, values: Any) -> None:
     kept = objective.num_examples / num_examples(piece) if objective.batches.held else 1.0
-    size = kept * sum(tensor.nbytes for tensor in tracing.arguments(values))
+    size = kept * sum(tensor.nbytes for tensor in arguments(values))
     if size > MEMORY:
         raise ValueError(
             f"keeping what the points share takes {size / 2**20:.0f} MiB: expected at most {MEMORY / 2**20:.0f} MiB; "

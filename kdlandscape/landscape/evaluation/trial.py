@@ -1,29 +1,35 @@
 """Choose how to evaluate by measuring: a few candidates on a few of the points, within a memory budget."""
 
-import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from kdlandscape.landscape.batches import preserve_rng
-from kdlandscape.landscape.evaluation.evaluator import MEMORY, activation_bytes, evaluator, fitting, plain
+from kdlandscape.landscape.evaluation.evaluator import MEMORY, evaluator, plain
 from kdlandscape.landscape.evaluation.strategy import Strategy
 from kdlandscape.landscape.loss import MeanLoss
+from kdlandscape.landscape.measured import FEW, Budget, activation_bytes, examples_that_fit, fastest
 
-Clock = Callable[[], float]
-FEW = 8  # points for which a trial never pays
 LEAST_SECONDS = 0.25  # a loop of less than this is not worth a trial
 TRIAL_SECONDS = 1.0  # that a trial may always take
 SMALL_SECONDS = 5e-3  # a CPU gains from several points at once only where a point is mostly overhead
 WORKER_SECONDS = 0.08  # of work for each worker in a measurement, since threads take milliseconds to start
 SHARE = 0.1  # of the time that the plain loop would take
 COMPILE_SECONDS = 600.0  # of plain looping, from which on compiling is tried
+CLOCK_SECONDS = 0.12  # that fast candidates are timed for, to be above the clock's noise
+
+
+class Ready(NamedTuple):
+    """A strategy, the function that evaluates so many points by it, and how many."""
+
+    strategy: Strategy
+    evaluate: Callable[[], Any]
+    points: int
 
 
 def choose(
@@ -59,34 +65,32 @@ def _measured(
 ) -> tuple[Strategy, bool]:
     """Improve the plain loop one setting at a time; both are timed in turn, since a busy machine drifts."""
     sample = points[torch.linspace(0, len(points) - 1, 3).long()][:1]
-    best = plain(objective)
-    evaluate = evaluator(objective, best, origin, directions)
+    evaluate = evaluator(objective, plain(objective), origin, directions)
+    best = Ready(plain(objective), lambda: evaluate(sample), 1)
     with preserve_rng(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         reference = evaluate(sample)
-        clock: Clock = partial(_seconds, lambda: evaluate(sample), 1)
-        fastest = loop = clock()
+        least = loop = fastest([best.evaluate], seconds=CLOCK_SECONDS / 4)[0]
         if loop * len(points) < LEAST_SECONDS:
-            return best, False
-        deadline = time.perf_counter() + max(SHARE * loop * len(points), TRIAL_SECONDS)
+            return best.strategy, False
+        budget = Budget(max(SHARE * loop * len(points), TRIAL_SECONDS))
         for stage in (_sizes, _layouts, _recordings, _threads, _chunks, _compilations):
-            for candidate in stage(objective, best, (fastest, loop * len(points)), origin is not None):
-                if time.perf_counter() + 4 * fastest > deadline:
-                    return best, True
-                each = max(1, int(WORKER_SECONDS / fastest)) if candidate.workers > 1 else 1
+            for candidate in stage(objective, best.strategy, (least, loop * len(points)), origin is not None):
+                if not budget.allows(4 * least):
+                    return best.strategy, True
+                each = max(1, int(WORKER_SECONDS / least)) if candidate.workers > 1 else 1
                 count = max(candidate.points, candidate.workers * each)
                 other = _prepared(objective, candidate, (origin, directions), sample.expand(count, -1), reference)
                 if other is None:
                     continue
-                times = [(clock(), other()) for _ in range(2)]
-                old, new = (min(row) for row in zip(*times, strict=True))
-                if new < 0.97 * old:
-                    best, clock, fastest = candidate, other, new
-    return best, True
+                old, new = fastest([best.evaluate, other.evaluate], seconds=CLOCK_SECONDS)
+                if new / other.points < 0.97 * old / best.points:
+                    best, least = other, new / other.points
+    return best.strategy, True
 
 
-def _prepared(objective: MeanLoss, candidate: Strategy, plane: Any, many: Tensor, reference: Any) -> Clock | None:
-    """Return a function that measures the seconds a point; None if the candidate fails or gives other numbers."""
+def _prepared(objective: MeanLoss, candidate: Strategy, plane: Any, many: Tensor, reference: Any) -> Ready | None:
+    """Return what is to be timed; None if the candidate fails or gives other numbers."""
     try:
         evaluate = evaluator(objective, candidate, *plane)
         values = evaluate(many[:1])
@@ -95,7 +99,7 @@ def _prepared(objective: MeanLoss, candidate: Strategy, plane: Any, many: Tensor
         evaluate(many)
     except (ValueError, RuntimeError, NotImplementedError, MemoryError):
         return None
-    return partial(_seconds, lambda: evaluate(many), len(many))
+    return Ready(candidate, lambda: evaluate(many), len(many))
 
 
 def _close(a: Tensor, b: Tensor, num_examples: int) -> bool:
@@ -104,25 +108,11 @@ def _close(a: Tensor, b: Tensor, num_examples: int) -> bool:
     return torch.allclose(a, b, rtol=1e-9 if double else 1e-3, atol=1e-12 + flips, equal_nan=True)
 
 
-def _seconds(function: Callable[[], Any], count: int) -> float:
-    """Seconds a point: the best of calls for 30 ms, after a first one that warms up unless it is slow."""
-    times: list[float] = []
-    while len(times) < 5 or sum(times) < 0.03:
-        start = time.perf_counter()
-        function()
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        times.append(time.perf_counter() - start)
-        if times[0] > 0.1:
-            break
-    return min(times) / count
-
-
 def _sizes(objective: MeanLoss, best: Strategy, seconds: tuple[float, float], plane: bool) -> Iterator[Strategy]:
     """Fewer forward passes, where a loader's batches are small."""
     size = objective.batches.batch_size
-    if objective.bn == "frozen" and objective.batches.held and size is not None and size < fitting(objective):
-        yield replace(best, examples=min(fitting(objective), objective.num_examples))
+    if objective.bn == "frozen" and objective.batches.held and size is not None and size < examples_that_fit(objective):
+        yield replace(best, examples=min(examples_that_fit(objective), objective.num_examples))
 
 
 def _layouts(objective: MeanLoss, best: Strategy, seconds: tuple[float, float], plane: bool) -> Iterator[Strategy]:

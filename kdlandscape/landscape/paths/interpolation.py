@@ -9,7 +9,7 @@ import xarray as xr
 from torch import Tensor, nn
 
 from kdlandscape.cubes.variables import dataset, variable
-from kdlandscape.landscape.curvature.operator import operator
+from kdlandscape.landscape.curvature.curvatures import hessian
 from kdlandscape.landscape.evaluation.points import evaluate
 from kdlandscape.landscape.loss import MeanLoss
 from kdlandscape.landscape.params import Params, SpaceError, Theta, described, matching
@@ -255,4 +255,4 @@ def _unit(vector: Tensor) -> Tensor:
 
 
 def _curvature(objective: MeanLoss, theta: Tensor, tangent: Tensor) -> Tensor:
-    return tangent @ operator(objective, theta, products=1)(tangent)
+    return tangent @ (hessian(objective, theta, num_matvecs=1) @ tangent)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
-from kdlandscape.landscape.curvature.operator import operator
+from kdlandscape.landscape.curvature.curvatures import empirical_fisher
 from kdlandscape.landscape.loss import MeanLoss
 
 NORMS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._NormBase, nn.RMSNorm, nn.LocalResponseNorm)
@@ -72,7 +72,7 @@ def fisher_rao(objective: MeanLoss, point: Tensor) -> float:
     z \rangle^2]` (Liang, Poggio, Rakhlin and Stokes 2019, theorem 3.1). Unchanged by any reparametrization of a
     homogeneous network that keeps its function. One product.
     """
-    product = operator(objective, point, curvature="empirical_fisher", products=1)(point)
+    product = empirical_fisher(objective, point, num_matvecs=1) @ point
     return float(point @ product)
 
 
