@@ -110,8 +110,8 @@ def status(study: Study, root: Root = None, json: Json = False) -> None:
     from json import dumps
 
     from kdlandscape.sweeps.places import find_study
-    from kdlandscape.sweeps.status import error_line
-    from kdlandscape.sweeps.status import status as status_of
+    from kdlandscape.sweeps.snapshot import error_line
+    from kdlandscape.sweeps.snapshot import status as status_of
 
     folder = find_study(study, root)
     now = status_of(folder)
@@ -149,7 +149,7 @@ def missing(study: Study, root: Root = None, json: Json = False) -> None:
     from json import dumps
 
     from kdlandscape.sweeps.places import find_study
-    from kdlandscape.sweeps.status import status as status_of
+    from kdlandscape.sweeps.snapshot import status as status_of
 
     now = status_of(find_study(study, root))
     for hole in [*now.failed, *now.missing]:
@@ -163,8 +163,8 @@ def clean(
     root: Root = None,
 ) -> None:
     """Remove what killed processes have left, and error records of runs that are done or no longer planned."""
-    from kdlandscape.sweeps.cleaning import clean as clean_up
     from kdlandscape.sweeps.places import find_study
+    from kdlandscape.sweeps.workspace import clean as clean_up
 
     folder = find_study(study, root)
     removed = clean_up(folder, corrupt=corrupt)
@@ -259,8 +259,8 @@ def _draw(folder: Path) -> None:
 
 def _run_and_report(study: Any, **options: Any) -> None:
     """Run a study and say where everything is; exit code 1 if a run failed."""
-    from kdlandscape.sweeps.status import error_line
-    from kdlandscape.sweeps.status import status as status_of
+    from kdlandscape.sweeps.snapshot import error_line
+    from kdlandscape.sweeps.snapshot import status as status_of
     from kdlandscape.sweeps.study import run_study
 
     # a job scheduler ends a job by SIGTERM: stop as for Ctrl-C

@@ -2,10 +2,10 @@ import json
 import sys
 
 import pytest
-import yaml
 
 from kdlandscape.cli import main
 from kdlandscape.cubes.store import open_cube
+from kdlandscape.cubes.yaml_file import read_yaml, write_yaml
 from kdlandscape.sweeps.places import find_spec
 from tests.tiny_study import write_spec
 
@@ -65,10 +65,10 @@ def test_a_study_from_its_spec_to_its_cube_with_one_failure_and_its_retry(comman
         "run", spec, "-g", "mode=ok,fail once,no,a,b,c,d,e,f,g,h,i,j,k,l,m,n,o,p,q,r,s,t,u", "--dry-run"
     )
     assert (code, output.splitlines()[0].split(" runs")[0]) == (0, "tiny: 24")
-    snapshot = yaml.safe_load((folder / "spec.yaml").read_text())
+    snapshot = read_yaml(folder / "spec.yaml")
     assert snapshot["grid"] == {"mode": ["ok", "fail once"]}
     snapshot["grid"]["seed"] = list(range(20))
-    (folder / "spec.yaml").write_text(yaml.safe_dump(snapshot, sort_keys=False))
+    write_yaml(snapshot, folder / "spec.yaml")
     assert "... and 20 more" in command("status", "tiny")[1]
 
     code, _, errors = command("run", spec, "-p", "rate=0.5")
@@ -139,8 +139,8 @@ def test_a_warning_is_one_line(command, capsys):
 
 def test_one_command_runs_the_studies_of_the_paper_and_ends_with_the_table_of_claims(command, tmp_path):
     small = {"num_train": 100, "teacher_epochs": 1, "student_steps": 8, "width": 8}
-    study = yaml.safe_load(find_spec("paper_random").read_text(encoding="utf-8")) | {"parameters": small}
-    (tmp_path / "paper_random.yaml").write_text(yaml.safe_dump(study), encoding="utf-8")
+    study = read_yaml(find_spec("paper_random")) | {"parameters": small}
+    write_yaml(study, tmp_path / "paper_random.yaml")
     code, output, _ = command("run", "paper_small", "-p", f"studies=[{tmp_path / 'paper_random.yaml'}]")
     assert code == 0
     assert (tmp_path / "studies" / "paper_random" / "cube.nc").is_file()

@@ -1,7 +1,7 @@
 """A notebook without torch in which, on request, everything goes wrong that can; and a spec beside it."""
 
 import nbformat
-import yaml
+from ruamel.yaml import YAML
 
 PARAMETERS = """\
 from typing import Literal
@@ -64,5 +64,7 @@ def write_spec(folder, **changes):
     content = {"study": "tiny", "notebook": "tiny.ipynb", "grid": {"seed": [0, 1]}, **changes}
     path = folder / "tiny.yaml"
     content = {key: value for key, value in content.items() if value is not None}
-    path.write_text(yaml.safe_dump(content, sort_keys=False))
+    yaml = YAML(typ="safe", pure=True)
+    yaml.default_flow_style, yaml.sort_base_mapping_type_on_output = False, False
+    yaml.dump(content, path)
     return path

@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 
 from kdlandscape.cubes.assembly import Cube, CubeError, Widened, read_index
-from kdlandscape.cubes.files import read_yaml, stamps
+from kdlandscape.cubes.files import stamps
 from kdlandscape.cubes.grid import Grid
 from kdlandscape.cubes.locks import lock
 from kdlandscape.cubes.provenance import SAME, MixedProvenance, mixtures
 from kdlandscape.cubes.runfile import RunFile, read_run
 from kdlandscape.cubes.seals import DamagedFileError, unseal, write_sealed
+from kdlandscape.cubes.yaml_file import read_yaml
 
 
 class SkippedRunFile(UserWarning):

@@ -12,8 +12,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
-
 from kdlandscape.cubes.locks import lock, tell_once
 
 T = TypeVar("T")
@@ -194,11 +192,6 @@ def read_error(path: Path | str) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         content = {"name": "UnreadableErrorRecord", "value": f"{Path(path).name}: {error}"}
     return content
-
-
-def read_yaml(path: Path) -> Any:
-    """Return the content of a YAML file that this package wrote; ten times faster where libyaml is there."""
-    return yaml.load(path.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
 
 def names(folder: Path, suffix: str) -> set[str]:

@@ -127,7 +127,7 @@ def _attempt(job: Job) -> Outcome:
 def _run_notebook(job: Job) -> None:
     import papermill
 
-    from kdlandscape.sweeps.kernels import RunKernelManager, settings
+    from kdlandscape.sweeps.kernel_manager import RunKernelManager, settings
 
     logging.getLogger("papermill").setLevel(logging.CRITICAL)  # its warnings are errors of ours, raised at the start
     job.unfinished(".nc").unlink(missing_ok=True)  # of an attempt that was killed
@@ -189,7 +189,7 @@ def _failed(job: Job, error: Exception) -> Outcome:
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
-    from kdlandscape.sweeps.warm import ForkServerDiedError
+    from kdlandscape.sweeps.fork_server import ForkServerDiedError
 
     cell_error = error if isinstance(error, PapermillExecutionError) else None
     if is_full(job.work, error) or (cell_error and cell_error.ename == DiskFullError.__name__):

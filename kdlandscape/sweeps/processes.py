@@ -21,8 +21,10 @@ def die_with(parent: int) -> None:
 
 
 def usable_cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Return the number of cores that this process may use, by its affinity and its container's quota."""
+    import joblib
+
+    return joblib.cpu_count()
 
 
 def usable_gpus() -> list[str]:

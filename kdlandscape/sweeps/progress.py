@@ -8,7 +8,7 @@ from typing import IO, Protocol
 from tqdm import tqdm
 
 from kdlandscape.sweeps.execute import Outcome
-from kdlandscape.sweeps.status import Status
+from kdlandscape.sweeps.snapshot import Status
 
 
 class Progress(Protocol):

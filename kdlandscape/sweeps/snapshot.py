@@ -1,11 +1,15 @@
-"""``spec.yaml`` in a study's folder: what the study was run with, so that it can go on and nothing gets mixed."""
+"""What a study's folder tells: ``spec.yaml``, what it was run with, and by the names of its files how far it is.
 
+Nothing heavy is imported here, and nothing but names is read for each run.
+"""
+
+from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
-from kdlandscape.cubes.files import read_yaml, write
+from kdlandscape.cubes.files import names, read_error, write
+from kdlandscape.cubes.yaml_file import read_yaml, write_yaml
 from kdlandscape.sweeps.errors import StudyError
+from kdlandscape.sweeps.plan import Run, plan
 from kdlandscape.sweeps.spec import Spec, make_spec
 
 
@@ -13,10 +17,9 @@ def read_snapshot(folder: Path) -> Spec:
     """Return the spec that a study was last run with; its notebook need not exist any more."""
     path = folder / "spec.yaml"
     try:
-        # PyYAML's own rules here, because PyYAML wrote it
         spec = Spec.model_validate(read_yaml(path))
         spec.facts  # noqa: B018 - raises where the file is a spec written by hand
-    except (ValueError, yaml.YAMLError) as error:
+    except ValueError as error:
         raise StudyError(f"{path}: expected the spec that a sweep wrote there, got {error}") from error
     return spec
 
@@ -49,8 +52,7 @@ def adopt(spec: Spec, folder: Path) -> None:
                 + f"\nExpected the same recipe for all runs of a study. Choose another name (study: in the spec, or "
                 f"--study NAME), or delete {folder}."
             )
-    text = yaml.safe_dump(spec.model_dump(mode="json", by_alias=True), sort_keys=False, allow_unicode=True)
-    write(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    write(path, lambda temporary: write_yaml(spec.model_dump(by_alias=True), temporary))
 
 
 def _differences(old: Spec, new: Spec) -> list[str]:
@@ -75,3 +77,29 @@ def _differences(old: Spec, new: Spec) -> list[str]:
     elif new.source and old.facts.source_hash != new.facts.source_hash:
         found.append(f"from: the study {new.source.study} has been run with another recipe since")
     return found
+
+
+@dataclass(frozen=True)
+class Status:
+    """The runs of a study by what has become of them."""
+
+    done: list[Run]
+    failed: list[Run]
+    missing: list[Run]
+
+
+def status(folder: Path) -> Status:
+    """Sort the runs of a study: a result makes it done, an error record without one failed, neither missing."""
+    errors, results = names(folder / "errors", ".json"), names(folder / "runs", ".nc")
+    done: list[Run] = []
+    failed: list[Run] = []
+    missing: list[Run] = []
+    for run in plan(read_snapshot(folder)):
+        (done if run.id in results else failed if run.id in errors else missing).append(run)
+    return Status(done, failed, missing)
+
+
+def error_line(folder: Path, run: Run) -> str:
+    """Return one line that says how a run failed."""
+    error = read_error(folder / "errors" / f"{run.id}.json")
+    return f"{run.id}: {error.get('name')}: {' '.join(str(error.get('value')).split())[:300]}"

@@ -13,13 +13,14 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from kdlandscape.cubes.grid import Grid
+from kdlandscape.cubes.yaml_file import DocumentError, parse
 from kdlandscape.nearest import did_you_mean, listed
 from kdlandscape.registry import RegistryError, find
 from kdlandscape.sweeps.axes import Scalar, check_axes, check_axis, expand
 from kdlandscape.sweeps.errors import SpecError
+from kdlandscape.sweeps.includes import read_mapping
 from kdlandscape.sweeps.parameters import Parameter, check_known, check_value, code_hash, read_parameters
 from kdlandscape.sweeps.places import find_notebook, find_spec
-from kdlandscape.sweeps.reading import parse, read_mapping
 
 
 class Source(BaseModel):
@@ -155,12 +156,19 @@ def override(content: dict[str, Any], parameters: Sequence[str] = (), grid: Sequ
         name, value = _assignment(text, "-p", "name=value")
         if name in axes:
             raise SpecError(f"{name}: expected a fixed parameter after -p, got an axis; use -g {name}={value}")
-        fixed[name] = parse(value, f"-p {text}")
+        fixed[name] = _read(value, f"-p {text}")
     for text in grid:
         name, value = _assignment(text, "-g", "name=v1,v2")
         fixed.pop(name, None)
-        axes[name] = parse(f"[{value}]", f"-g {text}")
+        axes[name] = _read(f"[{value}]", f"-g {text}")
     return {**content, "parameters": fixed, "grid": axes}
+
+
+def _read(text: str, source: str) -> Any:
+    try:
+        return parse(text, source)
+    except DocumentError as error:
+        raise SpecError(str(error)) from error
 
 
 def _assignment(text: str, option: str, form: str) -> tuple[str, str]:

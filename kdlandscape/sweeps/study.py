@@ -17,10 +17,9 @@ from kdlandscape.sweeps.places import studies_root
 from kdlandscape.sweeps.plan import Run, plan, shard_of
 from kdlandscape.sweeps.processes import can_fork
 from kdlandscape.sweeps.progress import Bar, Lines, Progress, Silent
-from kdlandscape.sweeps.snapshot import adopt, reopen
-from kdlandscape.sweeps.sources import bind, waiting
+from kdlandscape.sweeps.snapshot import Status, adopt, reopen, status
 from kdlandscape.sweeps.spec import Spec, load_spec, make_spec
-from kdlandscape.sweeps.status import Status, status
+from kdlandscape.sweeps.upstream import bind, waiting
 from kdlandscape.sweeps.workspace import Workspace, workspace
 
 Engine = Callable[[Iterable[Job]], Generator[Outcome | int]]
@@ -193,7 +192,7 @@ def _file(outcome: Outcome) -> None:
         record.unlink(missing_ok=True)
     elif outcome.error["name"] == DiskFullError.__name__:
         raise DiskFullError(outcome.job.study)
-    elif outcome.error["name"] == "WarmError":
+    elif outcome.error["name"] == "CannotForkError":
         raise StudyError(f"warm: {outcome.error['value']}")
     else:
         write_error(outcome.error, record)

@@ -5,8 +5,8 @@ import shutil
 from pathlib import Path
 
 from kdlandscape.sweeps.errors import SpecError
+from kdlandscape.sweeps.includes import read_mapping
 from kdlandscape.sweeps.places import find_notebook, find_spec
-from kdlandscape.sweeps.reading import read_mapping
 from kdlandscape.sweeps.spec import make_spec
 
 

@@ -1,4 +1,4 @@
-"""Where a driver and its workers keep what is unfinished; what a killed driver leaves there is removed by the next."""
+"""Where a driver and its workers keep what is unfinished, and what removes that which a killed one has left."""
 
 import shutil
 import tempfile
@@ -8,8 +8,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from kdlandscape.cubes.files import leftovers, remove
+from kdlandscape.cubes.files import leftovers, names, remove
 from kdlandscape.cubes.locks import lock
+from kdlandscape.cubes.runfile import read_run
+from kdlandscape.sweeps.plan import plan
+from kdlandscape.sweeps.snapshot import read_snapshot
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,7 @@ def workspace(folder: Path) -> Iterator[Workspace]:
     """Make a driver's workspace in a study's folder and remove it in the end."""
     root = folder / ".work"
     root.mkdir(exist_ok=True)
-    sweep(folder)
+    remove_leftovers(folder)
     work = root / uuid.uuid4().hex[:12]
     short = tempfile.gettempdir() if len(tempfile.gettempdir()) < 60 else "/tmp"
     lock_file = work.with_suffix(".lock")
@@ -40,10 +43,10 @@ def workspace(folder: Path) -> Iterator[Workspace]:
             yield Workspace(work, Path(sockets), lock_file.stat().st_mtime)
         finally:
             shutil.rmtree(work, ignore_errors=True)
-            sweep(folder)
+            remove_leftovers(folder)
 
 
-def sweep(folder: Path) -> list[Path]:
+def remove_leftovers(folder: Path) -> list[Path]:
     """Remove what drivers, workers and writers that are gone have left in a study's folder, and return it."""
     root = folder / ".work"
     removed: list[Path] = []
@@ -62,3 +65,34 @@ def sweep(folder: Path) -> list[Path]:
     for place in (folder, *(entry for entry in folder.iterdir() if entry.is_dir())):
         removed += leftovers(place)
     return removed
+
+
+def clean(folder: Path, *, corrupt: bool = False) -> list[Path]:
+    """Remove what a study does not need, and return it.
+
+    Parameters
+    ----------
+    folder
+        The study's folder.
+    corrupt
+        Also remove run files that cannot be read, so that their runs are missing again; reads all of them.
+    """
+    removed = remove_leftovers(folder)
+    done = names(folder / "runs", ".nc")
+    planned = {run.id for run in plan(read_snapshot(folder))}
+    for name in sorted(names(folder / "errors", ".json")):
+        if name in done or name not in planned:
+            removed.append(folder / "errors" / f"{name}.json")
+    if corrupt:
+        removed += [path for name in sorted(done) if not _readable(path := folder / "runs" / f"{name}.nc")]
+    for path in removed:
+        if path.is_file():
+            path.unlink()
+    return removed
+
+
+def _readable(path: Path) -> bool:
+    try:
+        return "spec_hash" in read_run(path).attrs
+    except Exception:  # whatever a damaged file makes HDF5 or netCDF4 raise
+        return False

@@ -28,7 +28,7 @@ import xarray as xr
 from kdlandscape.cubes.provenance import FACTS
 from kdlandscape.cubes.store import open_cube
 from kdlandscape.sweeps.processes import usable_cores
-from kdlandscape.sweeps.status import status
+from kdlandscape.sweeps.snapshot import status
 from kdlandscape.sweeps.study import run_study
 from tests.bench.goals import goal
 
@@ -71,9 +71,9 @@ def processes(token):
         except OSError:
             continue
         kinds = {
-            "sweeps.kernels": "kernel",
+            "sweeps.kernel ": "kernel",
             "sweeps.workers": "worker",
-            "sweeps.warm": "warm kernel or fork server",
+            "sweeps.fork_server": "warm kernel or fork server",
             "spawn_main": "Dask worker",
             "kdlandscape.cli": "driver",
         }

@@ -5,11 +5,11 @@ import os
 import numpy as np
 import pytest
 import xarray as xr
-import yaml
 
 from kdlandscape.cubes import assembly, compaction, store
 from kdlandscape.cubes.provenance import MixedProvenance
 from kdlandscape.cubes.store import CubeError, SkippedRunFile, compact, export_zarr, open_cube, write_run
+from kdlandscape.cubes.yaml_file import read_yaml, write_yaml
 from tests.cubes.test_store import GRID, LABELS, run
 
 CELLS = [(0, "constant"), (0, "scaled"), (1, "constant"), (1, "scaled")]
@@ -18,7 +18,7 @@ CELLS = [(0, "constant"), (0, "scaled"), (1, "constant"), (1, "scaled")]
 @pytest.fixture
 def study(tmp_path):
     spec = {"study": "s", "grid": GRID, "vectorize": ["lam"], "resolved": {"spec_hash": "abc"}}
-    (tmp_path / "spec.yaml").write_text(yaml.safe_dump(spec, sort_keys=False))
+    write_yaml(spec, tmp_path / "spec.yaml")
     return tmp_path
 
 
@@ -69,9 +69,9 @@ def test_a_cube_of_what_is_no_longer_there_is_made_anew(change, study, reads):
     elif change == "cube damaged":
         (study / "cube.nc").write_bytes(b"no cube")
     else:
-        spec = yaml.safe_load((study / "spec.yaml").read_text())
+        spec = read_yaml(study / "spec.yaml")
         spec["grid"]["seed"] = [0, 1, 2]
-        (study / "spec.yaml").write_text(yaml.safe_dump(spec, sort_keys=False))
+        write_yaml(spec, study / "spec.yaml")
     reads.clear()
     cube = load(study)
     assert len(reads) == (3 if change == "run deleted" else 4)

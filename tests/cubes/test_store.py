@@ -6,11 +6,11 @@ import sys
 import numpy as np
 import pytest
 import xarray as xr
-import yaml
 
 from kdlandscape.cubes import provenance
 from kdlandscape.cubes.files import read_error, write_error
 from kdlandscape.cubes.store import CubeError, SkippedRunFile, compact, missing, open_cube, write_run
+from kdlandscape.cubes.yaml_file import write_yaml
 
 LABELS = {"long_name": "loss", "units": "nat"}
 GRID = {"seed": [0, 1], "policy": ["constant", "scaled"], "lam": [0.0, 0.5]}
@@ -35,7 +35,7 @@ def run(seed, policy, **changes):
 def study(tmp_path):
     """A study's folder with three of its four runs."""
     spec = {"study": "s", "grid": GRID, "vectorize": ["lam"], "resolved": {"spec_hash": "abc"}}
-    (tmp_path / "spec.yaml").write_text(yaml.safe_dump(spec, sort_keys=False))
+    write_yaml(spec, tmp_path / "spec.yaml")
     for seed, policy in [(0, "constant"), (1, "constant"), (1, "scaled")]:
         write_run(run(seed, policy), tmp_path / "runs" / f"{seed}{policy}.nc")
     return tmp_path
@@ -163,7 +163,7 @@ class TestCompaction:
 
     def test_a_grid_that_is_all_vectorized_makes_a_cube_of_one_run(self, tmp_path):
         spec = {"study": "s", "grid": {"lam": [0.0, 0.5]}, "vectorize": ["lam"], "resolved": {"spec_hash": "abc"}}
-        (tmp_path / "spec.yaml").write_text(yaml.safe_dump(spec))
+        write_yaml(spec, tmp_path / "spec.yaml")
         dataset = xr.Dataset({"loss": ("lam", [1.0, 2.0], LABELS)}, {"lam": [0.0, 0.5], "python": "3"})
         write_run(dataset.assign_attrs(spec_hash="abc"), tmp_path / "runs" / "all.nc")
         with open_cube(compact(tmp_path)) as cube:

@@ -7,9 +7,9 @@ import xarray as xr
 from kdlandscape.cubes.store import missing, open_cube
 from kdlandscape.sweeps.errors import SpecError, StudyError
 from kdlandscape.sweeps.plan import plan
-from kdlandscape.sweeps.sources import bind
 from kdlandscape.sweeps.spec import load_spec
 from kdlandscape.sweeps.study import WaitingRuns, run_study
+from kdlandscape.sweeps.upstream import bind
 from tests.tiny_study import write_notebook, write_spec
 
 

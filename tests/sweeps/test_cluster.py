@@ -18,7 +18,7 @@ from kdlandscape.sweeps import cluster
 from kdlandscape.sweeps.errors import StudyError
 from kdlandscape.sweeps.execute import Job
 from kdlandscape.sweeps.plan import Run
-from kdlandscape.sweeps.status import status
+from kdlandscape.sweeps.snapshot import status
 from kdlandscape.sweeps.study import run_study
 from tests.processes import alive, wait_until
 from tests.tiny_study import write_notebook, write_spec

@@ -11,10 +11,10 @@ from kdlandscape.cubes.locks import lock
 from kdlandscape.cubes.store import missing, open_cube
 from kdlandscape.sweeps.errors import SpecError
 from kdlandscape.sweeps.plan import plan, shard_of
+from kdlandscape.sweeps.snapshot import status
 from kdlandscape.sweeps.spec import load_spec
-from kdlandscape.sweeps.status import status
 from kdlandscape.sweeps.study import run_study
-from kdlandscape.sweeps.workspace import sweep, workspace
+from kdlandscape.sweeps.workspace import remove_leftovers, workspace
 from tests.tiny_study import write_notebook, write_spec
 
 COUNTING = """\
@@ -72,7 +72,7 @@ def test_what_a_living_process_holds_is_left_alone_and_the_rest_removed(tmp_path
         (tmp_path / ".work" / "dead.lock").touch()
         (tmp_path / ".work" / "dead").mkdir()
         (tmp_path / "figures" / ".tmp-killed").mkdir()
-        assert {path.name for path in sweep(tmp_path)} == {"b.claim", "dead.lock", "dead", ".tmp-killed"}
+        assert {path.name for path in remove_leftovers(tmp_path)} == {"b.claim", "dead.lock", "dead", ".tmp-killed"}
         assert place.work.is_dir()
         assert figure.is_dir()
     assert not list((tmp_path / "figures").iterdir())

@@ -4,17 +4,17 @@ import json
 import string
 
 import pytest
-import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kdlandscape.cubes.store import SkippedRunFile, compact, missing, open_cube
-from kdlandscape.sweeps.cleaning import clean
+from kdlandscape.cubes.yaml_file import read_yaml
 from kdlandscape.sweeps.errors import SpecError
 from kdlandscape.sweeps.plan import plan
+from kdlandscape.sweeps.snapshot import status
 from kdlandscape.sweeps.spec import load_spec, make_spec
-from kdlandscape.sweeps.status import status
 from kdlandscape.sweeps.study import run_study
+from kdlandscape.sweeps.workspace import clean
 from tests.tiny_study import write_notebook, write_spec
 
 # The same examples on every machine, however slow: a test that fails fails again.
@@ -186,5 +186,5 @@ def test_notebooks_that_flood_never_end_or_exit_cost_no_other_run(tmp_path):
 def test_a_spec_file_may_hold_any_unicode_and_is_found_again_as_it_was(tmp_path):
     path = write_spec(tmp_path, grid={"mode": ["λ", "日本", "a b/c", "'\"\\", ""]})
     spec = load_spec(path)
-    assert yaml.safe_load(path.read_text())["grid"]["mode"] == spec.grid["mode"]
+    assert read_yaml(path)["grid"]["mode"] == spec.grid["mode"]
     assert len({run.id for run in plan(spec)}) == 5

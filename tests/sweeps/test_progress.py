@@ -5,7 +5,7 @@ from pathlib import Path
 from kdlandscape.sweeps.execute import Job, Outcome
 from kdlandscape.sweeps.plan import Run
 from kdlandscape.sweeps.progress import Bar, Lines, Silent
-from kdlandscape.sweeps.status import Status
+from kdlandscape.sweeps.snapshot import Status
 
 RUNS = [Run(name, {}, {}) for name in "abc"]
 JOBS = [Job(run, Path(), Path(), Path(), Path()) for run in RUNS]

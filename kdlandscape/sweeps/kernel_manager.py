@@ -1,11 +1,7 @@
-"""A kernel for one run: reached through a socket file instead of a TCP port, and dead as soon as its worker is.
-
-Run as a module this file is the kernel's own main program.
-"""
+"""The worker's side of a kernel for one run: started or forked, and reached through a socket file instead of a port."""
 
 import asyncio
 import contextlib
-import faulthandler
 import os
 import queue
 import sys
@@ -16,13 +12,37 @@ from typing import Any, ClassVar
 
 from jupyter_client import AsyncKernelClient, AsyncKernelManager
 from jupyter_client.kernelspec import KernelSpec
+from jupyter_client.provisioning import LocalProvisioner
 from traitlets.config import Config
 
-from kdlandscape.sweeps.processes import die_with
-from kdlandscape.sweeps.warm import ForkedProvisioner, ForkServer, PromptProvisioner
+from kdlandscape.sweeps.fork_server import ForkServer
 
 _START_TIMEOUT = 120.0  # seconds
-_LONGEST_OUTPUT = 1_000_000  # characters of each stream that an executed notebook keeps
+
+
+class PromptProvisioner(LocalProvisioner):
+    """Starts a new interpreter, and notices at once when it has ended."""
+
+    async def wait(self) -> int | None:
+        """Wait for the end; a kill takes milliseconds, and the class above would look ten times a second."""
+        while await self.poll() is None:
+            await asyncio.sleep(0.002)
+        return await super().wait()
+
+
+class ForkedProvisioner(PromptProvisioner):
+    """Gives a kernel manager a forked kernel instead of a new interpreter."""
+
+    server: ForkServer
+    log_file: Path
+
+    async def launch_kernel(self, cmd: list[str], **options: Any) -> Any:
+        """Fork the kernel that ``cmd`` would start."""
+        arguments = cmd[cmd.index("-f") :]
+        kernel: Any = self.server.fork(arguments, options["env"], options.get("cwd"), self.log_file)
+        self.process = kernel
+        self.pid = self.pgid = kernel.pid
+        return self.connection_info
 
 
 class RunKernelManager(AsyncKernelManager):
@@ -44,7 +64,7 @@ class RunKernelManager(AsyncKernelManager):
     @property
     def kernel_spec(self) -> KernelSpec:
         """The command of the kernel; -P keeps the notebook's folder from shadowing modules at start."""
-        command = [sys.executable, "-P", "-m", "kdlandscape.sweeps.kernels", "-f", "{connection_file}"]
+        command = [sys.executable, "-P", "-m", "kdlandscape.sweeps.kernel", "-f", "{connection_file}"]
         return KernelSpec(argv=command, display_name="kdlandscape", language="python")
 
     async def start_kernel(self, **options: Any) -> None:  # type: ignore[override]
@@ -101,44 +121,3 @@ def settings(sockets: Path) -> Config:
             "client_class": f"{__name__}.RunKernelClient",
         },
     )
-
-
-def launch(arguments: list[str]) -> None:
-    """Be a kernel until it is shut down."""
-    # a copy of the error stream, because ipykernel redirects the stream itself: a crash leaves its traceback in the log
-    faulthandler.enable(os.dup(2))
-    from ipykernel.kernelapp import IPKernelApp
-
-    _limit_output()
-    IPKernelApp.launch_instance(argv=arguments)
-
-
-def _limit_output() -> None:
-    """Cut a stream that a notebook floods: 100 MB of prints would be held by kernel, worker and notebook file."""
-    from ipykernel.iostream import OutStream
-
-    write = OutStream.write
-    written: dict[int, int] = {}
-
-    def limited(stream: Any, text: str) -> int | None:
-        before = written.get(id(stream), 0)
-        written[id(stream)] = after = before + len(text)
-        if before > _LONGEST_OUTPUT:
-            return len(text)
-        if after > _LONGEST_OUTPUT:
-            note = f"\n[expected at most {_LONGEST_OUTPUT:,} characters on {stream.name}; the rest is cut]\n"
-            text = text[: _LONGEST_OUTPUT - before] + note
-        return write(stream, text)
-
-    setattr(OutStream, "write", limited)  # noqa: B010 - a plain assignment is a type error
-
-
-def main() -> None:
-    """Be a cold kernel."""
-    die_with(int(os.environ["JPY_PARENT_PID"]))
-    with contextlib.suppress(KeyboardInterrupt):
-        launch(sys.argv[1:])
-
-
-if __name__ == "__main__":
-    main()

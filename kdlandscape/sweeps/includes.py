@@ -1,51 +1,10 @@
-"""YAML as users expect it: no duplicate keys, ``1e-3`` is a number, ``no`` and ``2024-01-01`` are text."""
+"""A spec's file on top of the files that it includes."""
 
-import re
-from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from kdlandscape.cubes.yaml_file import DocumentError, read_yaml
 from kdlandscape.sweeps.errors import SpecError
-
-# PyYAML follows YAML 1.1, where 1e-3 is a string, no is False and 1:30 is 90; these are the rules of YAML 1.2.
-_SCALARS = {
-    "null": (r"~|null|Null|NULL|", ["~", "n", "N", ""]),
-    "bool": (r"true|True|TRUE|false|False|FALSE", list("tTfF")),
-    "int": (r"[-+]?(?:0|[1-9][0-9_]*)|0x[0-9a-fA-F]+", list("-+0123456789")),
-    "float": (
-        r"[-+]?(?:[0-9][0-9_]*\.[0-9_]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|[-+]?[0-9]+[eE][-+]?[0-9]+"
-        r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
-        list("-+0123456789."),
-    ),
-}
-
-
-class _Loader(yaml.SafeLoader):
-    yaml_implicit_resolvers: dict = {}  # noqa: RUF012 - the name and kind are PyYAML's
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen: set[Hashable] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if isinstance(key, Hashable) and key in seen:
-                raise SpecError(f"{key}: expected each key once, got it again in line {key_node.start_mark.line + 1}")
-            if isinstance(key, Hashable):
-                seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-for _name, (_pattern, _first) in _SCALARS.items():
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_name}", re.compile(f"^(?:{_pattern})$"), _first)
-
-
-def parse(text: str, source: str) -> Any:
-    """Return the content of a YAML document; SpecError naming ``source`` if it cannot be read."""
-    try:
-        return yaml.load(text, _Loader)
-    except yaml.YAMLError as error:
-        raise SpecError(f"{source}: expected YAML, got {' '.join(str(error).split())}") from error
 
 
 def read_mapping(path: Path, including: tuple[Path, ...] = ()) -> dict[str, Any]:
@@ -58,9 +17,9 @@ def read_mapping(path: Path, including: tuple[Path, ...] = ()) -> dict[str, Any]
     if path in including:
         raise SpecError(f"include: expected files that do not include each other, got {path.name} again")
     try:
-        content = parse(path.read_text(encoding="utf-8"), path.name)
-    except UnicodeDecodeError as error:
-        raise SpecError(f"{path.name}: expected UTF-8 text, got {error.reason} at byte {error.start}") from error
+        content = read_yaml(path)
+    except DocumentError as error:
+        raise SpecError(str(error)) from error
     except OSError as error:
         raise SpecError(
             f"include: expected a YAML file, got {path}, which cannot be read ({error.strerror})"

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from kdlandscape.cubes.store import open_cube
-from kdlandscape.sweeps import warm
+from kdlandscape.sweeps import fork_server
 from kdlandscape.sweeps.errors import StudyError
+from kdlandscape.sweeps.fork_server import CannotForkError, ForkedKernel, ForkServerDiedError, import_statements
 from kdlandscape.sweeps.study import run_study
-from kdlandscape.sweeps.warm import ForkedKernel, ForkServerDiedError, WarmError, import_statements
 from tests.tiny_study import write_notebook
 
 PARAMETERS = "seed: int = 0\nmode: str = 'ok'"
@@ -22,7 +22,7 @@ import os, sys
 import xarray as xr
 fresh = not hasattr(np, "mark") and "MARK" not in os.environ
 np.mark, os.environ["MARK"] = 1, "1"
-forked = "kdlandscape.sweeps.warm" in open("/proc/self/cmdline").read()
+forked = "kdlandscape.sweeps.fork_server" in open("/proc/self/cmdline").read()
 if mode == "kill kernel":
     os.kill(os.getpid(), 11)
 draws = [random.random(), np.random.rand(), torch.rand(1).item()]
@@ -73,7 +73,7 @@ def test_imports_that_leave_a_thread_are_refused_before_anything_is_forked(tmp_p
     (tmp_path / "threaded.py").write_text(
         "import threading, time\nthreading.Thread(target=time.sleep, args=[9]).start()"
     )
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     notebook = write_notebook(tmp_path / "n.ipynb", "seed: int = 0", "import threaded", "1")
     spec = {"study": "s", "notebook": str(notebook), "grid": {"seed": [0, 1]}}
     with pytest.raises(StudyError, match=r"warm: expected imports to leave one thread, .* got 2 .*leave out --warm"):
@@ -87,14 +87,14 @@ def test_cuda_in_the_parent_is_refused(monkeypatch):
             is_initialized = staticmethod(lambda: True)
 
     monkeypatch.setitem(sys.modules, "torch", Torch)
-    monkeypatch.setattr(warm.Path, "glob", lambda *_: [warm.Path("/proc/self/comm")])
-    assert "expected imports to leave CUDA alone" in warm._check_alone()
+    monkeypatch.setattr(fork_server.Path, "glob", lambda *_: [fork_server.Path("/proc/self/comm")])
+    assert "expected imports to leave CUDA alone" in fork_server._check_alone()
 
 
 def test_warm_kernels_are_refused_where_a_process_cannot_be_held_by_a_handle(monkeypatch, tmp_path):
     monkeypatch.delattr(os, "pidfd_open")
-    with pytest.raises(WarmError, match="expected Linux for warm kernels"):
-        warm.ForkServer(tmp_path / "n.ipynb")
+    with pytest.raises(CannotForkError, match="expected Linux for warm kernels"):
+        fork_server.ForkServer(tmp_path / "n.ipynb")
 
 
 def test_imports_are_taken_from_cells_that_only_import_and_from_what_is_used_of_the_package(tmp_path):
@@ -105,7 +105,7 @@ def test_imports_are_taken_from_cells_that_only_import_and_from_what_is_used_of_
         "import kdlandscape as kdl",
     )
     found = import_statements(write_notebook(tmp_path / "n.ipynb", "a = 1", *cells, "this is no python"))
-    assert found[len(warm._ALWAYS) :] == [
+    assert found[len(fork_server._ALWAYS) :] == [
         "import torch",
         "import kdlandscape as kdl",
         "from kdlandscape import figures",
@@ -124,7 +124,7 @@ def test_a_handle_tells_that_a_process_ended_and_kills_it():
 
 
 def test_a_dead_fork_server_is_an_error_and_not_a_wait(tmp_path):
-    server = warm.ForkServer(write_notebook(tmp_path / "n.ipynb", "a = 1", "import json"))
+    server = fork_server.ForkServer(write_notebook(tmp_path / "n.ipynb", "a = 1", "import json"))
     assert server.fits(tmp_path / "n.ipynb")
     server._process.kill()
     server._process.wait()

@@ -6,7 +6,6 @@ this file is the fork server.
 """
 
 import ast
-import asyncio
 import gc
 import os
 import random
@@ -22,9 +21,9 @@ from pathlib import Path
 from typing import Any
 
 import xarray as xr
-from jupyter_client.provisioning import LocalProvisioner
 
 from kdlandscape.cubes.provenance import package_versions
+from kdlandscape.sweeps.kernel import launch
 from kdlandscape.sweeps.parameters import code_cells, python_of
 from kdlandscape.sweeps.processes import THREADS, can_fork, die_with
 
@@ -34,7 +33,7 @@ _ALWAYS = (
 )
 
 
-class WarmError(RuntimeError):
+class CannotForkError(RuntimeError):
     """Kernels cannot be forked after this notebook's imports."""
 
 
@@ -77,11 +76,19 @@ class ForkServer:
 
     def __init__(self, notebook: Path):
         if not can_fork():
-            raise WarmError(f"expected Linux for warm kernels, got {sys.platform}; leave out --warm")
+            raise CannotForkError(f"expected Linux for warm kernels, got {sys.platform}; leave out --warm")
         self._notebook = notebook
         ours, theirs = Pipe()
         number = str(theirs.fileno())
-        command = [sys.executable, "-P", "-m", "kdlandscape.sweeps.warm", number, str(os.getpid()), str(notebook)]
+        command = [
+            sys.executable,
+            "-P",
+            "-m",
+            "kdlandscape.sweeps.fork_server",
+            number,
+            str(os.getpid()),
+            str(notebook),
+        ]
         environment = {
             **os.environ,
             **dict.fromkeys(THREADS, "1"),
@@ -97,7 +104,7 @@ class ForkServer:
         problem = self._receive()
         if problem:
             self.end()
-            raise WarmError(problem)
+            raise CannotForkError(problem)
 
     def fits(self, notebook: Path) -> bool:
         """Whether kernels for a notebook can come from here."""
@@ -162,31 +169,6 @@ class ForkedKernel:
         self.send_signal(signal.SIGTERM)
 
 
-class PromptProvisioner(LocalProvisioner):
-    """Starts a new interpreter, and notices at once when it has ended."""
-
-    async def wait(self) -> int | None:
-        """Wait for the end; a kill takes milliseconds, and the class above would look ten times a second."""
-        while await self.poll() is None:
-            await asyncio.sleep(0.002)
-        return await super().wait()
-
-
-class ForkedProvisioner(PromptProvisioner):
-    """Gives a kernel manager a forked kernel instead of a new interpreter."""
-
-    server: ForkServer
-    log_file: Path
-
-    async def launch_kernel(self, cmd: list[str], **options: Any) -> Any:
-        """Fork the kernel that ``cmd`` would start."""
-        arguments = cmd[cmd.index("-f") :]
-        kernel: Any = self.server.fork(arguments, options["env"], options.get("cwd"), self.log_file)
-        self.process = kernel
-        self.pid = self.pgid = kernel.pid
-        return self.connection_info
-
-
 def _check_alone() -> str:
     """Return why this process must not be forked, or an empty string."""
     names = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
@@ -208,7 +190,7 @@ def serve(number: int, parent: int, notebook: Path) -> None:
     connection = Connection(number)
     for statement in import_statements(notebook):
         try:
-            exec(statement, {"__name__": "kdlandscape_warm"})
+            exec(statement, {"__name__": "kdlandscape_fork_server"})
         except Exception:  # in its cell it fails again, and the run's error record says how
             continue
     _rehearse()
@@ -256,8 +238,6 @@ def _reap() -> None:
 
 
 def _become_kernel(server: int, arguments: list[str], environment: dict[str, str], folder: str, log: str) -> None:
-    from kdlandscape.sweeps.kernels import launch
-
     os.setsid()
     die_with(server)
     signal.signal(signal.SIGINT, signal.default_int_handler)

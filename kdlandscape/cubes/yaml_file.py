@@ -1,0 +1,124 @@
+"""YAML 1.2 of plain values: no duplicate keys, ``1e-3`` is a number, ``no`` and ``2024-01-01`` are text."""
+
+import json
+import math
+from collections.abc import Mapping
+from functools import partial
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.constructor import DuplicateKeyError, SafeConstructor
+from ruamel.yaml.error import YAMLError
+
+LARGEST = 2_000_000  # values of a document, with what its aliases repeat: a few lines can stand for 10^9
+DEEPEST = 50  # levels of lists and mappings
+
+
+class DocumentError(ValueError):
+    """A text is no YAML document of plain values."""
+
+
+class _Plain(SafeConstructor):
+    """Constructs text where YAML has types that a study has no use for."""
+
+
+for _tag in ("timestamp", "value"):
+    _Plain.add_constructor(f"tag:yaml.org,2002:{_tag}", SafeConstructor.construct_yaml_str)
+
+
+def _yaml() -> YAML:
+    yaml = YAML(typ="safe", pure=True)  # the one in C follows YAML 1.1
+    yaml.Constructor = _Plain
+    yaml.default_flow_style = False
+    yaml.allow_unicode = False  # some of it would not be read as it was written
+    # the first axis of a grid is the slowest
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
+    return yaml
+
+
+def parse(text: str, source: str) -> Any:
+    """Return the content of a YAML document.
+
+    Raises
+    ------
+    DocumentError
+        Naming ``source``: if the text is no YAML, repeats a key, nests more than `DEEPEST` levels, has more than
+        `LARGEST` values with what its aliases repeat, or has values other than numbers, texts, booleans and nulls.
+    """
+    if len(text) > 4096 and _depth(text) > 10 * DEEPEST:  # the parser would leave by an error of Python's own
+        raise DocumentError(f"{source}: expected at most {DEEPEST} levels of lists and mappings, got more")
+    try:
+        content = _yaml().load(text)
+    except DuplicateKeyError as error:
+        key, line = str(error.problem).partition('"')[2].partition('"')[0], error.problem_mark.line + 1
+        raise DocumentError(f"{key}: expected each key once, got it again in line {line} of {source}") from error
+    except (YAMLError, ValueError, RecursionError) as error:
+        raise DocumentError(f"{source}: expected YAML, got {_in_short(error)}") from error
+    _measure(content, source, 0, {})
+    return content
+
+
+def _depth(text: str) -> int:
+    return max(text.count("["), text.count("{"))
+
+
+def _in_short(error: Exception) -> str:
+    """Say what a parser's error is about, in one line."""
+    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+    if mark is None or problem is None:
+        return " ".join(str(error).split())[:300]
+    return f"{' '.join(str(problem).split())} in line {mark.line + 1}"
+
+
+def _measure(value: Any, source: str, depth: int, known: dict[int, int]) -> int:
+    """Return the number of values in a value, each alias counted as what it repeats; ``known`` is by identity."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return 1
+    if not isinstance(value, list | dict):
+        raise DocumentError(f"{source}: expected numbers, texts, lists and mappings, got a {type(value).__name__}")
+    if depth > DEEPEST:
+        raise DocumentError(f"{source}: expected at most {DEEPEST} levels of lists and mappings, got more")
+    if id(value) not in known:
+        known[id(value)] = LARGEST  # met again before it is measured: it contains itself
+        parts = [*value.keys(), *value.values()] if isinstance(value, dict) else value
+        known[id(value)] = 1 + sum(_measure(part, source, depth + 1, known) for part in parts)
+    if known[id(value)] > LARGEST:
+        raise DocumentError(f"{source}: expected at most {LARGEST:,} values, got more by its aliases")
+    return known[id(value)]
+
+
+def read_yaml(path: Path) -> Any:
+    """Return the content of a YAML file; one that `write_yaml` wrote as JSON is read a hundred times faster."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise DocumentError(f"{path.name}: expected UTF-8 text, got {error.reason} at byte {error.start}") from error
+    if text.startswith("{"):
+        try:
+            return json.loads(text)
+        except (ValueError, RecursionError):
+            pass  # YAML after all, or a text that the parser tells what is wrong with
+    return parse(text, path.name)
+
+
+def write_yaml(content: Mapping[str, Any], path: Path) -> None:
+    """Write a mapping as YAML: as JSON, one key a line, unless it has values that JSON cannot tell."""
+    if _is_json(content):
+        dumps = partial(json.dumps, ensure_ascii=False)
+        lines = [f"{dumps(key)}: {dumps(value)}" for key, value in content.items()]
+        text = "{\n" + ",\n".join(lines) + "\n}\n"
+    else:
+        stream = StringIO()
+        _yaml().dump(dict(content), stream)
+        text = stream.getvalue()
+    path.write_text(text, encoding="utf-8")
+
+
+def _is_json(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and _is_json(part) for key, part in value.items())
+    if isinstance(value, list):
+        return all(map(_is_json, value))
+    return not isinstance(value, float) or math.isfinite(value)
