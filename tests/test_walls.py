@@ -1,4 +1,5 @@
 import ast
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -105,3 +106,34 @@ def test_the_walls_see_relative_and_nested_imports(tmp_path, monkeypatch):
     module.write_text("def f():\n    from .. import sweeps\n    from .b import c\n    import torch.func\n")
     monkeypatch.setattr(f"{__name__}.PACKAGE", tmp_path)
     assert imports(module) == {"kdlandscape.sweeps", "kdlandscape.cubes.b.c", "torch.func"}
+
+
+def circle(modules):
+    """Return modules that import each other in a circle, anywhere in them; empty if there is none."""
+    names = {".".join(("kdlandscape", *path.relative_to(PACKAGE).with_suffix("").parts)): path for path in modules}
+    names = {name.removesuffix(".__init__"): path for name, path in names.items()}
+
+    def module(name):
+        while name and name not in names:
+            name = name.rpartition(".")[0]
+        return name
+
+    graph = {name: {module(one) for one in imports(path)} - {name, ""} for name, path in names.items()}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return error.args[1]
+    return []
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    assert circle(MODULES) == []
+
+
+def test_a_circle_is_seen_through_functions_and_packages(tmp_path, monkeypatch):
+    (tmp_path / "cubes").mkdir()
+    (tmp_path / "cubes" / "__init__.py").touch()
+    (tmp_path / "cubes" / "a.py").write_text("def f():\n    from kdlandscape.cubes import b\n")
+    (tmp_path / "cubes" / "b.py").write_text("from .a import f\n")
+    monkeypatch.setattr(f"{__name__}.PACKAGE", tmp_path)
+    assert set(circle(sorted(tmp_path.rglob("*.py")))) == {"kdlandscape.cubes.a", "kdlandscape.cubes.b"}
