@@ -143,7 +143,7 @@ def test_the_explorers_notebook_runs_a_study_that_has_no_cube(tmp_path, monkeypa
 
 
 def test_checkpoints_that_are_not_there_are_refused_by_name(tmp_path):
-    with pytest.raises(CubeError, match=r"whole run file at .*none.nc, got nothing"):
+    with pytest.raises(CubeError, match=r"run file at .*none.nc, got nothing"):
         kdl.read_checkpoints(tmp_path / "none.nc")
     demo_cube().to_netcdf(tmp_path / "damaged.nc")
     with pytest.raises(CubeError, match=r"got a damaged one"):

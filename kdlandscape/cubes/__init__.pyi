@@ -1,6 +1,6 @@
 from .spectra import density, effective_dimension
 from .statistics import mean_sem, t_interval
-from .store import missing, open_cube, read_checkpoints
+from .store import first_done, missing, open_cube, read_checkpoints
 from .tables import format_table
 from .variables import dataset, variable
 
@@ -8,6 +8,7 @@ __all__ = [
     "dataset",
     "density",
     "effective_dimension",
+    "first_done",
     "format_table",
     "mean_sem",
     "missing",

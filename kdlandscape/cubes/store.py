@@ -26,6 +26,7 @@ __all__ = [
     "SkippedRunFile",
     "compact",
     "export_zarr",
+    "first_done",
     "missing",
     "open_cube",
     "read_checkpoints",
@@ -109,6 +110,16 @@ def read_checkpoints(path: Path | str) -> xr.Dataset:
     except OSError as error:
         raise CubeError(f"expected checkpoints in {path.name}, got none: its notebook records none") from error
     return found.assign_attrs(json.loads(found.attrs.pop("parameters")))
+
+
+def first_done(cube: xr.Dataset) -> xr.Dataset:
+    """Return the first run of a cube that is done; a single run as it is."""
+    if "done" not in cube:
+        return cube
+    done = np.argwhere(cube["done"].values)
+    if not len(done):
+        raise CubeError("expected a cube with at least one finished run, got none")
+    return cube.isel(dict(zip(cube["done"].dims, done[0].tolist(), strict=True)))
 
 
 def missing(cube: xr.Dataset) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
 from matplotlib.colors import LogNorm
 
+from kdlandscape.cubes.store import first_done
 from kdlandscape.figures.layout import new_axes, row_of_axes
 
 MARKERS = {"teacher": "*", "init": "s", "student": "o"}
@@ -103,16 +104,6 @@ def surface(loss: xr.DataArray, ax: Any = None) -> Any:
     ax.set_ylabel("y")
     ax.set_zlabel(rf"$\log_{{10}}$ loss [{loss.attrs.get('units', '1')}]")
     return ax
-
-
-def first_done(cube: xr.Dataset) -> xr.Dataset:
-    """Return the first run of a cube that is done; a single run as it is."""
-    if "done" not in cube:
-        return cube
-    done = np.argwhere(cube["done"].values)
-    if not len(done):
-        raise ValueError("expected a cube with at least one finished run, got none")
-    return cube.isel(dict(zip(cube["done"].dims, done[0].tolist(), strict=True)))
 
 
 def planes(cube: xr.Dataset, axes: Sequence[Axes] | None = None, *, num: int = 4) -> np.ndarray:
