@@ -89,7 +89,7 @@ def test_no_public_signature_ends_in_settings_that_are_passed_on():
             continue
         if inspect.Parameter.VAR_KEYWORD in kinds and not name.startswith("kdlandscape.figures."):
             found.append(name)
-    # the keywords are attributes (dataset, variable) or coordinates (the parts of a claim), whose names are the caller's
+    # these keywords are attributes or coordinates, whose names are the caller's
     open_ended = {"dataset", "variable", "value", "pick", "difference"}
     assert [name for name in found if name.rpartition(".")[2] not in open_ended] == []
 

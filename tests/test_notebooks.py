@@ -11,6 +11,7 @@ import papermill
 import pytest
 
 import kdlandscape as kdl
+from kdlandscape.cubes.seals import DamagedFileError
 from kdlandscape.cubes.store import CubeError, write_run
 from kdlandscape.sweeps.study import run_study
 from tests.synthetic import demo_cube
@@ -146,7 +147,7 @@ def test_checkpoints_that_are_not_there_are_refused_by_name(tmp_path):
     with pytest.raises(CubeError, match=r"run file at .*none.nc, got nothing"):
         kdl.read_checkpoints(tmp_path / "none.nc")
     demo_cube().to_netcdf(tmp_path / "damaged.nc")
-    with pytest.raises(CubeError, match=r"got a damaged one"):
+    with pytest.raises(DamagedFileError, match=r"damaged.nc: expected a file with its own checksum"):
         kdl.read_checkpoints(tmp_path / "damaged.nc")
     write_run(demo_cube(), tmp_path / "bare.nc")
     with pytest.raises(CubeError, match=r"expected checkpoints in bare.nc, got none"):
