@@ -28,8 +28,9 @@ def hessian(
     params
         Glob patterns of a block of parameters; the operator is then that diagonal block, (P', P').
     dtype
-        Precision of theta, network and products; default: the objective's, and float32 for one in half precision.
-        ``torch.float64`` where small eigenvalues count.
+        Precision of theta, network and products; default: the objective's, or float32 for a network in half
+        precision, whose weights it holds exactly: second derivatives in 8 bits are noise. ``torch.float64`` where small
+        eigenvalues count. The result says in ``dtype`` what was taken.
     compile
         Whether to compile the products of all questions (seconds to minutes). Compiled code is kept where it reproduces
         the eager product and beats it: ``facts["compiled"]`` is ``split``, ``whole`` or ``none``, see

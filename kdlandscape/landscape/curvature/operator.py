@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kdlandscape.landscape.curvature.checks import refuse_cut_graphs
 from kdlandscape.landscape.curvature.maps import Maps
 from kdlandscape.landscape.curvature.plans import MEMORY, Plan, choose
 from kdlandscape.landscape.loss import MeanLoss
@@ -16,6 +17,7 @@ NAMES = {
     "fisher": "Fisher",
     "empirical_fisher": "empirical Fisher",
 }
+HALF = (torch.bfloat16, torch.float16)
 
 
 class Operator:
@@ -68,10 +70,15 @@ class Operator:
                 "expected an objective with bn='frozen' or 'batch' for curvature, got 'recalibrate': statistics that "
                 "are re-estimated at every point are not differentiated"
             )
+        if dtype is None and objective.dtype in HALF:
+            dtype = torch.float32
         loss, self.theta, self.places = objective.to(dtype).restricted(params, theta)
         self.kind, self.units, self.num_matvecs = kind, loss.units, 0
         self.found: dict[Any, Any] = {}
         plan = plan or choose(loss, self.theta, kind, num_matvecs)
+        checked = ("derivatives", kind, plan.mode)
+        if checked not in objective.cache:
+            objective.cache[checked] = refuse_cut_graphs(loss, self.theta, kind, plan.mode)
         self._maps = Maps(loss, self.theta, kind, plan, memory if num_matvecs > 1 else 0)
         self.weight = self._maps.weight()
         self.facts: dict[str, Any] = {
@@ -81,6 +88,8 @@ class Operator:
             "num_examples": loss.num_examples,
             "total_weight": self.weight,
             "scale": "mean",
+            "dtype": str(loss.dtype).removeprefix("torch."),
+            "derivatives": objective.cache[checked],
             "differentiation": plan.mode,
             "examples_a_piece": plan.examples or "all",
             "channels_last": int(plan.channels_last),

@@ -5,19 +5,19 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 from torch.func import grad, jvp, vjp
 from torch.utils._pytree import tree_leaves, tree_map
 
+from kdlandscape.landscape.curvature.layers import UNSUPPORTED, gradient, innermost
 from kdlandscape.landscape.curvature.outputs import between
-from kdlandscape.landscape.loss import MeanLoss, plain_attention
+from kdlandscape.landscape.loss import MeanLoss
 
 Rows = Callable[[Tensor], Tensor]
 Piece = tuple[Any, Any]
 Network = Callable[[Tensor, Any], Any]
 MODES = ("reverse", "forward")
-UNSUPPORTED = (RuntimeError, NotImplementedError)
 
 
 def linearize(
@@ -46,10 +46,10 @@ def _reverse_hessian(objective: MeanLoss, network: Network, point: Tensor, piece
     theta = point.detach().requires_grad_()
     with torch.enable_grad():
         total = objective.reduce(network(theta, piece[0]), piece[1]).total
-        gradient = _gradient(total, theta, create_graph=True)
+        slope = gradient(total, theta, create_graph=True)
 
     def apply(rows: Tensor) -> Tensor:
-        return torch.stack([_gradient(gradient, theta, row) for row in rows])
+        return torch.stack([gradient(slope, theta, row) for row in rows])
 
     return apply
 
@@ -66,10 +66,10 @@ def _reverse_outer(objective: MeanLoss, network: Network, point: Tensor, piece: 
         outputs = network(theta, piece[0])
         middle = between(objective, outputs, piece[1], kind)
         dual = torch.zeros_like(outputs, requires_grad=True)
-        pulled = _gradient(outputs, theta, dual, create_graph=True)
+        pulled = gradient(outputs, theta, dual, create_graph=True)
 
     def apply(rows: Tensor) -> Tensor:
-        return torch.stack([_gradient(outputs, theta, middle(_gradient(pulled, dual, row))) for row in rows])
+        return torch.stack([gradient(outputs, theta, middle(gradient(pulled, dual, row))) for row in rows])
 
     return apply
 
@@ -85,16 +85,6 @@ def _forward_outer(objective: MeanLoss, network: Network, point: Tensor, piece: 
 
 _HESSIANS = {"reverse": _reverse_hessian, "forward": _forward_hessian}
 _OUTER = {"reverse": _reverse_outer, "forward": _forward_outer}
-
-
-def _gradient(value: Tensor, wanted: Tensor, along: Tensor | None = None, *, create_graph: bool = False) -> Tensor:
-    """Differentiate; zero where the value does not depend on what is wanted (a loss linear in theta)."""
-    if not value.requires_grad:
-        return torch.zeros_like(wanted)
-    (result,) = torch.autograd.grad(
-        value, wanted, along, retain_graph=True, create_graph=create_graph, allow_unused=True
-    )
-    return torch.zeros_like(wanted) if result is None else result
 
 
 def first_mode(objective: MeanLoss, point: Tensor, piece: Piece, kind: str, modes: tuple[str, ...]) -> str:
@@ -113,54 +103,11 @@ def first_mode(objective: MeanLoss, point: Tensor, piece: Piece, kind: str, mode
             return mode
         except UNSUPPORTED as error:
             problems.append(f"{mode}: {str(error).splitlines()[0]}")
+    where = innermost(objective, few, lambda call: not call.has_second_derivatives())
     raise NotImplementedError(
-        f"{blame(objective, few)} cannot be differentiated twice: expected a layer with second derivatives, got "
-        f"{'; '.join(problems)}. Replace it (EmbeddingBag by Embedding and a mean, a fused layer by its plain parts)"
+        f"{where} cannot be differentiated twice: expected a layer with second derivatives, got {'; '.join(problems)}. "
+        "Replace it (EmbeddingBag by Embedding and a mean, a fused layer by its plain parts)"
     )
-
-
-def blame(objective: MeanLoss, piece: Piece) -> str:
-    """Name the innermost layer that cannot be differentiated twice, from its own inputs in a forward pass."""
-    found: list[str] = []
-
-    def check(name: str, layer: nn.Module, args: Any, kwargs: Any) -> None:
-        if found:
-            return
-        inputs = tree_map(lambda leaf: leaf.detach() if isinstance(leaf, Tensor) else leaf, (args, kwargs))
-        try:
-            with torch.enable_grad():
-                for leaf in tree_leaves(inputs):
-                    if isinstance(leaf, Tensor) and leaf.is_floating_point():
-                        leaf.requires_grad_()
-                _twice(layer.forward(*inputs[0], **inputs[1]), [*layer.parameters(), *tree_leaves(inputs)])
-        except UNSUPPORTED:
-            found.append(f"layer {name!r} ({type(layer).__name__})" if name else f"network {type(layer).__name__}")
-
-    hooks = [
-        layer.register_forward_hook(
-            lambda layer, args, kwargs, output, name=name: check(name, layer, args, kwargs), with_kwargs=True
-        )
-        for name, layer in objective.model.named_modules()
-    ]
-    try:
-        with torch.enable_grad(), plain_attention():
-            objective.outputs(objective.theta.clone().requires_grad_(), piece[0])
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return found[0] if found else "the loss"
-
-
-def _twice(output: Any, wanted: list[Any]) -> None:
-    outputs = [leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor) and leaf.requires_grad]
-    sources = [leaf for leaf in wanted if isinstance(leaf, Tensor) and leaf.requires_grad]
-    if not outputs or not sources:
-        return
-    total = torch.stack([leaf.sin().sum() for leaf in outputs]).sum()
-    first = torch.autograd.grad(total, sources, create_graph=True, allow_unused=True)
-    slope = sum(leaf.sin().sum() for leaf in first if leaf is not None and leaf.requires_grad)
-    if isinstance(slope, Tensor):
-        torch.autograd.grad(slope, sources, allow_unused=True)
 
 
 def graph_bytes(objective: MeanLoss, point: Tensor, piece: Piece, kind: str) -> int:
