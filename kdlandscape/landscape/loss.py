@@ -77,6 +77,7 @@ class MeanLoss:
             name: function.finish if isinstance(function, Pooled) else lambda mean: mean
             for name, function in functions.items()
         }
+        self.is_likelihood = bool(getattr(loss, "is_likelihood", False))
         self.bn = "frozen"
         self.cache: dict[Any, Any] = {}
         self.theta = space.ravel(self.model).clone()

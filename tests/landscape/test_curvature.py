@@ -277,7 +277,7 @@ def test_cross_entropy_is_recognized_with_soft_labels_and_over_places(dims):
     torch.testing.assert_close(product(u).flatten(), matrix @ u.flatten(), **EXACT)
 
 
-def test_other_losses_are_differentiated_at_the_outputs_and_have_no_fisher_matrix():
+def test_other_losses_are_differentiated_at_the_outputs():
     module, _, data = CASES[IDS.index("mlp")].make()
     for loss in (
         lambda z, y: nn.functional.cross_entropy(z / 4, y, reduction="none"),
@@ -287,8 +287,6 @@ def test_other_losses_are_differentiated_at_the_outputs_and_have_no_fisher_matri
         v = rows(objective)
         expected = v @ dense.ggn(module, lambda z, y, f=loss: f(z, y).mean(), data, dense.theta_of(module))
         torch.testing.assert_close(ggn(objective, module)(v), expected, **EXACT)
-        with pytest.raises(ValueError, match="negative log likelihood"):
-            fisher(objective, module)(v)
 
 
 def test_a_loss_that_vmap_cannot_follow_still_has_an_empirical_fisher_matrix():
