@@ -3,7 +3,7 @@
 import numpy as np
 import xarray as xr
 
-from kdlandscape.cubes.variables import dataset
+from kdlandscape.cubes.variables import dataset, variable
 
 INIT_LAMBDA = [0.0, 0.25, 0.5, 1.0]
 
@@ -22,27 +22,48 @@ def demo_cube(seeds: int = 4) -> xr.Dataset:
     points = (1 - share)[:, None, None] * at
     outer = ("seed", "lr_policy")
     agreement = np.broadcast_to(0.7 + 0.3 * share, (seeds, 2, 2, 4))
+    unit = "teacher–random distance"
+    over = (*outer, "init_lambda")
     ds = dataset(
         {
-            "barrier": ((*outer, "init_lambda"), barrier),
-            "distance_start": ((*outer, "init_lambda"), start),
-            "distance_end": ((*outer, "init_lambda"), end),
-            "distance_travelled": ((*outer, "init_lambda"), 0.8 * start),
-            "agreement": ((*outer, "split", "init_lambda"), agreement),
-            "control_agreement": ((*outer, "split", "init_lambda"), np.full_like(agreement, 0.6)),
-            "student_eigenvalues": ((*outer, "init_lambda", "eigenvalue"), np.broadcast_to([20.0, 10.0], (*shape, 2))),
-            "teacher_eigenvalues": ((*outer, "eigenvalue"), np.broadcast_to([25.0, 12.0], (seeds, 2, 2))),
-            "plane_loss": ((*outer, "init_lambda", "y", "x"), np.broadcast_to(bowl, (*shape, 9, 9))),
-            "plane_points": ((*outer, "init_lambda", "point", "axis"), np.broadcast_to(points, (*shape, 3, 2))),
+            "barrier": variable(over, barrier, "linear barrier to the teacher", "nat"),
+            "distance_start": variable(over, start, "distance to the teacher before distillation"),
+            "distance_end": variable(over, end, "distance to the teacher after distillation"),
+            "distance_travelled": variable(over, 0.8 * start, "distance from the initial to the final student"),
+            "agreement": variable((*outer, "split", "init_lambda"), agreement, "top-1 agreement with the teacher"),
+            "control_agreement": variable(
+                (*outer, "split", "init_lambda"), np.full_like(agreement, 0.6), "agreement of the independent student"
+            ),
+            "student_eigenvalues": variable(
+                (*over, "eigenvalue"),
+                np.broadcast_to([20.0, 10.0], (*shape, 2)),
+                "Hessian eigenvalue at the student",
+                "nat",
+            ),
+            "teacher_eigenvalues": variable(
+                (*outer, "eigenvalue"),
+                np.broadcast_to([25.0, 12.0], (seeds, 2, 2)),
+                "Hessian eigenvalue at the teacher",
+                "nat",
+            ),
+            "plane_loss": variable(
+                (*over, "y", "x"),
+                np.broadcast_to(bowl, (*shape, 9, 9)),
+                "loss on the plane through teacher, initial and final student",
+                "nat",
+            ),
+            "plane_points": variable(
+                (*over, "point", "axis"), np.broadcast_to(points, (*shape, 3, 2)), "places on the plane", unit
+            ),
         },
         coords={
             "seed": range(seeds),
-            "lr_policy": ["constant", "scaled"],
-            "init_lambda": INIT_LAMBDA,
+            "lr_policy": variable("lr_policy", ["constant", "scaled"], "learning-rate policy"),
+            "init_lambda": variable("init_lambda", INIT_LAMBDA, "teacher's share of the initial weights", symbol="λ"),
             "split": ["train", "test"],
             "eigenvalue": [0, 1],
-            "x": x,
-            "y": x,
+            "x": variable("x", x, "from the teacher towards the final student", unit),
+            "y": variable("y", x, "across, towards the initial student", unit),
             "point": ["teacher", "init", "student"],
             "axis": ["x", "y"],
         },
@@ -60,9 +81,16 @@ def basins_cube(seeds: int = 3) -> xr.Dataset:
     outer = ("seed", "network", "partner")
     return dataset(
         {
-            "barrier": ((*outer, "alignment", "correction"), barrier),
-            "path_kl": ((*outer, "alignment", "correction", "t"), path),
-            "bezier_barrier": (outer, barrier[..., 1, 1]),
+            "barrier": variable(
+                (*outer, "alignment", "correction"), barrier, "linear barrier of the KL(teacher ‖ network)", "nat"
+            ),
+            "path_kl": variable(
+                (*outer, "alignment", "correction", "t"),
+                path,
+                "KL(teacher ‖ network) along the path from partner (t = 0) to teacher (t = 1)",
+                "nat",
+            ),
+            "bezier_barrier": variable(outer, barrier[..., 1, 1], "barrier on a trained curve", "nat"),
         },
         coords={
             "seed": range(seeds),
@@ -70,6 +98,6 @@ def basins_cube(seeds: int = 3) -> xr.Dataset:
             "partner": ["λ = 0", "λ = 0.5", "independent"],
             "alignment": ["none", "weights", "activations"],
             "correction": ["none", "repair"],
-            "t": [0.0, 0.5, 1.0],
+            "t": variable("t", [0.0, 0.5, 1.0], "place on the path, the teacher at 1", symbol="t"),
         },
     )

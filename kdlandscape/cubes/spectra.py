@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from kdlandscape.cubes.statistics import mean_sem
 from kdlandscape.cubes.variables import dataset, variable
 
 
@@ -50,7 +51,7 @@ def density(rules: xr.Dataset, *, width: float = 0.01, grid: Any = None) -> xr.D
     nodes, weights = (rules[name].transpose(*others, "node").values for name in ("nodes", "weights"))
     rows = [_broaden(n, w, points, sigma) for n, w in zip(_rows(nodes), _rows(weights), strict=True)]
     draws = xr.DataArray(np.reshape(rows, (*nodes.shape[:-1], len(points))), dims=[*others, "grid"])
-    mean, sem = _mean(draws)
+    mean, sem, _ = mean_sem(draws, "draw")
     dims = [str(dim) for dim in mean.dims if dim != "grid"] + ["grid"]
     unit = rules["nodes"].attrs.get("units", "1")
     per = unit if unit == "1" else f"1/{unit}"
@@ -60,7 +61,7 @@ def density(rules: xr.Dataset, *, width: float = 0.01, grid: Any = None) -> xr.D
     }
     return (
         rules.drop_dims("grid", errors="ignore")
-        .merge(dataset(values, coords={"grid": points}))
+        .merge(dataset(values, coords={"grid": variable("grid", points, "eigenvalue", unit)}))
         .assign_attrs({**rules.attrs, "sigma": sigma})
     )
 
@@ -130,7 +131,7 @@ def effective_dimension(
             raise ValueError("expected num_parameters in the attrs of the spectrum, as spectral_density writes it")
         size = spectrum.attrs["num_parameters"]
         weights, filtered = spectrum["weights"], _filter(_known(spectrum) * weight, grid)
-        value, sem = _mean(size * (weights * filtered).sum("node"))
+        value, sem, _ = mean_sem(size * (weights * filtered).sum("node"), "draw")
         truncation = size * _truncation(weights, filtered).mean("draw")
         negative = _share(weights * _known(spectrum), ["draw", "node"])
         bound = "estimate"
@@ -182,9 +183,3 @@ def _truncation(weights: xr.DataArray, values: xr.DataArray) -> xr.DataArray:
 def _share(parts: xr.DataArray, dims: str | list[str]) -> xr.DataArray:
     total, negative = abs(parts).sum(dims), abs(parts.clip(max=0)).sum(dims)
     return xr.where(total > 0, negative / total, 0.0)
-
-
-def _mean(draws: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
-    count = draws.sizes["draw"]
-    spread = draws.std("draw", ddof=1) if count > 1 else draws.mean("draw") * np.nan
-    return draws.mean("draw"), spread / count**0.5

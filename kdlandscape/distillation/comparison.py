@@ -60,7 +60,7 @@ def fidelity(
     numbers = {metric.__name__: (metric(z_t, z_s).mean(-1), *label_of(metric)) for metric in METRICS}
     if targets is not None:
         numbers |= _with_labels(z_t, z_s, targets)
-    return dataset({name: variable(axes, value.cpu(), *label) for name, (value, *label) in numbers.items()}, (), coords)
+    return dataset({name: variable(axes, value.cpu(), *label) for name, (value, *label) in numbers.items()}, coords)
 
 
 def excess(found: xr.Dataset, control: xr.Dataset) -> xr.Dataset:

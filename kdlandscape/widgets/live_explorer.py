@@ -64,7 +64,17 @@ def explore_plane(
         raise ValueError("planes: expected at least one plane by name, got none; give directions (2, P)")
     if origin is None and not all(hasattr(plane, "origin") for plane in named.values()):
         raise ValueError("origin: expected a point (P,), got none; give origin=, or an objective with theta")
-    live = LiveState(evaluate, named, origin, eigenvalues=eigenvalues, names=names, x_range=x, y_range=y, num=num)
+    live = LiveState(
+        evaluate,
+        named,
+        origin,
+        eigenvalues=eigenvalues,
+        names=names,
+        x_range=x,
+        y_range=y,
+        num=num,
+        unit=str(getattr(objective, "units", "1")),
+    )
     return LiveExplorer(live, spectra=eigenvalues is not None)
 
 

@@ -14,7 +14,7 @@ import xarray as xr
 from traitlets import Dict, HasTraits, Int, List, Tuple, Unicode
 
 from kdlandscape.cubes.coarse_to_fine import coarse_to_fine, filled
-from kdlandscape.cubes.variables import dataset
+from kdlandscape.cubes.variables import dataset, variable
 
 #: A chunk of points takes about this long, so that a cancel or a click waits no longer.
 CHUNK_SECONDS = 0.15
@@ -86,10 +86,11 @@ class LiveState(HasTraits):
         x_range: tuple[float, float] = (-1.0, 1.0),
         y_range: tuple[float, float] = (-1.0, 1.0),
         num: int = 33,
+        unit: str = "1",
     ) -> None:
         super().__init__(direction=next(iter(planes)), num=num)
         self.x_range, self.y_range = ((float(low), float(high)) for low, high in (x_range, y_range))
-        self.planes, self.origin, self.names = planes, origin, names
+        self.planes, self.origin, self.names, self.unit = planes, origin, names, unit
         self._evaluate, self._eigenvalues = evaluate, eigenvalues
         # One thread: a network that is being evaluated must not be evaluated from a second one.
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="surface")
@@ -144,7 +145,8 @@ class LiveState(HasTraits):
     def surface(self) -> xr.DataArray:
         """Return the chosen metric over ``y, x``: NaN where it is not computed yet."""
         values = self._values.get(self.metric, np.full(self.known.shape, np.nan))
-        held = dataset({self.metric: values}, ("y", "x"), {"y": self.axes[1], "x": self.axes[0]})
+        named = variable(("y", "x"), values, self.metric, self.unit if self.metric == "loss" else "1")
+        held = dataset({self.metric: named}, {"y": self.axes[1], "x": self.axes[0]})
         return held[self.metric]
 
     def drawn(self) -> xr.DataArray:

@@ -2,16 +2,22 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from kdlandscape.cubes.variables import dataset, label, variable
+from kdlandscape.cubes.variables import dataset, variable
 
 
-def test_variables_are_labelled_with_their_data_and_unit():
-    assert label("test_kl") == ("test KL(teacher ‖ student)", "nat")
-    assert label("my_number") == ("my number", "1")
-    ds = dataset({"loss": [1.0, 2.0]}, ("t",), {"t": [0, 1]}, curvature="ggn")
-    assert ds["loss"].attrs == {"long_name": "loss", "units": "nat"}
+def test_a_variable_says_what_it_is():
+    made = variable("t", [1.0, 2.0], "loss", "nat", definition="mean")
+    assert (made.dims, made.attrs) == (("t",), {"long_name": "loss", "units": "nat", "definition": "mean"})
+    ds = dataset({"loss": made}, {"t": [0, 1]}, curvature="ggn")
+    assert ds["loss"].attrs == made.attrs
     assert ds.attrs == {"curvature": "ggn"}
-    assert dataset({"again": ds["loss"]})["again"].dims == ("t",)
+    assert ds["t"].values.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("array", [np.zeros(2), ("t", np.zeros(2)), xr.Variable("t", np.zeros(2)), xr.DataArray(0.0)])
+def test_an_array_without_a_label_is_refused_by_name(array):
+    with pytest.raises(ValueError, match=r"bare: expected an array with long_name and units, as variable\(\) makes it"):
+        dataset({"bare": array})
 
 
 def test_a_labelled_array_keeps_its_label_and_brings_its_coordinates():

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from kdlandscape.cubes.variables import dataset
+from kdlandscape.cubes.variables import dataset, variable
 
 
 def study_cube(num_lambda=11, num=51, seeds=3):
@@ -24,16 +24,37 @@ def study_cube(num_lambda=11, num=51, seeds=3):
     eigenvalues = np.stack([20 + lam, 10 + lam, 5 + lam], axis=-1)
     cube = dataset(
         {
-            "plane_loss": ((*dims, "y", "x"), plane.astype("f4")),
-            "plane_points": ((*dims, "point", "axis"), points),
-            "path_loss": ((*dims, "t"), (1 - lam)[..., None] * t * (1 - t) + 0.1),
-            "agreement": ((*dims, "split"), splits),
-            "control_agreement": ((*dims, "split"), np.full_like(splits, 0.5)),
-            "distance_start": (dims, 10 * (1 - lam)),
-            "distance_end": (dims, 12 * (1 - lam) ** 2),
-            "barrier": (dims, (1 - lam) / 4),
-            "student_eigenvalues": ((*dims, "eigenvalue"), eigenvalues),
-            "teacher_eigenvalues": ((*dims[:2], "eigenvalue"), np.broadcast_to([25.0, 12.0, 6.0], (*outer, 3))),
+            "plane_loss": variable(
+                (*dims, "y", "x"),
+                plane.astype("f4"),
+                "loss on the plane through teacher, initial and final student",
+                "nat",
+            ),
+            "plane_points": variable(
+                (*dims, "point", "axis"), points, "places on the plane", "teacher–random distance"
+            ),
+            "path_loss": variable(
+                (*dims, "t"),
+                (1 - lam)[..., None] * t * (1 - t) + 0.1,
+                "loss along the path from student (t = 0) to teacher (t = 1)",
+                "nat",
+            ),
+            "agreement": variable((*dims, "split"), splits, "top-1 agreement with the teacher"),
+            "control_agreement": variable(
+                (*dims, "split"), np.full_like(splits, 0.5), "agreement of the independent student"
+            ),
+            "distance_start": variable(dims, 10 * (1 - lam), "distance to the teacher before distillation"),
+            "distance_end": variable(dims, 12 * (1 - lam) ** 2, "distance to the teacher after distillation"),
+            "barrier": variable(dims, (1 - lam) / 4, "linear barrier to the teacher", "nat"),
+            "student_eigenvalues": variable(
+                (*dims, "eigenvalue"), eigenvalues, "Hessian eigenvalue at the student", "nat"
+            ),
+            "teacher_eigenvalues": variable(
+                (*dims[:2], "eigenvalue"),
+                np.broadcast_to([25.0, 12.0, 6.0], (*outer, 3)),
+                "Hessian eigenvalue at the teacher",
+                "nat",
+            ),
         },
         coords={
             "seed": range(seeds),

@@ -46,7 +46,7 @@ def test_the_finished_surface_is_the_loss_on_the_plane(explore):
     surface = live.surface()
     expected = (surface["x"] + 0.1) ** 2 + (surface["y"] + 0.1) ** 2 + 0.02
     np.testing.assert_allclose(surface, expected.transpose("y", "x"))
-    assert surface.attrs == {"long_name": "loss", "units": "nat"}
+    assert surface.attrs == {"long_name": "loss", "units": "1"}
     assert live.metrics() == ["loss", "first"]
     assert live.done == live.total == 289
 
