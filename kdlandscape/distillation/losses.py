@@ -1,6 +1,9 @@
 """Distillation losses of logits (n, C), one value for each example (n,).
 
-Each takes ``(teacher_logits, student_logits, temperature)`` and does not differentiate through the teacher.
+Each takes ``(teacher_logits, student_logits, temperature)`` and does not differentiate through the teacher. Classes
+masked by a logit of minus infinity have probability 0 (see `kdlandscape.distillation.probabilities`): a class that both
+mask does not count, one that the student alone masks makes a divergence from the teacher infinite. Values and gradients
+are taken in float64, so that no divergence of close logits is rounding noise, and returned in the logits' precision.
 """
 
 from collections.abc import Callable
@@ -10,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kdlandscape.distillation.probabilities import Pair, kl, pair
 from kdlandscape.landscape.reduction import label_of, labelled
 from kdlandscape.nearest import did_you_mean
 
@@ -22,63 +26,91 @@ def tempered_kl(teacher_logits: Tensor, student_logits: Tensor, temperature: flo
 
     Equal to the distillation cross entropy of Hinton et al. 2015 up to the constant :math:`\tau^2 H(\sigma(z_t/\tau))`,
     so the gradients are the same and a perfect match gives 0.
-
-    Notes
-    -----
-    Written as a Bregman divergence of log-sum-exp, :math:`A(s) - A(t) - \langle \nabla A(t), s - t\rangle`, with the
-    teacher's probabilities formed exactly as the backward pass of log-sum-exp forms the student's: where the logits
-    are equal to the bit, the gradient is zero to the bit, and a student that starts as its teacher stays.
     """
-    t, s = teacher_logits.detach() / temperature, student_logits / temperature
-    log_norm = torch.logsumexp(t, -1)
-    probabilities = (t - log_norm[..., None]).exp()
-    kl = torch.logsumexp(s, -1) - log_norm - (probabilities * (s - t)).sum(-1)
-    return temperature**2 * kl
+    t, s = _tempered(teacher_logits, student_logits, temperature)
+    value = _exact(kl(pair(t, s.detach())), _cross_entropy(t, s))
+    return _back(temperature**2 * value, teacher_logits, student_logits)
 
 
 @labelled("τ²·cross entropy of teacher and student", "nat")
 def cross_entropy(teacher_logits: Tensor, student_logits: Tensor, temperature: float | Tensor = 1.0) -> Tensor:
     r"""Return :math:`-\tau^2 \sum_j \sigma_j(z_t/\tau) \log \sigma_j(z_s/\tau)` [nat] (Stanton et al. 2021, eq. 2)."""
-    t, s = teacher_logits.detach() / temperature, student_logits / temperature
-    return -(temperature**2) * (t.softmax(-1) * s.log_softmax(-1)).sum(-1)
+    t, s = _tempered(teacher_logits, student_logits, temperature)
+    beyond = ((t > -torch.inf) & (s == -torch.inf)).any(-1)
+    value = _cross_entropy(t, s).masked_fill(beyond, torch.inf)
+    return _back(temperature**2 * value, teacher_logits, student_logits)
 
 
 @labelled("τ²·KL(student ‖ teacher)", "nat")
 def reverse_kl(teacher_logits: Tensor, student_logits: Tensor, temperature: float | Tensor = 1.0) -> Tensor:
     r"""Return :math:`\tau^2\, KL(\sigma(z_s/\tau) \,\|\, \sigma(z_t/\tau))` [nat]: mode seeking."""
-    t, s = teacher_logits.detach() / temperature, student_logits / temperature
-    log_s = s.log_softmax(-1)
-    return temperature**2 * (log_s.exp() * (log_s - t.log_softmax(-1))).sum(-1)
+    t, s = _tempered(teacher_logits, student_logits, temperature)
+    q, p, d = pair(s, t)  # d = log p - log q
+    kept = (q > 0) & d.isfinite()
+    # The slope of sum q (-d - 1) with respect to log q is -q d: zero to the bit where the logits are equal.
+    slope = torch.where(kept, q * (-d.masked_fill(~kept, 0.0) - 1), 0.0).sum(-1)
+    value = _exact(kl(Pair(q.detach(), p, d.detach())), slope)
+    return _back(temperature**2 * value, teacher_logits, student_logits)
 
 
 @labelled("τ²·mean of KL(teacher ‖ student) and KL(student ‖ teacher)", "nat")
 def symmetric_kl(teacher_logits: Tensor, student_logits: Tensor, temperature: float | Tensor = 1.0) -> Tensor:
     r"""Return the mean of both tempered divergences, :math:`\tau^2 (KL(p_t \| p_s) + KL(p_s \| p_t)) / 2` [nat]."""
-    pair = teacher_logits, student_logits, temperature
-    return (tempered_kl(*pair) + reverse_kl(*pair)) / 2
+    forward, reverse = (loss(teacher_logits, student_logits, temperature) for loss in (tempered_kl, reverse_kl))
+    return (forward + reverse) / 2
 
 
 @labelled("τ²·squared distance of the probabilities")
 def brier(teacher_logits: Tensor, student_logits: Tensor, temperature: float | Tensor = 1.0) -> Tensor:
     r"""Return :math:`\tau^2 \sum_j (\sigma_j(z_t/\tau) - \sigma_j(z_s/\tau))^2`, a squared distance."""
-    t, s = teacher_logits.detach() / temperature, student_logits / temperature
-    return temperature**2 * (t.softmax(-1) - s.softmax(-1)).square().sum(-1)
+    t, s = _tempered(teacher_logits, student_logits, temperature)
+    value = temperature**2 * (t.softmax(-1) - s.softmax(-1)).square().sum(-1)
+    return _back(value, teacher_logits, student_logits)
 
 
 @labelled("mean squared distance of the logits")
 def logit_mse(teacher_logits: Tensor, student_logits: Tensor, temperature: float | Tensor = 1.0) -> Tensor:
     r"""Return :math:`\frac{1}{C} \sum_j (z_{t,j} - z_{s,j})^2` (Ba & Caruana 2014), which has no temperature.
 
-    Twice the limit of the tempered KL for high temperatures, if both logits have mean 0 (Hinton et al. 2015).
+    Twice the limit of the tempered KL for high temperatures, if both logits have mean 0 (Hinton et al. 2015). C counts
+    the classes that at least one of both allows; a class that only one of them masks makes the distance infinite.
     """
-    return (teacher_logits.detach() - student_logits).square().mean(-1)
+    t, s = teacher_logits.detach(), student_logits
+    masked = (t == -torch.inf) & (s == -torch.inf)
+    distance = (t - s).masked_fill(masked, 0.0)
+    return distance.square().sum(-1) / (~masked).sum(-1)
 
 
 @labelled("negative log likelihood of the teacher's class", "nat")
 def hard(teacher_logits: Tensor, student_logits: Tensor, temperature: float | Tensor = 1.0) -> Tensor:
     """Return the negative log likelihood [nat] of the teacher's largest class; the temperature has no effect."""
-    top = teacher_logits.argmax(-1, keepdim=True)
-    return -student_logits.log_softmax(-1).gather(-1, top).squeeze(-1)
+    largest, top = teacher_logits.detach().max(-1, keepdim=True)
+    nll = -student_logits.double().log_softmax(-1).gather(-1, top).masked_fill(~largest.isfinite(), torch.nan)
+    return _back(nll.squeeze(-1), teacher_logits, student_logits)
+
+
+def _tempered(teacher_logits: Tensor, student_logits: Tensor, temperature: float | Tensor) -> tuple[Tensor, Tensor]:
+    """Return both logits over the temperature, in float64 and without a gradient to the teacher."""
+    return teacher_logits.detach().double() / temperature, student_logits.double() / temperature
+
+
+def _back(value: Tensor, teacher_logits: Tensor, student_logits: Tensor) -> Tensor:
+    return value.to(torch.promote_types(teacher_logits.dtype, student_logits.dtype))
+
+
+def _cross_entropy(t: Tensor, s: Tensor) -> Tensor:
+    """Return log-sum-exp(s) - <p, s> with p the probabilities of t, over the classes that both allow.
+
+    The teacher's probabilities are formed as the backward pass of log-sum-exp forms the student's: where the logits are
+    equal to the bit, the gradient is zero to the bit, and a student that starts as its teacher stays.
+    """
+    p = (t - torch.logsumexp(t, -1, keepdim=True)).exp()
+    return torch.logsumexp(s, -1) - (p * s.masked_fill((s == -torch.inf) | (t == -torch.inf), 0.0)).sum(-1)
+
+
+def _exact(value: Tensor, slope: Tensor) -> Tensor:
+    """Return a number with this value and the derivatives of another function that has the same ones."""
+    return value.detach() + (slope - slope.detach())
 
 
 LOSSES: dict[str, DistillationLoss] = {
@@ -127,9 +159,13 @@ def to_teacher(
 
 
 def with_labels(kd: Tensor, student_logits: Tensor, targets: Tensor, hard_weight: float | Tensor) -> Tensor:
-    r"""Return :math:`w\, NLL(y, z_s) + (1 - w)\, L_{KD}` with w the ``hard_weight`` (Stanton et al. 2021, eq. 3)."""
+    r"""Return :math:`w\, NLL(y, z_s) + (1 - w)\, L_{KD}` with w the ``hard_weight`` (Stanton et al. 2021, eq. 3).
+
+    What has no weight does not count, even where it is infinite.
+    """
     nll = -student_logits.log_softmax(-1).gather(-1, targets[..., None]).squeeze(-1)
-    return hard_weight * nll + (1 - hard_weight) * kd
+    weight = torch.as_tensor(hard_weight, dtype=nll.dtype, device=nll.device)
+    return torch.where(weight > 0, weight * nll, 0.0) + torch.where(weight < 1, (1 - weight) * kd, 0.0)
 
 
 def ensemble_logits(logits: Tensor) -> Tensor:

@@ -1,15 +1,18 @@
 """How far a student's predictive distribution is from its teacher's: one number for each example (..., n).
 
-Each function takes ``(teacher_logits, student_logits)`` of shapes (..., n, C) that broadcast, at temperature 1, and is
-blind to a constant added to the logits of an example. Logarithms of probabilities are logits too.
+Each function takes ``(teacher_logits, student_logits)`` of shapes (..., n, C) that broadcast, at temperature 1. It is
+blind to a constant added to the logits of an example, and to the order of the classes. Logarithms of probabilities are
+logits too. Masked classes are those of `kdlandscape.distillation.probabilities`. An example may be a token.
 """
 
 from collections.abc import Callable
-from math import log
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from kdlandscape.distillation import probabilities
+from kdlandscape.distillation.probabilities import pair
 from kdlandscape.landscape.reduction import labelled
 
 Metric = Callable[[Tensor, Tensor], Tensor]
@@ -17,43 +20,101 @@ Metric = Callable[[Tensor, Tensor], Tensor]
 
 @labelled("top-1 agreement with the teacher")
 def agreement(teacher_logits: Tensor, student_logits: Tensor) -> Tensor:
-    """Return 1 where teacher and student have the same largest logit, else 0."""
-    same = teacher_logits.argmax(-1) == student_logits.argmax(-1)
-    return same.to(torch.promote_types(teacher_logits.dtype, student_logits.dtype))
+    """Return 1 where teacher and student have the same largest logit, else 0; NaN where one has no probabilities."""
+    largest, top = teacher_logits.max(-1)
+    return _like(correct(student_logits, top).where(largest.isfinite(), torch.nan), teacher_logits, student_logits)
+
+
+def correct(logits: Tensor, targets: Tensor) -> Tensor:
+    """Return 1 where the largest logit (..., n, C) is the target's (..., n), else 0; NaN without probabilities."""
+    largest, top = logits.max(-1)
+    return (top == targets).to(logits.dtype).where(largest.isfinite(), torch.nan)
 
 
 @labelled("KL(teacher ‖ student)", "nat")
 def kl_teacher_student(teacher_logits: Tensor, student_logits: Tensor) -> Tensor:
-    r"""Return :math:`\sum_j p_j \log (p_j / q_j)` with p the teacher's and q the student's probabilities [nat]."""
-    return _kl(teacher_logits.log_softmax(-1), student_logits.log_softmax(-1))
+    r"""Return :math:`\sum_j p_j \log (p_j / q_j)` with p the teacher's and q the student's probabilities [nat].
+
+    The *forward* divergence of distillation: large where the student gives too little to a class of the teacher.
+    """
+    return _like(probabilities.kl(pair(teacher_logits, student_logits)), teacher_logits, student_logits)
 
 
 @labelled("KL(student ‖ teacher)", "nat")
 def kl_student_teacher(teacher_logits: Tensor, student_logits: Tensor) -> Tensor:
-    r"""Return :math:`\sum_j q_j \log (q_j / p_j)` with p the teacher's and q the student's probabilities [nat]."""
-    return kl_teacher_student(student_logits, teacher_logits)
+    r"""Return :math:`\sum_j q_j \log (q_j / p_j)` with p the teacher's and q the student's probabilities [nat].
+
+    The *reverse* divergence: large where the student gives too much to a class that the teacher excludes.
+    """
+    return _like(probabilities.kl(pair(student_logits, teacher_logits)), teacher_logits, student_logits)
 
 
 @labelled("Jensen–Shannon divergence", "nat")
 def jensen_shannon(teacher_logits: Tensor, student_logits: Tensor) -> Tensor:
     r"""Return :math:`(KL(p \| m) + KL(q \| m)) / 2` with m = (p + q)/2, at most log 2 [nat] (Lin 1991)."""
-    log_p, log_q = teacher_logits.log_softmax(-1), student_logits.log_softmax(-1)
-    log_m = torch.logaddexp(log_p, log_q) - log(2)
-    return (_kl(log_p, log_m) + _kl(log_q, log_m)) / 2
+    return _like(probabilities.jensen_shannon(pair(teacher_logits, student_logits)), teacher_logits, student_logits)
 
 
 @labelled("total variation distance")
 def total_variation(teacher_logits: Tensor, student_logits: Tensor) -> Tensor:
     r"""Return :math:`\frac12 \sum_j |p_j - q_j|`, between 0 and 1."""
-    return (teacher_logits.softmax(-1) - student_logits.softmax(-1)).abs().sum(-1) / 2
+    return _like(probabilities.total_variation(pair(teacher_logits, student_logits)), teacher_logits, student_logits)
 
 
-METRICS: tuple[Metric, ...] = (agreement, kl_teacher_student, kl_student_teacher, jensen_shannon, total_variation)
+@labelled("entropy of the student minus that of the teacher", "nat")
+def entropy_gap(teacher_logits: Tensor, student_logits: Tensor) -> Tensor:
+    r"""Return :math:`H(q) - H(p)` [nat]: below 0 the student is more certain than its teacher."""
+    gap = probabilities.entropy(student_logits) - probabilities.entropy(teacher_logits)
+    return _like(gap, teacher_logits, student_logits)
 
 
-def _kl(log_p: Tensor, log_q: Tensor) -> Tensor:
-    p = log_p.exp()
-    return torch.where(p > 0, p * (log_p - log_q), 0.0).sum(-1)
+METRICS: tuple[Metric, ...] = (
+    agreement,
+    kl_teacher_student,
+    kl_student_teacher,
+    jensen_shannon,
+    total_variation,
+    entropy_gap,
+)
+
+
+class TopK(NamedTuple):
+    """What the k likeliest classes of teacher and student have in common, one number for each example (..., n)."""
+
+    overlap: Tensor
+    teacher_mass: Tensor
+    student_mass: Tensor
+
+
+def shared_top_k(teacher_logits: Tensor, student_logits: Tensor, k: int) -> TopK:
+    r"""Compare the sets :math:`T_k` and :math:`S_k` of the k likeliest classes of teacher and student.
+
+    Returns
+    -------
+    TopK
+        ``overlap``, :math:`|T_k \cap S_k| / k`; ``teacher_mass`` and ``student_mass``, the probability that each of
+        them gives to :math:`T_k \cap S_k`. Masked classes are in no set: where fewer than k are left to both, the
+        larger set counts in place of k. Among equal logits `torch.topk` chooses.
+
+    Raises
+    ------
+    ValueError
+        If k is not between 1 and the number of classes.
+    """
+    classes = teacher_logits.shape[-1]
+    if not 1 <= k <= classes:
+        raise ValueError(f"expected k between 1 and the {classes} classes, got {k}")
+    t, s = torch.broadcast_tensors(teacher_logits, student_logits)
+    chosen = [torch.zeros_like(z, dtype=torch.bool).scatter(-1, z.topk(k, -1).indices, True) for z in (t, s)]
+    chosen = [kept & (z > -torch.inf) for kept, z in zip(chosen, (t, s), strict=True)]
+    both = chosen[0] & chosen[1]
+    size = torch.maximum(chosen[0].sum(-1), chosen[1].sum(-1))
+    teacher_mass, student_mass = ((z.double().softmax(-1) * both).sum(-1) for z in (t, s))
+    return TopK(*(_like(value, t, s) for value in (both.sum(-1).double() / size, teacher_mass, student_mass)))
+
+
+def _like(value: Tensor, teacher_logits: Tensor, student_logits: Tensor) -> Tensor:
+    return value.to(torch.promote_types(teacher_logits.dtype, student_logits.dtype))
 
 
 @labelled("slope of student logits on teacher logits")
