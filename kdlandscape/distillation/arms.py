@@ -11,7 +11,7 @@ import xarray as xr
 from torch import Tensor, nn
 
 from kdlandscape.cubes.variables import variable
-from kdlandscape.distillation.augment import Views
+from kdlandscape.distillation.augment import NamedViews, Views
 from kdlandscape.distillation.comparison import excess, fidelity
 from kdlandscape.distillation.descent import Checkpoint
 from kdlandscape.distillation.losses import DistillationLoss, tempered_kl
@@ -40,14 +40,14 @@ def teacher_groups(
     *,
     seeds: Sequence[int],
     ensemble_size: int = 1,
-    augmentation: str = "none",
+    views: NamedViews | None = None,
 ) -> Tensor:
     """Return trained teachers (role, seed, m, P): for every seed m members, and m independent ones.
 
     Each is trained once and kept; see `kdlandscape.distillation.teachers.train_teachers`.
     """
     order = [teacher_seed(s, role, i) for role in range(_ROLES) for s in seeds for i in range(ensemble_size)]
-    trained = train_teachers(network, inputs, targets, recipe, seeds=order, augmentation=augmentation)
+    trained = train_teachers(network, inputs, targets, recipe, seeds=order, views=views)
     return trained.view(_ROLES, len(seeds), ensemble_size, -1)
 
 

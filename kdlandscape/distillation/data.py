@@ -5,6 +5,7 @@ import os
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import isqrt
 from pathlib import Path
 from typing import BinaryIO
 
@@ -57,6 +58,15 @@ class Data:
     def channels(self) -> int:
         """c, the channels of one input; 1 for a signal."""
         return self.train_inputs.shape[1] if self.train_inputs.ndim > 2 else 1
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one example: (d,) of a signal, (c, h, w) of an image, also where its pixels are in one row."""
+        example = tuple(self.train_inputs.shape[1:])
+        if self.dims != 2 or len(example) == 3:
+            return example
+        side = isqrt(self.num_features)
+        return (1, side, self.num_features // side)
 
     @property
     def num_classes(self) -> int:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import kdlandscape
 from kdlandscape.cubes.seals import cached
-from kdlandscape.distillation.augment import named_views
+from kdlandscape.distillation.augment import NamedViews
 from kdlandscape.distillation.data import cache_folder
 from kdlandscape.distillation.networks import random_thetas
 from kdlandscape.distillation.training import Recipe, train
@@ -25,7 +25,7 @@ def train_teachers(
     recipe: Recipe,
     *,
     seeds: list[int],
-    augmentation: str = "none",
+    views: NamedViews | None = None,
     folder: Path | None = None,
 ) -> Tensor:
     """Return independently trained networks (K, P), one a seed: own initial weights, own order of the examples.
@@ -38,13 +38,13 @@ def train_teachers(
         The training set and the optimizer.
     seeds
         One for each teacher.
-    augmentation
-        Of the training inputs, by name; see `kdlandscape.distillation.augment.named_views`.
+    views
+        The augmentation of the training inputs; see `kdlandscape.distillation.augment.named_views`.
     folder
         Where trained teachers are kept; default: ``teachers`` in the cache folder. Runs that want the same teacher at
         the same time wait for the one that trains it. A file that is damaged is not used: its teacher is trained again.
     """
-    return torch.stack([_teacher(network, inputs, targets, recipe, seed, augmentation, folder) for seed in seeds])
+    return torch.stack([_teacher(network, inputs, targets, recipe, seed, views, folder) for seed in seeds])
 
 
 def _teacher(
@@ -53,28 +53,29 @@ def _teacher(
     targets: Tensor,
     recipe: Recipe,
     seed: int,
-    augmentation: str,
+    views: NamedViews | None,
     folder: Path | None,
 ) -> Tensor:
     folder = folder or cache_folder() / "teachers"
-    path = folder / f"{_hash(network, inputs, targets, recipe, seed, augmentation)}.pt"
+    path = folder / f"{_hash(network, inputs, targets, recipe, seed, views)}.pt"
 
     def make(file: BinaryIO) -> None:
         start = random_thetas(network, [seed]).to(inputs)
         generator = torch.Generator(inputs.device).manual_seed(seed)
-        views = named_views(augmentation)
         torch.save(train(network, start, inputs, targets, recipe, generator=generator, views=views).thetas[0], file)
 
     return torch.load(io.BytesIO(cached(path, make)), map_location=inputs.device, weights_only=True)
 
 
-def _hash(network: nn.Module, inputs: Tensor, targets: Tensor, recipe: Recipe, seed: int, augmentation: str) -> str:
+def _hash(
+    network: nn.Module, inputs: Tensor, targets: Tensor, recipe: Recipe, seed: int, views: NamedViews | None
+) -> str:
     """Hash everything that the weights follow from."""
     facts = [
         str(network),
         asdict(recipe),
         seed,
-        augmentation,
+        None if views is None else asdict(views),
         inputs.device.type,
         torch.__version__,
         kdlandscape.__version__,

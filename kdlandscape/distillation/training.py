@@ -283,7 +283,7 @@ def _check(
         raise ValueError(f"expected hard_weight between 0 and 1, got {weights.tolist()}")
     if weights.any() and targets is None:
         raise ValueError("expected targets, the labels that hard_weight weighs; got none")
-    if weights.any() and views is mixup:
+    if weights.any() and (views is mixup or getattr(views, "mixes", False)):
         raise ValueError("expected hard_weight 0 with MixUp, whose mixed inputs have no label")
     if teacher_view not in TEACHER_VIEWS:
         raise ValueError(f"expected teacher_view to be {', '.join(TEACHER_VIEWS)}; got {teacher_view!r}")

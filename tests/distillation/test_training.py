@@ -8,7 +8,7 @@ from torch.func import functional_call, vmap
 
 from kdlandscape.cubes.seals import DamagedCache, DamagedFileError
 from kdlandscape.distillation import networks
-from kdlandscape.distillation.augment import jitter, mixup
+from kdlandscape.distillation.augment import jitter, mixup, named_views
 from kdlandscape.distillation.descent import traced
 from kdlandscape.distillation.losses import ensemble_logits, tempered_kl
 from kdlandscape.distillation.teachers import train_teachers
@@ -141,11 +141,12 @@ def test_bad_settings_are_refused():
         distill(network, thetas, thetas, inputs, Recipe(), generator=seeded(), hard_weight=2.0)
     with pytest.raises(ValueError, match="expected targets, the labels that hard_weight weighs; got none"):
         distill(network, thetas, thetas, inputs, Recipe(), generator=seeded(), hard_weight=0.5)
-    with pytest.raises(ValueError, match="hard_weight 0 with MixUp"):
-        distill(
-            network, thetas, thetas, inputs, Recipe(), generator=seeded(), hard_weight=0.5, views=mixup,
-            targets=torch.zeros(50, dtype=torch.long),
-        )  # fmt: skip
+    for views in (mixup, named_views("jitter+mixup", (6,))):
+        with pytest.raises(ValueError, match="hard_weight 0 with MixUp"):
+            distill(
+                network, thetas, thetas, inputs, Recipe(), generator=seeded(), hard_weight=0.5, views=views,
+                targets=torch.zeros(50, dtype=torch.long),
+            )  # fmt: skip
     with pytest.raises(ValueError, match="teacher_view to be consistent, independent, fixed; got 'other'"):
         distill(network, thetas, thetas, inputs, Recipe(), generator=seeded(), views=mixup, teacher_view="other")
     with pytest.raises(ValueError, match="BatchNorm1d has buffers"):
@@ -165,7 +166,7 @@ def test_a_teacher_is_trained_once_and_found_again_by_its_recipe(tmp_path, monke
         {"recipe": Recipe(epochs=2)},
         {"targets": targets.roll(1)},
         {"network": wider},
-        {"augmentation": "jitter"},
+        {"views": named_views("jitter", (6,))},
     ):
         arguments = {"network": network, "inputs": inputs, "targets": targets, "recipe": recipe} | changed
         count = len(list(tmp_path.glob("*.pt")))
