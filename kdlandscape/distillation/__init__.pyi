@@ -17,11 +17,12 @@ from .inputs import distillation_set
 from .losses import ensemble_logits, named_loss, tempered_kl, to_teacher
 from .networks import mixed_starts, network, random_thetas
 from .partners import Partners, train_partners
+from .predictions import Teacher, ensemble_of, logits
 from .problems import Problem, network_for, problem
 from .recipe import Recipe
 from .similarity import cka, layer_cka
 from .teachers import train_teachers
-from .training import Teacher, distill, ensemble_of, logits, train
+from .training import distill, train
 
 __all__ = [
     "Checkpoint",

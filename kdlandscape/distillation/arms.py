@@ -17,9 +17,10 @@ from kdlandscape.distillation.descent import Checkpoint
 from kdlandscape.distillation.losses import DistillationLoss, tempered_kl
 from kdlandscape.distillation.metrics import confidence_slope, invariance_agreement
 from kdlandscape.distillation.networks import random_thetas
+from kdlandscape.distillation.predictions import Teacher, ensemble_of, logits
 from kdlandscape.distillation.recipe import Recipe
 from kdlandscape.distillation.teachers import train_teachers
-from kdlandscape.distillation.training import Teacher, distill, ensemble_of, logits
+from kdlandscape.distillation.training import distill
 from kdlandscape.landscape.reduction import label_of
 
 _ROLES = 2

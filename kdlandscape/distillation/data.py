@@ -7,13 +7,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import isqrt
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils.data import DataLoader, Dataset
 
 from kdlandscape.cubes.seals import cached
+from kdlandscape.landscape.batches import Batches
+from kdlandscape.landscape.reduction import num_examples
 
 _TEST_EXAMPLES = 1000
 _GENERATOR_SEED = 42  # of the published MNIST-1D set
@@ -169,6 +173,30 @@ def mnist5k() -> Data:
 
 
 _LOADERS: dict[str, Callable[[], Data]] = {"mnist1d": mnist1d, "digits": digits, "mnist5k": mnist5k}
+
+
+def tensors_of(inputs: Any, targets: Any, like: nn.Module) -> tuple[Any, Any]:
+    """Return inputs and targets as tensors, or tuples and dicts of tensors, that share their first axis."""
+    if isinstance(inputs, Dataset | DataLoader):
+        if targets is not None:
+            raise ValueError(f"expected no targets beside a {type(inputs).__name__}, which has its own")
+        parameter = next(like.parameters())
+        parts = list(Batches(inputs, None, parameter.device, parameter.dtype).loaded())
+        inputs, targets = tree_map(lambda *leaves: torch.cat(leaves), *parts)
+    if isinstance(inputs, list):
+        inputs = tuple(inputs)
+    inputs, targets = tree_map(
+        lambda leaf: torch.from_numpy(leaf) if isinstance(leaf, np.ndarray) else leaf, (inputs, targets)
+    )
+    for name, tree in {"inputs": inputs, "targets": targets}.items():
+        odd = next((leaf for leaf in tree_leaves(tree) if not isinstance(leaf, Tensor) and leaf is not None), None)
+        if odd is not None:
+            raise TypeError(
+                f"expected {name} as a tensor, a tuple or dict of tensors, a Dataset or a DataLoader; got "
+                f"{type(odd).__name__}"
+            )
+    num_examples((inputs, targets))
+    return inputs, targets
 
 
 def cache_folder() -> Path:

@@ -4,7 +4,8 @@ import hashlib
 import io
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,16 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils._pytree import tree_leaves, tree_map
 
 from kdlandscape.cubes.seals import read_sealed, write_sealed
+from kdlandscape.distillation.copies import Members
 from kdlandscape.distillation.recipe import Recipe, direction, fresh_state
+from kdlandscape.landscape.reduction import num_examples
 
 Generators = torch.Generator | Sequence[torch.Generator]
 #: (thetas, batch, generators) -> gradients (K, P) and losses (K,); each tensor of the batch is (b, ...) or (K, b, ...)
-Gradient = Callable[[Tensor, tuple[Tensor, ...], Generators], tuple[Tensor, Tensor]]
+Gradient = Callable[[Tensor, tuple[Any, ...], Generators], tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -27,19 +31,29 @@ class Trained:
 
     Attributes
     ----------
-    thetas
-        Final weights (K, P).
+    members
+        The trained networks: weights (K, P), and the running statistics of each where its training changes them.
     losses
         The mean loss (epochs, K) seen during each epoch; NaN for epochs after every network has stopped early.
     steps, trajectory
         Where a stride was asked for: the recorded steps (S,) from 0, the initial weights, to the last one, and the
-        weights there (S, K, P).
+        weights there (S, K, P); running statistics are not recorded.
     """
 
-    thetas: Tensor
+    members: Members
     losses: Tensor = field(repr=False)
     steps: tuple[int, ...] = field(default=(), repr=False)
     trajectory: Tensor | None = field(default=None, repr=False)
+
+    @property
+    def thetas(self) -> Tensor:
+        """Final weights (K, P)."""
+        return self.members.thetas
+
+    @property
+    def states(self) -> list[dict[str, Tensor]]:
+        """The state dict of each network, with its own running statistics; every function of theta takes it."""
+        return self.members.states
 
 
 @dataclass(frozen=True)
@@ -72,8 +86,8 @@ def traced(function: Callable[..., Any], after: int = 20) -> Callable[..., Any]:
     programs: dict[tuple, Callable[..., Any]] = {}
     calls: Counter[tuple] = Counter()
 
-    def run(*arguments: Tensor) -> Any:
-        key = tuple((argument.shape, argument.dtype, argument.stride()) for argument in arguments)
+    def run(*arguments: Any) -> Any:
+        key = tuple((leaf.shape, leaf.dtype, leaf.stride()) for leaf in tree_leaves(arguments))
         calls[key] += 1
         if calls[key] == after + 1:
             try:
@@ -87,8 +101,8 @@ def traced(function: Callable[..., Any], after: int = 20) -> Callable[..., Any]:
 
 def descend(
     gradient: Gradient,
-    thetas: Tensor,
-    data: tuple[Tensor, ...],
+    networks: Members,
+    data: tuple[Any, ...],
     recipe: Recipe,
     generator: Generators,
     *,
@@ -97,25 +111,29 @@ def descend(
     checkpoint: Checkpoint | None = None,
     facts: Sequence[Tensor] = (),
 ) -> Trained:
-    """Take the recipe's steps from every row of thetas (K, P); see `kdlandscape.distillation.training.train`.
+    """Take the recipe's steps from K networks (K, P); see `kdlandscape.distillation.training.train`.
 
-    ``facts`` are what a checkpoint has to agree with beside the arguments, such as the teachers.
+    The gradient may change their buffers in place. Each part of the data is a tensor (n, ...), or a tuple or dict of
+    them. ``facts`` are what a checkpoint has to agree with beside the arguments, such as the teachers.
     """
+    thetas = networks.thetas
     if record_every is not None and record_every < 1:
         raise ValueError(f"expected record_every of at least 1 step, got {record_every}")
     if isinstance(generator, Sequence) and len(generator) != len(thetas):
         raise ValueError(f"expected one generator, or one for each of the {len(thetas)} networks; got {len(generator)}")
     scale = torch.ones(len(thetas)) if lr_scale is None else lr_scale
     scale = scale.to(thetas)[:, None]
-    n = len(data[0])
+    n = num_examples(data)
     per_epoch = -(-n // recipe.batch_size)
-    run = _Run(thetas, recipe, generator, record_every)
-    name = _fingerprint(recipe, thetas, *data, scale, *facts) if checkpoint else ""
+    run = _Run(networks, recipe, generator, record_every)
+    start = [thetas, *networks.buffers.values(), *tree_leaves(data), scale, *facts]
+    name = _fingerprint(recipe, *start) if checkpoint else ""
     if checkpoint and Path(checkpoint.path).exists():
         run.load(Path(checkpoint.path), name)
     while run.epoch < recipe.epochs and not run.stopped.all():
         for step, rows in enumerate(_order(n, recipe.batch_size, generator)):
-            slopes, values = gradient(run.thetas, tuple(tensor[rows] for tensor in data), generator)
+            with run.held():
+                slopes, values = gradient(run.thetas, tree_map(lambda leaf, rows=rows: leaf[rows], data), generator)
             run.losses[run.epoch] += values * (rows.shape[-1] / n)
             move = direction(recipe, run.thetas, slopes, run.state)
             if run.stopped.any():
@@ -132,8 +150,9 @@ def descend(
 class _Run:
     """Everything that changes during a training: what a checkpoint holds."""
 
-    def __init__(self, thetas: Tensor, recipe: Recipe, generator: Generators, record_every: int | None) -> None:
+    def __init__(self, networks: Members, recipe: Recipe, generator: Generators, record_every: int | None) -> None:
         self.recipe, self.record_every = recipe, record_every
+        self.space, self.buffers, thetas = networks.space, networks.buffers, networks.thetas
         self.generators = [generator] if isinstance(generator, torch.Generator) else list(generator)
         self.epoch = 0
         self.thetas = thetas.clone()
@@ -145,6 +164,14 @@ class _Run:
         self.kept: dict[int, Tensor] = {}
         if record_every is not None:
             self.kept[0] = thetas.clone()
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep the buffers of networks that have stopped."""
+        kept = {name: rows.clone() for name, rows in self.buffers.items()} if self.stopped.any() else {}
+        yield
+        for name, rows in kept.items():
+            self.buffers[name][self.stopped] = rows[self.stopped]
 
     def record(self, taken: int, last: int) -> None:
         if self.record_every is not None and (taken % self.record_every == 0 or taken == last):
@@ -161,12 +188,14 @@ class _Run:
             self.stopped |= self.waited >= self.recipe.patience
 
     def result(self) -> Trained:
+        networks = Members(self.thetas, self.buffers, self.space)
         if self.kept:
-            return Trained(self.thetas, self.losses, tuple(self.kept), torch.stack(list(self.kept.values())))
-        return Trained(self.thetas, self.losses)
+            return Trained(networks, self.losses, tuple(self.kept), torch.stack(list(self.kept.values())))
+        return Trained(networks, self.losses)
 
     def save(self, path: Path, name: str) -> None:
         content = {key: getattr(self, key) for key in _SAVED}
+        content["buffers"] = self.buffers
         content["draws"] = [generator.get_state() for generator in self.generators]
         write_sealed(path, lambda temporary: torch.save({"training": name, **content}, temporary))
 
@@ -177,6 +206,8 @@ class _Run:
             raise ValueError(f"expected a checkpoint of this training in {path}, got one of another; remove it")
         for key in _SAVED:
             setattr(self, key, content[key])
+        for key, rows in content["buffers"].items():  # in place: the gradient works on these tensors
+            self.buffers[key].copy_(rows)
         self.state["steps"] = self.state["steps"].cpu()
         for generator, state in zip(self.generators, content["draws"], strict=True):
             generator.set_state(state.cpu())

@@ -7,7 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from kdlandscape.distillation.networks import mixed_starts, random_thetas
-from kdlandscape.distillation.training import Recipe, distill, logits, train
+from kdlandscape.distillation.predictions import logits
+from kdlandscape.distillation.recipe import Recipe
+from kdlandscape.distillation.training import distill, train
 
 
 class Partners(NamedTuple):

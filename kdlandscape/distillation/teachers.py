@@ -15,7 +15,8 @@ from kdlandscape.cubes.seals import cached
 from kdlandscape.distillation.augment import NamedViews
 from kdlandscape.distillation.data import cache_folder
 from kdlandscape.distillation.networks import random_thetas
-from kdlandscape.distillation.training import Recipe, train
+from kdlandscape.distillation.recipe import Recipe
+from kdlandscape.distillation.training import train
 
 
 def train_teachers(

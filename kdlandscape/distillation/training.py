@@ -1,49 +1,54 @@
-"""Many networks trained as one batched tensor program: gradients by ``vmap(grad)`` over the rows of theta (K, P)."""
+"""Many networks trained by one recipe: as one batched tensor program, or one after another where `vmap` cannot."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad_and_value, vmap
 
 from kdlandscape.distillation.augment import TEACHER_VIEWS, Views, mixup
-from kdlandscape.distillation.descent import Checkpoint, Generators, Trained, descend, traced
-from kdlandscape.distillation.losses import DistillationLoss, ensemble_logits, tempered_kl, with_labels
+from kdlandscape.distillation.copies import Copies, Members, members
+from kdlandscape.distillation.data import tensors_of
+from kdlandscape.distillation.descent import Checkpoint, Generators, Trained, descend
+from kdlandscape.distillation.losses import DistillationLoss, tempered_kl, with_labels
+from kdlandscape.distillation.predictions import Teacher, labeller
+from kdlandscape.distillation.programs import Program
 from kdlandscape.distillation.recipe import Recipe
-from kdlandscape.landscape.params import Ravel
-from kdlandscape.landscape.reduction import cross_entropy
-
-__all__ = ["Checkpoint", "Recipe", "Teacher", "Trained", "distill", "logits", "train"]
-
-#: A teacher of any kind: (inputs (b, ...), generator for what it draws) -> logits (b, C).
-Teacher = Callable[[Tensor, torch.Generator], Tensor]
+from kdlandscape.landscape.loss import plain_attention
+from kdlandscape.landscape.reduction import cross_entropy, num_examples
 
 
 def train(
     network: nn.Module,
-    thetas: Tensor,
-    inputs: Tensor,
-    targets: Tensor,
+    networks: Any,
+    inputs: Any,
+    targets: Any,
     recipe: Recipe,
     *,
     generator: Generators,
     lr_scale: Tensor | None = None,
-    loss: Callable[[Tensor, Tensor], Tensor] = cross_entropy,
+    loss: Callable[[Tensor, Any], Tensor] = cross_entropy,
     views: Views | None = None,
     record_every: int | None = None,
     checkpoint: Checkpoint | None = None,
     chunk_size: int | None = None,
 ) -> Trained:
-    """Train K copies of a network from the rows of ``thetas`` (K, P).
+    """Train K copies of a network.
+
+    Networks that `vmap` can batch are one tensor program. Others train one after another by the same recipe, and a
+    warning says why: BatchNorm with running statistics, dropout, recurrent layers on some devices. Copies are in
+    training mode. Random numbers of a forward pass follow the generator: each step draws a seed from it.
 
     Parameters
     ----------
     network
         Gives the architecture; its own weights are not used and not changed.
-    thetas
-        Initial weights (K, P).
+    networks
+        The initial networks: weights (K, P), a module, a state dict, a sequence of them, or what a training gave.
     inputs, targets
-        The training set, (n, ...) and (n,).
+        The training set: a tensor (n, ...), or a tuple or dict of arguments of the network, and what the loss takes.
+        Or a ``Dataset`` or ``DataLoader`` of pairs as the inputs, and None; the batches are the recipe's.
     recipe
         Optimizer and schedule.
     generator
@@ -51,7 +56,8 @@ def train(
     lr_scale
         Factor (K,) on the learning rate of each network.
     loss
-        ``loss(outputs, targets)`` with one value for each example.
+        ``loss(outputs, targets)`` with one value for each example, or each position of each example. Outputs that are
+        objects are represented by their ``logits``, else by their first tensor.
     views
         Augments each batch of inputs; see `kdlandscape.distillation.augment`.
     record_every
@@ -64,40 +70,46 @@ def train(
     Raises
     ------
     ValueError
-        If the stride is below 1, the generators are not as many as the networks, or a checkpoint is of another
-        training.
+        If the stride is below 1, the generators are not as many as the networks, a checkpoint is of another training,
+        or the network does not compute on the inputs.
+    TypeError
+        If networks or data are of a kind that is not listed here.
     RuntimeError
         If a loss becomes NaN or infinite, with the first such network and its epoch.
     """
-    model = _Stacked(network)
-    own = None if isinstance(generator, torch.Generator) else 0
+    inputs, targets = tensors_of(inputs, targets, network)
+    if targets is None:
+        raise ValueError("expected targets beside the inputs, or a Dataset or DataLoader of pairs; got none")
+    _refuse_views(views, inputs)
+    program = Program(network, members(network, networks).flat(), inputs, generator, chunk_size)
 
-    def objective(theta: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        return loss(model.outputs(theta, x), y).mean()
+    def objective(theta: Tensor, buffers: dict[str, Tensor], x: Any, y: Any) -> Tensor:
+        return loss(program.copies.outputs(theta, x, buffers), y).mean()
 
-    step = traced(vmap(grad_and_value(objective), in_dims=(0, own, own), chunk_size=chunk_size))
+    step = program.step(objective, (program.own, program.own))
 
-    def gradient(students: Tensor, batch: tuple[Tensor, ...], draws: Generators) -> tuple[Tensor, Tensor]:
+    def gradient(thetas: Tensor, batch: tuple[Any, ...], draws: Generators) -> tuple[Tensor, Tensor]:
         x = batch[0] if views is None else _viewed(views, batch[0], draws)
-        return step(students, x, batch[1])
+        return step(thetas, draws, x, batch[1])
 
-    return descend(
-        gradient,
-        thetas,
-        (inputs, targets),
-        recipe,
-        generator,
-        lr_scale=lr_scale,
-        record_every=record_every,
-        checkpoint=checkpoint,
-    )
+    with plain_attention() if program.batched else nullcontext():
+        return descend(
+            gradient,
+            program.networks,
+            (inputs, targets),
+            recipe,
+            generator,
+            lr_scale=lr_scale,
+            record_every=record_every,
+            checkpoint=checkpoint,
+        )
 
 
 def distill(
     network: nn.Module,
-    thetas: Tensor,
-    teachers: Tensor | Teacher,
-    inputs: Tensor,
+    networks: Any,
+    teachers: Any,
+    inputs: Any,
     recipe: Recipe,
     *,
     generator: Generators,
@@ -116,20 +128,23 @@ def distill(
     r"""Distil K students from K teachers.
 
     The loss is :math:`w\, NLL(y, z_s) + (1-w)\, \tau^2 KL(\sigma(z_t/\tau) \| \sigma(z_s/\tau))` with w the
-    ``hard_weight``. Teachers label each batch as it comes, by the same batched program as the students, so that a
-    student equal to its teacher has a gradient of exactly zero (one teacher a student, same network, same view).
+    ``hard_weight``. Students are in training mode, teachers in eval mode; how networks are batched is told in `train`.
+    Teachers label each batch as it comes, by the same program as the students, so that a student equal to its teacher
+    has a gradient of exactly zero (one teacher a student, same network, same view, no BatchNorm, no dropout).
 
     Parameters
     ----------
     network
         Gives the architecture.
-    thetas
-        Initial students (K, P).
+    networks
+        Initial students, as in `train`.
     teachers
         The teacher of each student (K, P), or the ensemble of each (K, m, P), whose prediction is the mean of its
-        members' probabilities; or a function ``teacher(inputs, generator) -> logits`` that labels for all students.
+        members' probabilities, in the same forms as the students; one module or state dict teaches all. Or a function
+        ``teacher(inputs, generator) -> logits`` that labels for all students.
     inputs
-        The distillation set (n, ...).
+        The distillation set: a tensor (n, ...), a tuple or dict of arguments, a ``Dataset`` or a ``DataLoader`` of
+        pairs, whose labels stand in for ``targets``.
     recipe
         Optimizer and schedule.
     generator
@@ -164,96 +179,63 @@ def distill(
     RuntimeError
         If a loss becomes NaN or infinite.
     """
-    weights = _each(hard_weight, thetas)
-    _check(thetas, teachers, targets, weights, views, teacher_view)
-    model = _Stacked(network)
-    own = None if isinstance(generator, torch.Generator) else 0
-    temperatures = _each(temperature, thetas)
-    label = _labeller(teachers, _Stacked(teacher_network or network), own, chunk_size)
+    inputs, targets = tensors_of(inputs, targets, network)
+    _refuse_views(views, inputs)
+    students = members(network, networks).flat()
+    weights, temperatures = (_each(value, students.thetas) for value in (hard_weight, temperature))
+    model = teacher_network or network
+    known = teachers if _asks(teachers) else _shared(members(model, teachers), len(students))
+    _check(students, known, targets, weights, views, teacher_view)
+    program = Program(network, students, inputs, generator, chunk_size)
+    label = labeller(known, Copies(model, training=False), program.own, batched=program.batched, chunk_size=chunk_size)
     mixed = bool(weights.any())
 
-    def objective(theta: Tensor, teacher_logits: Tensor, tau: Tensor, weight: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        outputs = model.outputs(theta, x)
-        kd = loss(teacher_logits, outputs, tau)
+    def objective(
+        theta: Tensor, buffers: dict[str, Tensor], z: Tensor, tau: Tensor, weight: Tensor, x: Any, y: Any
+    ) -> Tensor:
+        outputs = program.copies.outputs(theta, x, buffers)
+        kd = loss(z, outputs, tau)
         return (with_labels(kd, outputs, y, weight) if mixed else kd).mean()
 
-    shared = None if own is None and callable(teachers) else 0
-    step = traced(vmap(grad_and_value(objective), in_dims=(0, shared, 0, 0, own, own), chunk_size=chunk_size))
+    shared = None if program.own is None and _asks(teachers) else 0
+    step = program.step(objective, (shared, 0, 0, program.own, program.own))
 
-    def gradient(students: Tensor, batch: tuple[Tensor, ...], draws: Generators) -> tuple[Tensor, Tensor]:
+    def gradient(thetas: Tensor, batch: tuple[Any, ...], draws: Generators) -> tuple[Tensor, Tensor]:
         x = batch[0] if views is None else _viewed(views, batch[0], draws)
         seen = x if views is None or teacher_view == "consistent" else batch[0]
         if views is not None and teacher_view == "independent":
             seen = _viewed(views, batch[0], draws)
-        return step(students, label(seen, draws), temperatures, weights, x, batch[-1])
+        return step(thetas, draws, label(seen, draws), temperatures, weights, x, batch[-1])
 
-    return descend(
-        gradient,
-        thetas,
-        (inputs, torch.zeros(len(inputs), device=inputs.device) if targets is None else targets),
-        recipe,
-        generator,
-        lr_scale=lr_scale,
-        record_every=record_every,
-        checkpoint=checkpoint,
-        facts=[temperatures, weights, *([teachers] if isinstance(teachers, Tensor) else [])],
-    )
-
-
-def logits(network: nn.Module, thetas: Tensor, inputs: Tensor, *, batch_size: int | None = None) -> Tensor:
-    """Return the outputs (K, n, C) of K copies of a network, weights (K, P), in eval mode. One forward pass each.
-
-    ``batch_size`` examples at a time; default: as many as make 16 million input numbers over all copies.
-    """
-    if batch_size is None:
-        batch_size = max(1, 2**24 // max(1, len(thetas) * inputs[0].numel()))
-    program = vmap(_Stacked(network, training=False).outputs, in_dims=(0, None))
-    with torch.no_grad():
-        return torch.cat([program(thetas, part) for part in inputs.split(batch_size)], dim=1)
+    n = num_examples(inputs)
+    with plain_attention() if program.batched else nullcontext():
+        return descend(
+            gradient,
+            program.networks,
+            (inputs, torch.zeros(n, device=program.networks.thetas.device) if targets is None else targets),
+            recipe,
+            generator,
+            lr_scale=lr_scale,
+            record_every=record_every,
+            checkpoint=checkpoint,
+            facts=[temperatures, weights, *([known.thetas, *known.buffers.values()] if known is not teachers else [])],
+        )
 
 
-def ensemble_of(network: nn.Module, thetas: Tensor, inputs: Tensor) -> Tensor:
-    """Return the logits (..., n, C) of ensembles (..., m, P): log of the mean of the members' probabilities."""
-    flat = logits(network, thetas.reshape(-1, thetas.shape[-1]), inputs)
-    return ensemble_logits(flat.view(*thetas.shape[:-1], *flat.shape[1:]).movedim(-3, 0))
+def _asks(teachers: Any) -> bool:
+    return callable(teachers) and not isinstance(teachers, nn.Module)
 
 
-class _Stacked:
-    """A network as a pure function of theta."""
-
-    def __init__(self, network: nn.Module, training: bool = True) -> None:
-        if any(isinstance(buffer, Tensor) for buffer in network.buffers()):
-            raise ValueError(
-                f"{type(network).__name__} has buffers (running statistics), which students in one batch cannot share: "
-                "use LayerNorm, GroupNorm(1, C) or no normalization"
-            )
-        self.network, self.training = network, training
-        self.space = Ravel.of(network)
-
-    def outputs(self, theta: Tensor, inputs: Tensor) -> Tensor:
-        return functional_call(self.network, self.space.unravel(theta), (inputs,))
+def _shared(teachers: Members, count: int) -> Members:
+    """Let one teacher teach all students."""
+    if len(teachers) == 1 and teachers.thetas.ndim == 2 and count > 1:
+        return teachers.map(lambda rows: rows.expand(count, *rows.shape[1:]))
+    return teachers
 
 
-def _labeller(
-    teachers: Tensor | Teacher, model: _Stacked, own: int | None, chunk_size: int | None
-) -> Callable[[Tensor, Generators], Tensor]:
-    """Return a function that labels a batch: logits (K, b, C), or (b, C) where they are the same for all students."""
-    if not isinstance(teachers, Tensor):
-        teacher = teachers
-
-        def ask(x: Tensor, draws: Generators) -> Tensor:
-            with torch.no_grad():
-                if isinstance(draws, torch.Generator):
-                    return teacher(x, draws)
-                return torch.stack([teacher(row, draw) for row, draw in zip(x, draws, strict=True)])
-
-        return ask
-    program: Callable[[Tensor, Tensor], Tensor] = model.outputs
-    if teachers.ndim == 3:
-        members = vmap(model.outputs, in_dims=(0, None))
-        program = lambda theta, x: ensemble_logits(members(theta, x))  # noqa: E731
-    label = traced(vmap(program, in_dims=(0, own), chunk_size=chunk_size))
-    return lambda x, draws: label(teachers, x)
+def _refuse_views(views: Views | None, inputs: Any) -> None:
+    if views is not None and not isinstance(inputs, Tensor):
+        raise TypeError(f"expected inputs as one tensor where views augment them, got {type(inputs).__name__}")
 
 
 def _viewed(views: Views, x: Tensor, draws: Generators) -> Tensor:
@@ -267,17 +249,17 @@ def _each(value: float | Tensor, thetas: Tensor) -> Tensor:
 
 
 def _check(
-    thetas: Tensor,
-    teachers: Tensor | Teacher,
-    targets: Tensor | None,
+    networks: Members,
+    teachers: Members | Teacher,
+    targets: Any,
     weights: Tensor,
     views: Views | None,
     teacher_view: str,
 ) -> None:
-    if isinstance(teachers, Tensor) and (len(teachers) != len(thetas) or teachers.ndim not in (2, 3)):
+    if isinstance(teachers, Members) and (len(teachers) != len(networks) or teachers.thetas.ndim not in (2, 3)):
         raise ValueError(
-            f"expected a teacher for each student: shape {tuple(thetas.shape)}, got {tuple(teachers.shape)}; "
-            "repeat a shared teacher with teacher.expand(K, -1)"
+            f"expected a teacher for each student: shape {tuple(networks.thetas.shape)}, got "
+            f"{tuple(teachers.thetas.shape)}; give one teacher for all, or one for each"
         )
     if not ((weights >= 0) & (weights <= 1)).all():
         raise ValueError(f"expected hard_weight between 0 and 1, got {weights.tolist()}")

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from kdlandscape.distillation.networks import mlp, random_thetas
-from kdlandscape.distillation.training import Recipe, distill
+from kdlandscape.distillation.recipe import Recipe
+from kdlandscape.distillation.training import distill
 from tests.bench.goals import goal
 
 STUDENTS, EXAMPLES, FEATURES, CLASSES, TAU, STEPS = 32, 1024, 40, 10, 4.0, 512

@@ -5,7 +5,9 @@ import xarray as xr
 from kdlandscape.distillation import arms, networks
 from kdlandscape.distillation.augment import jitter
 from kdlandscape.distillation.comparison import fidelity
-from kdlandscape.distillation.training import Recipe, distill, ensemble_of, logits
+from kdlandscape.distillation.predictions import ensemble_of, logits
+from kdlandscape.distillation.recipe import Recipe
+from kdlandscape.distillation.training import distill
 
 SEEDS = [0, 3]
 RECIPE = Recipe(epochs=2, batch_size=16)

@@ -3,7 +3,9 @@ import torch
 
 from kdlandscape.distillation import networks
 from kdlandscape.distillation.partners import train_partners
-from kdlandscape.distillation.training import Recipe, logits, train
+from kdlandscape.distillation.predictions import logits
+from kdlandscape.distillation.recipe import Recipe
+from kdlandscape.distillation.training import train
 
 
 def test_every_partner_starts_where_its_name_says():

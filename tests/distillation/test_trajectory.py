@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from kdlandscape.distillation.training import Recipe, distill, train
+from kdlandscape.distillation.recipe import Recipe
+from kdlandscape.distillation.training import distill, train
 from kdlandscape.landscape.trajectory import travel
 from tests.distillation.test_training import problem, seeded
 

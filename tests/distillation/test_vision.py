@@ -4,7 +4,9 @@ from torch.func import functional_call
 
 from kdlandscape.distillation import vision
 from kdlandscape.distillation.networks import NETWORKS, random_thetas
-from kdlandscape.distillation.training import Recipe, distill, logits
+from kdlandscape.distillation.predictions import logits
+from kdlandscape.distillation.recipe import Recipe
+from kdlandscape.distillation.training import distill
 from kdlandscape.landscape.params import Ravel
 
 SMALL = {
