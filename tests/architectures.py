@@ -89,8 +89,7 @@ MADE: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
         (1, 8),
     ),
 }
-REFUSED = ("attention", "lstm")
-NAMES = [*(case.name for case in CASES if case.name not in REFUSED), *MADE]
+NAMES = [*(case.name for case in CASES), *MADE]
 
 
 def make(name: str) -> tuple[nn.Module, object]:

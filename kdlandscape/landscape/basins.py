@@ -1,15 +1,15 @@
 """Is it another basin, or a permuted copy? Paths from many networks to one, before and after alignment."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 import xarray as xr
-from torch import Tensor, nn
+from torch import Tensor
 
 from kdlandscape.cubes.variables import variable
 from kdlandscape.landscape.loss import MeanLoss
 from kdlandscape.landscape.many_networks import along
+from kdlandscape.landscape.params import Theta
 from kdlandscape.landscape.paths.interpolation import interpolate
 from kdlandscape.landscape.permutations.alignment import METHODS, align
 from kdlandscape.landscape.permutations.repair import repair
@@ -20,12 +20,10 @@ CORRECTIONS = ("none", "repair")
 
 def aligned_paths(
     objective: MeanLoss,
-    network: nn.Module,
     thetas: Tensor,
     reference: Tensor,
     *,
     names: Sequence[str],
-    inputs: Any,
     generator: torch.Generator | None = None,
     t: int | Sequence[float] = 21,
     corrections: Sequence[str] = CORRECTIONS,
@@ -35,15 +33,11 @@ def aligned_paths(
     Parameters
     ----------
     objective
-        The loss and its metrics.
-    network
-        The architecture.
+        The loss and its metrics. Units are compared, and rescaled, on its first batch.
     thetas, reference
         (K, P) and (P,): the paths run from thetas (t = 0) to the reference (t = 1).
     names
         K names, the coordinate ``partner``.
-    inputs
-        The batch for activation matching, for rescaling and for the check that alignment changes no function.
     generator
         Draws the order of the visits in weight matching; default: seeded with 0.
     t
@@ -66,16 +60,16 @@ def aligned_paths(
     if unknown:
         raise ValueError(f"expected corrections of {', '.join(CORRECTIONS)}; got {unknown[0]!r}")
 
-    def corrected(theta: Tensor) -> xr.Dataset:
-        fix = {"none": None, "repair": repair(network, theta, reference, inputs) if "repair" in corrections else None}
-        paths = [interpolate(objective, theta, reference, t=t, correct=fix[name]) for name in corrections]
+    def corrected(start: Theta) -> xr.Dataset:
+        fix = {"none": None, "repair": repair(objective, start, reference) if "repair" in corrections else None}
+        paths = [interpolate(objective, start, reference, t=t, correct=fix[name]) for name in corrections]
         dim = xr.DataArray(list(corrections), dims="correction", name="correction")
-        cosine = float(torch.nn.functional.cosine_similarity(theta, reference, dim=0))
+        cosine = float(torch.nn.functional.cosine_similarity(objective.ravel(start), reference, dim=0))
         label = "cosine with the reference's parameters"
         return xr.concat(paths, dim, combine_attrs="drop_conflicts").assign(cosine=variable((), cosine, label))
 
     def one(theta: Tensor) -> xr.Dataset:
-        moved = [align(network, reference, theta, generator=generator, method=m, inputs=inputs).theta for m in METHODS]
-        return along("alignment", ALIGNMENTS, corrected, torch.stack([theta, *moved]))
+        moved = [align(objective, reference, theta, generator=generator, method=method) for method in METHODS]
+        return along("alignment", ALIGNMENTS, corrected, [theta, *moved])
 
     return along("partner", names, one, thetas)

@@ -22,13 +22,13 @@ def problem():
         reference = reference - 0.5 * objective.grad(reference)
     symmetry = trace_symmetry(network, inputs)
     copy = objective.ravel(symmetry.permute(full_state(network, reference), symmetry.random(generator)))
-    return network, inputs, objective, reference, torch.stack([copy, other])
+    return objective, reference, torch.stack([copy, other])
 
 
 def test_alignment_removes_the_whole_barrier_of_a_permuted_copy_and_keeps_every_end(problem):
-    network, inputs, objective, reference, thetas = problem
+    objective, reference, thetas = problem
     paths = aligned_paths(
-        objective, network, thetas, reference, names=["copy", "other"], inputs=inputs, t=5
+        objective, thetas, reference, names=["copy", "other"], t=5
     )  # fmt: skip
     assert paths["loss"].dims == ("partner", "alignment", "correction", "t")
     height = barrier(paths).sel(partner="copy", correction="none")
@@ -44,8 +44,8 @@ def test_alignment_removes_the_whole_barrier_of_a_permuted_copy_and_keeps_every_
 
 
 def test_an_unknown_correction_is_refused(problem):
-    network, inputs, objective, reference, thetas = problem
+    objective, reference, thetas = problem
     with pytest.raises(ValueError, match="corrections of none, repair; got 'rescale'"):
         aligned_paths(
-            objective, network, thetas, reference, names=["a", "b"], inputs=inputs, corrections=["rescale"]
+            objective, thetas, reference, names=["a", "b"], corrections=["rescale"]
         )  # fmt: skip

@@ -42,7 +42,7 @@ def test_every_unit_gets_the_mean_and_deviation_between_those_of_the_ends(name):
     network = network.double()
     inputs = torch.randn(200, features, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     a, b = networks.random_thetas(network, [0, 1])
-    correct = repair(network, a, b, inputs)
+    correct = repair(network, a, b, inputs=inputs)
     middle = mix(a, b, torch.tensor([0.25], dtype=torch.float64))[0]
     got = moments(network, correct(middle, 0.25), inputs, layers)
     ends = [moments(network, theta, inputs, layers) for theta in (a, b)]
@@ -58,7 +58,7 @@ def test_the_ends_of_a_repaired_path_are_untouched():
     objective = Objective(network, nn.CrossEntropyLoss(), (inputs, torch.arange(50) % 3))
     a, b = networks.random_thetas(network, [0, 1])
     plain = interpolate(objective, a, b, t=5)
-    fixed = interpolate(objective, a, b, t=5, correct=repair(network, a, b, inputs))
+    fixed = interpolate(objective, a, b, t=5, correct=repair(network, a, b, inputs=inputs))
     assert (plain["loss"].isel(t=[0, -1]) == fixed["loss"].isel(t=[0, -1])).all()
     assert (plain["loss"].isel(t=[1, 2, 3]) != fixed["loss"].isel(t=[1, 2, 3])).all()
     assert fixed.attrs["correction"] == "repair"
@@ -69,14 +69,14 @@ def test_a_network_at_both_ends_is_not_changed():
     network = network.double()
     inputs = torch.randn(50, features, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     (a,) = networks.random_thetas(network, [0])
-    torch.testing.assert_close(repair(network, a, a, inputs)(a, 0.5), a, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(repair(network, a, a, inputs=inputs)(a, 0.5), a, rtol=1e-9, atol=1e-9)
 
 
 def test_units_that_cannot_be_shifted_and_running_statistics_are_refused():
     inputs = torch.randn(20, 4)
     unbiased = nn.Sequential(nn.Linear(4, 5, bias=False), nn.ReLU(), nn.Linear(5, 2))
     with pytest.raises(ValueError, match="layer '0' has no bias"):
-        repair(unbiased, unbiased, unbiased, inputs)
+        repair(unbiased, unbiased, unbiased, inputs=inputs)
     running = nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5), nn.Linear(5, 2))
     with pytest.raises(ValueError, match="Sequential has running statistics: re-estimate them"):
-        repair(running, running, running, inputs)
+        repair(running, running, running, inputs=inputs)

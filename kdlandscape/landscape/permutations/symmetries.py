@@ -1,111 +1,236 @@
-"""Which units of a network may change places: permutation groups, derived by tracing the network once."""
+"""Which units of a network may change places: its permutation groups, found by running it once."""
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.utils._pytree import tree_leaves
 
-from kdlandscape.landscape.permutations.groups import Group, Site, Slot
-from kdlandscape.landscape.permutations.rules import Walk
+from kdlandscape.landscape.loss import plain_attention
+from kdlandscape.landscape.permutations.factors import Axis, Factor, leaves
+from kdlandscape.landscape.permutations.walk import InDouble, Recorder, Site, Walk, free
 
 State = Mapping[str, Tensor]
 Permutations = Mapping[str, Tensor]
+Dims = list[str | None]
 
 
 @dataclass(frozen=True)
-class Symmetry:
-    """The permutation groups of a network by the name of the layer that writes them first, and its traced graph."""
+class Group:
+    """Units that can only be permuted together, everywhere they appear.
 
-    groups: Mapping[str, Group]
-    graph: fx.GraphModule
-    module: nn.Module
+    Attributes
+    ----------
+    size
+        How many units.
+    parents
+        Groups inside whose units these lie (the units of a head inside the heads): each unit of the parents has an
+        order of its own.
+    tensors
+        The parameters and buffers on whose axes they lie.
+    """
+
+    size: int
+    parents: tuple[str, ...]
+    tensors: tuple[str, ...]
+
+
+class Symmetry:
+    """The permutation groups of a network, by the name of the layer that has them first.
+
+    A permutation of a group is a tensor (n,), or (m, n) for a group inside another one with m units: new unit j of the
+    parent's new unit i is old unit ``permutation[i, j]`` of the parent's old unit.
+    """
+
+    def __init__(self, module: nn.Module, walk: Walk) -> None:
+        self.module = module
+        self._factors, self._axes = walk.factors, walk.axes
+        # What is written and read by weights, where its units may move.
+        self.writes, self.reads = ([s for s in sites if free(s.axes)] for sites in (walk.writes, walk.reads))
+        atoms = walk.factors.settle(walk.tensors)
+        used = {factor for axes in walk.used for _, flat in walk.factors.blocks(axes) for factor in flat}
+        held: dict[Factor, list[str]] = {}
+        for name, axes in self._axes.items():
+            for factor in dict.fromkeys(f for _, flat in walk.factors.blocks(axes) for f in flat if f in atoms):
+                held.setdefault(factor, []).append(name)
+        walk.factors.check(held)
+        parameters = {name for name, _ in module.named_parameters()}
+        held = {factor: names for factor, names in held.items() if factor in used and parameters.intersection(names)}
+        self._layers = walk.outputs
+        self._names = _named(sorted(held, key=lambda factor: (len(atoms[factor]), factor.order)))  # parents first
+        self.groups = {
+            name: Group(f.size, tuple(self._names[p] for p in atoms[f] if p in held), tuple(held[f]))
+            for f, name in self._names.items()
+        }
+
+    def blocks(self, name: str, tensor: Tensor) -> Iterator[tuple[Tensor, Dims]]:
+        """Take a parameter or buffer apart into views with one dim for each group (None: places that stay)."""
+        if name in self._axes:
+            yield from self.parts(self._axes[name], tensor)
+        else:
+            yield tensor, [None] * tensor.ndim
+
+    def parts(self, axes: Sequence[Axis], tensor: Tensor) -> Iterator[tuple[Tensor, Dims]]:
+        """Take a tensor with given axes apart, as `blocks` does."""
+        for view, flat in self._factors.blocks(axes, tensor):
+            if view is not None:
+                yield view, [self._names.get(factor) for factor in flat]
+
+    def writers(self) -> Iterator[tuple[str, int, int]]:
+        """Yield every layer that writes units, the axis of its output and that of its weight on which they lie."""
+        names = set(self._names)
+        for layer, axes in self._layers.items():
+            weight = self._axes.get(f"{layer}.weight", [])
+            if len(weight) < 2:
+                continue
+            columns = "Conv1D" in type(self.module.get_submodule(layer)).__name__  # as `transformers` writes a Linear
+            for at in sorted(range(len(weight)), reverse=columns):
+                own = leaves(weight[at])
+                place = next((k for k, axis in enumerate(axes) if own and leaves(axis) == own), None)
+                if place is not None and names & {f for _, flat in self._factors.blocks([weight[at]]) for f in flat}:
+                    yield layer, place, at
+                    break
 
     def permute(self, state: State, permutations: Permutations) -> dict[str, Tensor]:
-        """Return a state with new unit i = old unit ``permutations[group][i]``; missing groups stay as they are.
+        """Return a state with its units in a new order; groups that are not given stay as they are.
 
         Raises
         ------
         ValueError
             For an unknown group, or something that is no permutation of its units.
         """
+        self._check(permutations)
         result = dict(state)
-        for name, permutation in permutations.items():
-            if name not in self.groups:
-                raise ValueError(f"expected a group of {', '.join(self.groups) or 'none'}; got {name!r}")
-            group = self.groups[name]
-            if not torch.equal(permutation.sort().values.cpu(), torch.arange(group.size)):
-                raise ValueError(f"expected a permutation of the {group.size} units of group {name!r}")
-            for slot in group.slots:
-                result[slot.name] = take(result[slot.name], slot, permutation)
+        for name in {name for group in permutations for name in self.groups[group].tensors} & set(state):
+            result[name] = state[name].clone(memory_format=torch.contiguous_format)
+            for view, dims in self.blocks(name, result[name]):
+                view.copy_(reordered(view, dims, permutations, self.groups))
         return result
 
     def random(self, generator: torch.Generator) -> dict[str, Tensor]:
         """Draw a uniformly random permutation for every group."""
-        return {name: torch.randperm(group.size, generator=generator) for name, group in self.groups.items()}
+        return {name: self._each(name, lambda n: torch.randperm(n, generator=generator)) for name in self.groups}
 
     def identity(self) -> dict[str, Tensor]:
         """Return the permutations that change nothing."""
-        return {name: torch.arange(group.size) for name, group in self.groups.items()}
+        return {name: self._each(name, torch.arange) for name in self.groups}
 
-    def values(self, state: State, inputs: Any, nodes: Sequence[str]) -> dict[str, Tensor]:
-        """Return the values of named nodes of the graph in one forward pass with these parameters and buffers."""
-        return Recorder(loaded(self.graph, state), nodes).record(inputs)
+    def values(self, state: State, inputs: Any, sites: Sequence[Site]) -> list[Tensor]:
+        """Return the values at some sites in one forward pass with these parameters and buffers."""
+        recorder = Recorder(list(sites))
+        run(self.module, state, inputs, recorder)
+        return [recorder.kept[site.number, site.place] for site in sites]
+
+    def _each(self, name: str, make: Any) -> Tensor:
+        shape = [self.groups[parent].size for parent in self.groups[name].parents]
+        rows = [make(self.groups[name].size) for _ in range(int(torch.tensor(shape).prod()))]
+        return torch.stack(rows).view(*shape, -1)
+
+    def _check(self, permutations: Permutations) -> None:
+        for name, permutation in permutations.items():
+            if name not in self.groups:
+                raise ValueError(f"expected a group of {', '.join(self.groups) or 'none'}; got {name!r}")
+            expected = self._each(name, torch.arange)
+            if permutation.shape != expected.shape or not torch.equal(permutation.sort().values.cpu(), expected):
+                raise ValueError(
+                    f"expected a permutation of the {self.groups[name].size} units of group {name!r}, of shape "
+                    f"{tuple(expected.shape)}"
+                )
 
 
-def take(tensor: Tensor, slot: Slot, permutation: Tensor) -> Tensor:
-    """Permute the units on one axis."""
-    size = len(permutation)
-    places = torch.arange(tensor.shape[slot.axis]).view(-1, size, slot.inner)
-    return tensor.index_select(slot.axis, places[:, permutation.cpu()].reshape(-1).to(tensor.device))
+def reordered(tensor: Tensor, dims: Dims, permutations: Permutations, groups: Mapping[str, Group]) -> Tensor:
+    """Return a block with the units on its dims in a new order; the groups are sorted, parents first."""
+    for name in (name for name in groups if name in permutations and name in dims):
+        order, parents = permutations[name].to(tensor.device), groups[name].parents
+        for dim in (k for k, one in enumerate(dims) if one == name):
+            if not parents:
+                tensor = tensor.index_select(dim, order)
+                continue
+            places = [*map(dims.index, parents), dim]
+            shape = [order.shape[places.index(k)] if k in places else 1 for k in range(tensor.ndim)]
+            order = order.permute(sorted(range(len(places)), key=places.__getitem__))
+            tensor = tensor.gather(dim, order.reshape(shape).expand(tensor.shape))
+    return tensor
 
 
-def units(tensor: Tensor, place: Slot | Site, size: int) -> Tensor:
-    """Return a tensor as (units, everything else)."""
-    apart = tensor.movedim(place.axis, 0).reshape(-1, size, place.inner, tensor.numel() // tensor.shape[place.axis])
-    return apart.transpose(0, 1).reshape(size, -1)
+def _named(factors: Sequence[Factor]) -> dict[Factor, str]:
+    """Name groups by their layers; the second of a layer is ``layer:2``."""
+    seen: dict[str, int] = {}
+    names = {}
+    for factor in factors:
+        seen[factor.name] = seen.get(factor.name, 0) + 1
+        names[factor] = factor.name if seen[factor.name] == 1 else f"{factor.name}:{seen[factor.name]}"
+    return names
 
 
-def inverse(permutation: Tensor) -> Tensor:
-    """Return the permutation that undoes another one."""
-    return torch.argsort(permutation)
-
-
-def trace_symmetry(network: nn.Module, inputs: Any) -> Symmetry:
-    """Trace a network and derive its permutation groups.
+def trace_symmetry(network: nn.Module, inputs: Any, rules: Mapping[str, str] | None = None) -> Symmetry:
+    """Run a network on a batch and derive its permutation groups from the operations that torch executes.
 
     Parameters
     ----------
     network
-        Linear, convolution (plain, depthwise, transposed), embedding, BatchNorm, LayerNorm, RMSNorm, InstanceNorm,
-        ``GroupNorm(1, C)``, elementwise functions, pooling, reshapes, sums and products of branches (a residual
-        stream is one group). A group that touches a frozen parameter is left alone: theta could not tell it.
+        Any module. Elementwise functions, sums and products, reductions, softmax, norms, reshapes, concatenations and
+        cuts, matrix products, convolutions (grouped and transposed) and embeddings are understood, whatever layers
+        they are written in: residual streams, gates, recurrence, attention (the heads are units, and each head has
+        units of its own). Other operations are tried on permuted inputs. A group that touches a frozen parameter is
+        left alone: theta could not tell it.
     inputs
-        A batch (a tensor, a tuple or a dict of tensors); only its shape matters, and that it runs.
+        A batch (a tensor, a tuple or a dict of tensors).
+    rules
+        What an operation without a rule does to the axes of its tensors, by its name: ``{"fft_rfft": "bct->bc."}``.
+        Axes of one letter carry the same units, in the same order; ``.`` is an axis whose places stay.
 
     Raises
     ------
     ValueError
-        If the network cannot be traced by ``torch.fx``, or has a layer without a rule: the message names it.
+        If an operation leaves no known freedom to units that could otherwise move; the message names it, the layer in
+        which it runs and the layer that writes the units.
 
     Notes
     -----
-    One forward pass. Groups: Ainsworth et al. 2023 (Git Re-Basin), section 3 and appendix A.4.
+    One forward pass in float64 on the CPU. Groups: Ainsworth et al. 2023 (Git Re-Basin), section 3 and appendix A.4.
     """
     module = copy.deepcopy(network).eval().double().cpu()
-    try:
-        graph = fx.symbolic_trace(module)
-    except Exception as error:
-        raise ValueError(
-            f"{type(network).__name__} cannot be traced by torch.fx ({error}): expected a forward without branches "
-            "that depend on the data"
-        ) from error
-    with torch.no_grad():
-        walk = Walk(graph)
-        walk.run(*arguments(graph, as_double(inputs)))
-    return Symmetry(walk.groups.free(), graph, module)
+    state = full(module)
+    inputs = as_double(inputs)
+    # A buffer that no state dict holds is a constant.
+    kept = set(module.state_dict())
+    walk = Walk(module, {name: tensor for name, tensor in state.items() if name in kept}, inputs, rules or {})
+    with walk.watching(module):
+        outputs = run(module, state, inputs, walk)
+    walk.finish(outputs)
+    for name, parameter in module.named_parameters():
+        if not parameter.requires_grad:
+            for axis in walk.axes_of(state[name]):
+                walk.factors.pin(axis)
+    return Symmetry(module, walk)
+
+
+def full(module: nn.Module) -> dict[str, Tensor]:
+    """Return every parameter and buffer of a module; a tied weight goes by its first name."""
+    return {name: tensor.detach() for name, tensor in (*module.named_parameters(), *module.named_buffers())}
+
+
+def run(module: nn.Module, state: State, inputs: Any, mode: Any = None) -> list[Tensor]:
+    """Run a module in float64 with these parameters and buffers, and return the outputs that count."""
+    inputs = as_double(inputs)
+    args, kwargs = ((), dict(inputs)) if isinstance(inputs, Mapping) else (inputs, {})
+    args = args if isinstance(args, tuple) else (args,)
+    held = {name: as_double(state[name]) for name in full(module)}
+    with torch.no_grad(), plain_attention(), mode or InDouble():
+        outputs = functional_call(module, held, args, kwargs)
+    return counted(outputs)
+
+
+def counted(outputs: Any) -> list[Tensor]:
+    """Return the tensors of a network's outputs that count: its ``logits`` where it has them, else all."""
+    if not isinstance(outputs, Tensor) and isinstance(logits := getattr(outputs, "logits", None), Tensor):
+        return [logits]
+    return [tensor for tensor in tree_leaves(outputs) if isinstance(tensor, Tensor)]
 
 
 def as_double(inputs: Any) -> Any:
@@ -114,42 +239,6 @@ def as_double(inputs: Any) -> Any:
         return {name: as_double(value) for name, value in inputs.items()}
     if isinstance(inputs, list | tuple):
         return tuple(as_double(value) for value in inputs)
-    tensor = inputs.detach().cpu()
-    return tensor.double() if tensor.is_floating_point() else tensor
-
-
-def arguments(graph: Any, inputs: Any) -> tuple[Any, ...]:
-    """Return the batch as the positional arguments of a graph."""
-    if isinstance(inputs, Mapping):
-        return tuple(inputs[node.target] for node in graph.graph.nodes if node.op == "placeholder")
-    return inputs if isinstance(inputs, tuple) else (inputs,)
-
-
-def loaded(graph: fx.GraphModule, state: State) -> fx.GraphModule:
-    """Return a copy of a graph that holds other parameters and buffers (those it is given)."""
-    graph = copy.deepcopy(graph)
-    held = graph.state_dict()
-    graph.load_state_dict({name: state[name].to(held[name]) if name in state else held[name] for name in held})
-    return graph
-
-
-class Recorder(fx.Interpreter):
-    """Runs a graph and keeps the values of some of its nodes."""
-
-    def __init__(self, graph: fx.GraphModule, nodes: Sequence[str]) -> None:
-        super().__init__(graph)
-        self.kept: dict[str, Tensor] = {}
-        self.nodes = frozenset(nodes)
-
-    def run_node(self, n: fx.Node) -> Any:
-        """Run one node, and keep its value where asked for."""
-        value = super().run_node(n)
-        if n.name in self.nodes:
-            self.kept[n.name] = value.clone()
-        return value
-
-    def record(self, inputs: Any) -> dict[str, Tensor]:
-        """Run a batch and return the kept values by node."""
-        with torch.no_grad():
-            self.run(*arguments(self.module, as_double(inputs)))
-        return self.kept
+    if not isinstance(inputs, Tensor):
+        return inputs
+    return inputs.to("cpu", torch.float64 if inputs.is_floating_point() else inputs.dtype)
