@@ -11,6 +11,7 @@ from torch.func import functional_call
 from torch.utils._pytree import tree_leaves
 
 from kdlandscape.landscape.loss import plain_attention
+from kdlandscape.landscape.permutations.blocks import blocks, check, settle
 from kdlandscape.landscape.permutations.factors import Axis, Factor, leaves
 from kdlandscape.landscape.permutations.walk import InDouble, Recorder, Site, Walk, free
 
@@ -48,16 +49,16 @@ class Symmetry:
 
     def __init__(self, module: nn.Module, walk: Walk) -> None:
         self.module = module
-        self._factors, self._axes = walk.factors, walk.axes
+        self._factors, self._axes = walk.labels.factors, walk.axes
         # What is written and read by weights, where its units may move.
         self.writes, self.reads = ([s for s in sites if free(s.axes)] for sites in (walk.writes, walk.reads))
-        atoms = walk.factors.settle(walk.tensors)
-        used = {factor for axes in walk.used for _, flat in walk.factors.blocks(axes) for factor in flat}
+        atoms = settle(self._factors, walk.labels.tensors)
+        used = {factor for axes in walk.labels.used for _, flat in blocks(self._factors, axes) for factor in flat}
         held: dict[Factor, list[str]] = {}
         for name, axes in self._axes.items():
-            for factor in dict.fromkeys(f for _, flat in walk.factors.blocks(axes) for f in flat if f in atoms):
+            for factor in dict.fromkeys(f for _, flat in blocks(self._factors, axes) for f in flat if f in atoms):
                 held.setdefault(factor, []).append(name)
-        walk.factors.check(held)
+        check(self._factors, held)
         parameters = {name for name, _ in module.named_parameters()}
         held = {factor: names for factor, names in held.items() if factor in used and parameters.intersection(names)}
         self._layers = walk.outputs
@@ -76,7 +77,7 @@ class Symmetry:
 
     def parts(self, axes: Sequence[Axis], tensor: Tensor) -> Iterator[tuple[Tensor, Dims]]:
         """Take a tensor with given axes apart, as `blocks` does."""
-        for view, flat in self._factors.blocks(axes, tensor):
+        for view, flat in blocks(self._factors, axes, tensor):
             if view is not None:
                 yield view, [self._names.get(factor) for factor in flat]
 
@@ -91,7 +92,7 @@ class Symmetry:
             for at in sorted(range(len(weight)), reverse=columns):
                 own = leaves(weight[at])
                 place = next((k for k, axis in enumerate(axes) if own and leaves(axis) == own), None)
-                if place is not None and names & {f for _, flat in self._factors.blocks([weight[at]]) for f in flat}:
+                if place is not None and names & {f for _, flat in blocks(self._factors, [weight[at]]) for f in flat}:
                     yield layer, place, at
                     break
 
@@ -205,8 +206,8 @@ def trace_symmetry(network: nn.Module, inputs: Any, rules: Mapping[str, str] | N
     walk.finish(outputs)
     for name, parameter in module.named_parameters():
         if not parameter.requires_grad:
-            for axis in walk.axes_of(state[name]):
-                walk.factors.pin(axis)
+            for axis in walk.axes[name]:
+                walk.labels.factors.pin(axis)
     return Symmetry(module, walk)
 
 

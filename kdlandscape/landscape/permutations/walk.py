@@ -8,19 +8,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
-from torch.utils.weak import WeakTensorKeyDictionary
 
-from kdlandscape.landscape.permutations import rules
-from kdlandscape.landscape.permutations.factors import Axis, Factors, leaves, loose, still
+from kdlandscape.landscape.permutations.factors import Axis, leaves, loose
+from kdlandscape.landscape.permutations.labels import Labels
+from kdlandscape.landscape.permutations.operations import CONTRACTIONS, Call, decomposition, operands
+from kdlandscape.landscape.permutations.rules import FILLS, rule_of
+from kdlandscape.landscape.permutations.trials import observe
 
 LOW = (torch.float32, torch.float16, torch.bfloat16)
-
-
-class Label(NamedTuple):
-    """What is known of a tensor: its axes, and whether it depends on the inputs (else on parameters alone)."""
-
-    axes: list[Axis]
-    live: bool
 
 
 class Site(NamedTuple):
@@ -41,18 +36,11 @@ class InDouble(TorchDispatchMode):
 
 
 class Walk(TorchDispatchMode):
-    """Labels the tensors of a forward pass by their units.
-
-    Tensors that depend on no parameter need no rule: the axes of the inputs, and of what is computed from them, are
-    still; so is an axis of a constant, unless the constant is the same along it.
-    """
+    """Labels the tensors of a forward pass by their units, operation by operation."""
 
     def __init__(self, module: nn.Module, state: Mapping[str, Tensor], inputs: Any, hand: Mapping[str, str]) -> None:
         super().__init__()
-        self.factors, self.hand = Factors(), dict(hand)
-        self.labels, self.data = WeakTensorKeyDictionary(), WeakTensorKeyDictionary()
-        self.tensors: list[list[Axis]] = []
-        self.used: list[list[Axis]] = []  # what reaches the outputs, or is summed over
+        self.labels, self.hand = Labels(), dict(hand)
         self.reads: list[Site] = []
         self.writes: list[Site] = []
         self.outputs: dict[str, list[Axis]] = {}  # of every layer, by its name
@@ -60,45 +48,20 @@ class Walk(TorchDispatchMode):
         self.layers: list[tuple[str, nn.Module]] = [("", module)]
         self.axes: dict[str, list[Axis]] = {}
         for name, tensor in state.items():
-            if tensor not in self.labels:  # a tied weight goes by its first name
-                layer = name.rpartition(".")[0] or name
-                self.axes[name] = [loose(size, layer) for size in tensor.shape]
-                self._label(tensor, self.axes[name], live=False)
-        for tensor in tree_leaves(inputs):
-            if isinstance(tensor, Tensor):
-                self.data[tensor] = True
-
-    # --- what is known of tensors
-
-    def axes_of(self, tensor: Tensor) -> list[Axis]:
-        """Return the axes of a tensor; of a constant, an axis along which it does not change is loose."""
-        if tensor in self.labels:
-            return self.labels[tensor].axes
-        if tensor in self.data:
-            return [still(size) for size in tensor.shape]
-        same = ((tensor == tensor.narrow(k, 0, 1)).all() for k in range(tensor.ndim))
-        return [loose(size) if alike else still(size) for size, alike in zip(tensor.shape, same, strict=True)]
-
-    def live(self, tensor: Tensor) -> bool:
-        """Whether a tensor depends on the inputs."""
-        return tensor in self.data or (tensor in self.labels and self.labels[tensor].live)
-
-    def _label(self, tensor: Tensor, axes: list[Axis], *, live: bool) -> None:
-        self.labels[tensor] = Label(axes, live)
-        self.tensors.append(axes)
-        if live:
-            self.used.append(axes)
-
-    # --- operations
+            layer = name.rpartition(".")[0] or name
+            self.axes[name] = [loose(size, layer) for size in tensor.shape]
+            self.labels.add(tensor, self.axes[name], live=False)
+        for tensor in _tensors(inputs):
+            self.labels.add_data(tensor)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run an operation and label what it gives."""
         args, kwargs = tree_map(_in_double, (args, kwargs or {}))
-        call = rules.Call(self, func, args, kwargs)
-        labelled = [tensor for tensor in call.tensors if tensor in self.labels]
-        self.factors.where = f"operation {call.name!r} in {self.layer}"
-        rule = call.rule()
-        if labelled and rule is None and (simpler := rules.decomposition(func)) is not None:
+        call = Call(self.labels, func, args, kwargs)
+        known = any(tensor in self.labels for tensor in call.tensors)
+        self.labels.factors.where = f"operation {call.name!r} in {self.layer}"
+        rule = rule_of(call, self.hand)
+        if known and rule is None and (simpler := decomposition(func)) is not None:
             self.depth += 1
             with self:
                 result = simpler(*args, **kwargs)
@@ -106,31 +69,30 @@ class Walk(TorchDispatchMode):
             if result is not NotImplemented:
                 return result
         result = func(*args, **kwargs)
-        contraction = call.name in rules.CONTRACTIONS and not self.depth
-        number, self.contractions = self.contractions, self.contractions + contraction
-        live = any(map(self.live, call.tensors))
-        if labelled:
-            axes = (rule or rules.observe)(call, result)
-            for tensor, found in zip(_tensors(result), axes, strict=True):
-                self._label(tensor, found, live=live)
-            if call.name in rules.CONTRACTIONS:
-                self.used += map(self.axes_of, rules.operands(call))
-            if contraction:
-                self._note(number, call, result)
-        elif call.name in rules.FILLS and _tensors(result) and result.is_floating_point():
-            self._label(result, [loose(size) for size in result.shape], live=False)
+        live = any(map(self.labels.live, call.tensors))
+        if known:
+            for tensor, axes in zip(_tensors(result), (rule or observe)(call, result), strict=True):
+                self.labels.add(tensor, axes, live=live)
+        elif call.name in FILLS and _tensors(result) and result.is_floating_point():
+            self.labels.add(result, [loose(size) for size in result.shape], live=False)
         elif live:
             for tensor in _tensors(result):
-                self.data[tensor] = True
+                self.labels.add_data(tensor)
+        if call.name in CONTRACTIONS:
+            self._note(call, result)
         return result
 
-    def _note(self, number: int, call: "rules.Call", result: Tensor) -> None:
+    def _note(self, call: Call, result: Tensor) -> None:
         """Keep where units are read and written by weights: what activation matching compares."""
-        operands = rules.operands(call)
-        if all(map(self.live, operands)):
+        factors, labels = operands(call), self.labels
+        labels.used += [labels.axes_of(x) for x in factors if x in labels]
+        if self.depth:
             return
-        self.writes.append(Site(number, -1, self.axes_of(result)))
-        self.reads += [Site(number, k, self.axes_of(x)) for k, x in enumerate(operands) if self.live(x)]
+        if result in labels and not all(map(labels.live, factors)):
+            self.writes.append(Site(self.contractions, -1, labels.axes_of(result)))
+            reads = ((k, x) for k, x in enumerate(factors) if labels.live(x))
+            self.reads += [Site(self.contractions, k, labels.axes_of(x)) for k, x in reads]
+        self.contractions += 1
 
     @property
     def layer(self) -> str:
@@ -156,13 +118,13 @@ class Walk(TorchDispatchMode):
     def _left(self, layer: nn.Module, inputs: Any, output: Any) -> None:
         name, _ = self.layers.pop()
         if isinstance(output, Tensor) and output in self.labels:
-            self.outputs[name] = self.labels[output].axes
+            self.outputs[name] = self.labels.axes_of(output)
 
     def finish(self, outputs: list[Tensor]) -> None:
         """Pin the outputs."""
         for tensor in outputs:
-            for axis in self.axes_of(tensor):
-                self.factors.pin(axis)
+            for axis in self.labels.axes_of(tensor):
+                self.labels.factors.pin(axis)
 
 
 class Recorder(TorchDispatchMode):
@@ -172,15 +134,15 @@ class Recorder(TorchDispatchMode):
         super().__init__()
         self.wanted = {(site.number, site.place) for site in sites}
         self.kept: dict[tuple[int, int], Tensor] = {}
-        self.contractions = 0
+        self.contractions, self.labels = 0, Labels()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run an operation, and keep its operands or its result where asked for."""
         args, kwargs = tree_map(_in_double, (args, kwargs or {}))
         result = func(*args, **kwargs)
-        call = rules.Call(None, func, args, kwargs)
-        if call.name in rules.CONTRACTIONS:
-            for place, tensor in [(-1, result), *enumerate(rules.operands(call))]:
+        call = Call(self.labels, func, args, kwargs)
+        if call.name in CONTRACTIONS:
+            for place, tensor in [(-1, result), *enumerate(operands(call))]:
                 if (self.contractions, place) in self.wanted:
                     self.kept[self.contractions, place] = tensor.clone()
             self.contractions += 1

@@ -1,0 +1,96 @@
+"""What an operation without a rule does to units: found by trying it, or said by the user."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_leaves, tree_map
+
+from kdlandscape.landscape.permutations.factors import Axis, still
+from kdlandscape.landscape.permutations.operations import Axes, Call
+
+
+def observe(call: Call, result: Any) -> list[Axes]:
+    """Try an operation: permute one axis, and see on which axis of the result the units come back.
+
+    Units that do not come back in their order are held: an error, unless something else keeps them in place.
+    """
+    outputs = [tensor for tensor in tree_leaves(result) if isinstance(tensor, Tensor)]
+    found: list[Any] = [[None] * tensor.ndim for tensor in outputs]
+    held: Axes = []
+    for tensor in call.tensors:
+        for k, axis in enumerate(call.labels.axes_of(tensor)):
+            places = _observed(call, tensor, k) if axis else [None]
+            if places is None and any(call.labels.live(x) and not x.is_floating_point() for x in call.tensors):
+                call.factors.pin(axis)  # the data say which place is taken
+            elif places is None:
+                held.append(axis)
+            for out, place in enumerate(places or ()):
+                if place is not None:
+                    found[out][place] = axis
+    rest = [(out, k) for out, axes in enumerate(found) for k, axis in enumerate(axes) if axis is None]
+    sizes = [outputs[out].shape[k] for out, k in rest]
+    reason = "it does not commute with a permutation of them"
+    left = call.factors.hold(sum(held, ()), reason, sizes)
+    for (out, k), axis in zip(rest, left, strict=True):
+        found[out][k] = axis
+    return found
+
+
+def _observed(call: Call, tensor: Tensor, axis: int) -> list[int | None] | None:
+    """Return for each result the axis on which a permutation of an operand's axis comes back (None: nowhere)."""
+    generator = torch.Generator().manual_seed(0)
+    order = torch.randperm(tensor.shape[axis], generator=generator)
+    order = order.roll(1) if torch.equal(order, torch.arange(len(order))) else order
+    values = {
+        id(x): torch.randn(x.shape, generator=generator, dtype=x.dtype) for x in call.tensors if x.is_floating_point()
+    }
+    before, after = _run(call, values), _run(call, values | {id(tensor): _permuted(values, tensor, axis, order)})
+    places: list[int | None] = []
+    lost: list[bool] = []
+    for one, two in zip(before, after, strict=True):
+        same = [None, *(k for k, size in enumerate(one.shape) if size == len(order))]
+        place = next((k for k in same if _close(one if k is None else one.index_select(k, order), two)), False)
+        places.append(None if place is False else place)
+        lost.append(place is False)
+    # The places at which a sort or a maximum found its values follow no order.
+    kept = [gone for gone, one in zip(lost, before, strict=True) if one.is_floating_point()] or lost
+    return None if any(kept) else places
+
+
+def _permuted(values: Mapping[int, Tensor], tensor: Tensor, axis: int, order: Tensor) -> Tensor:
+    return values.get(id(tensor), tensor).index_select(axis, order)
+
+
+def _run(call: Call, values: Mapping[int, Tensor]) -> list[Tensor]:
+    args, kwargs = tree_map(lambda x: values.get(id(x), x), (call.args, dict(call.kwargs)))
+    return [x for x in tree_leaves(call.func(*args, **kwargs)) if isinstance(x, Tensor)]
+
+
+def _close(one: Tensor, two: Tensor) -> bool:
+    dtype = torch.complex128 if one.is_complex() else torch.float64
+    return torch.allclose(one.to(dtype), two.to(dtype), rtol=1e-9, atol=1e-9, equal_nan=True)
+
+
+def by_hand(written: str, call: Call, result: Any) -> list[Axes]:
+    """Apply a rule such as ``"btc,c->btc"``: axes of one letter move together, ``.`` marks an axis that stays."""
+    left, _, right = written.replace(" ", "").partition("->")
+    outputs = [tensor for tensor in tree_leaves(result) if isinstance(tensor, Tensor)]
+    letters: dict[str, Axis] = {}
+    for term, tensor in zip(left.split(","), call.tensors, strict=True):
+        if len(term) != tensor.ndim:
+            raise ValueError(
+                f"expected the rule {written!r} of {call.full!r} to have one letter for each axis of its tensors; got "
+                f"{term!r} for a tensor with {tensor.ndim} axes"
+            )
+        for letter, axis in zip(term, call.labels.axes_of(tensor), strict=True):
+            if letter == ".":
+                call.factors.pin(axis)
+            elif letter in letters:
+                call.factors.unify(letters[letter], axis)
+            letters.setdefault(letter, axis)
+    return [
+        [still(size) if letter == "." else letters[letter] for letter, size in zip(term, tensor.shape, strict=True)]
+        for term, tensor in zip(right.split(","), outputs, strict=True)
+    ]
