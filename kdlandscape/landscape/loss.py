@@ -2,18 +2,16 @@
 
 import copy
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from kdlandscape.landscape.batch_norm import running_statistics, with_policy
 from kdlandscape.landscape.batches import Batches
+from kdlandscape.landscape.network import Outputs, own_copy, picked, run
 from kdlandscape.landscape.params import Params, Ravel, Theta, matching
-from kdlandscape.landscape.reduction import Pooled, Reduced, label_of, reducer
+from kdlandscape.landscape.reduction import Pooled, Reduced, Reducer, label_of, reducer
 
 COUNTER = "num_batches_tracked"  # of BatchNorm: it counts training steps and changes no output in eval mode
 LossFunction = Callable[[Any, Any], Any] | Pooled
@@ -35,8 +33,12 @@ class MeanLoss:
         The weights that the module came with (P,).
     model, constants
         Its own copy of the module, in eval mode, and what theta does not hold of it: buffers and frozen parameters.
-    device, dtype
-        Where and in which precision it computes.
+    device, dtype, loss_dtype
+        Where it computes, the precision of theta, and that of the loss: at least float32.
+    whole, mixes, moving
+        What the checks of `kdlandscape.landscape.checks` found: the loss and metrics that read the whole output,
+        whether the network mixes the examples of a batch, and the buffers that a forward pass changes (each pass gets a
+        copy).
     labels
         name -> (long name, unit) of the loss and of every metric.
     bn
@@ -56,32 +58,43 @@ class MeanLoss:
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
         units: str | None = None,
+        outputs: Outputs = None,
     ) -> None:
         if metrics and "loss" in metrics:
             raise ValueError("a metric may not be called 'loss': that name is the objective's own; rename the metric")
         functions = {"loss": loss, **(metrics or {})}
-        first = next(model.parameters(), torch.empty(0))
+        space = Ravel.of(model)
+        self.model = own_copy(model)
+        first = next(self.model.parameters())
         self.device = torch.device(device) if device is not None else first.device
-        self.dtype = dtype or first.dtype
+        if dtype is not None:
+            self.model, space = self.model.to(dtype), space.to(dtype)
+        self.model.to(self.device)
+        self.dtype = dtype or space.dtype
+        self.loss_dtype = torch.float32 if self.dtype.itemsize < 4 else self.dtype
+        self._ravel, self._which = space, outputs
         self.labels = {name: label_of(function, name) for name, function in functions.items()}
         if units is not None:
             self.labels["loss"] = (self.labels["loss"][0], units)
-        space = Ravel.of(model)
-        self.model = copy.deepcopy(model).eval().to(self.device, self.dtype)
-        for parameter in self.model.parameters():
-            parameter.grad = None
-        self._ravel = space
         self.constants = _constants(self.model, space)
-        self._reducers = {name: reducer(function, self.device, self.dtype) for name, function in functions.items()}
+        self._functions = functions
+        self._reducers = self._reducers_in(self.loss_dtype)
         self._finish = {
             name: function.finish if isinstance(function, Pooled) else lambda mean: mean
             for name, function in functions.items()
         }
         self.is_likelihood = bool(getattr(loss, "is_likelihood", False))
         self.bn = "frozen"
+        self.mixes = False
         self.cache: dict[Any, Any] = {}
         self.theta = space.ravel(self.model).clone()
-        self.batches = Batches(data, batch_size, self.device, self.dtype)
+        own = [
+            first.dtype,
+            *space.dtypes.values(),
+            *(t.dtype for t in self.constants.values() if t.is_floating_point()),
+        ]
+        self.batches = Batches(data, batch_size, self.device, tuple(dict.fromkeys(own)), self.loss_dtype)
+        self.moving, self.whole = frozenset[str](), frozenset[str]()
 
     @property
     def dim(self) -> int:
@@ -116,18 +129,38 @@ class MeanLoss:
         """Name and shape of every trainable parameter, in the order of theta."""
         return self._ravel.shapes
 
+    @property
+    def cuttable(self) -> bool:
+        """Whether a batch may be cut without changing the loss: no layer mixes the examples of a batch."""
+        return self.bn == "frozen" and not self.mixes
+
+    def raw(self, theta: Tensor, inputs: Any, buffers: Mapping[str, Tensor] | None = None) -> Any:
+        """Run the network at theta (P,) on a batch of inputs and return whatever it returns."""
+        frozen = {name: self.constants[name].clone() for name in self.moving}
+        return run(self.model, {**self.constants, **frozen, **(buffers or {}), **self._ravel.unravel(theta)}, inputs)
+
     def outputs(self, theta: Tensor, inputs: Any, buffers: Mapping[str, Tensor] | None = None) -> Any:
-        """Run the network at theta (P,) on a batch of inputs: pure, differentiable, fit for ``torch.func``."""
-        parameters = {**self.constants, **(buffers or {}), **self._ravel.unravel(theta)}
-        with plain_attention():
-            if isinstance(inputs, Mapping):
-                return functional_call(self.model, parameters, (), dict(inputs))
-            return functional_call(self.model, parameters, inputs if isinstance(inputs, tuple) else (inputs,))
+        """Run the network at theta (P,) on a batch of inputs: pure, differentiable, fit for ``torch.func``.
+
+        Returns what the loss takes: the part of the output that counts, in the precision of the loss, or where the
+        loss reads it, the whole output.
+        """
+        return self.taken(self.raw(theta, inputs, buffers))
+
+    def taken(self, raw: Any, name: str = "loss") -> Any:
+        """Return what the loss or a metric takes of an output: all of it, or the part that counts."""
+        return raw if name in self.whole else self.counted(raw)
+
+    def counted(self, raw: Any) -> Any:
+        """Return the part of an output that counts, in the precision of the loss."""
+        part = picked(raw, self._which)
+        floating = isinstance(part, Tensor) and part.is_floating_point() and part.dtype != self.loss_dtype
+        return part.to(self.loss_dtype) if floating else part
 
     def reduced(self, theta: Tensor, batch: tuple[Any, Any], name: str = "loss") -> Reduced:
         """Return the sum and the weight of the loss (or a metric) on one batch: pure and differentiable."""
         inputs, targets = batch
-        return self._reducers[name](self.outputs(theta, inputs), targets)
+        return self._reducers[name](self.taken(self.raw(theta, inputs), name), targets)
 
     def reduce(self, outputs: Any, targets: Any, name: str = "loss") -> Reduced:
         """Return the sum and the weight of the loss (or a metric) for given outputs."""
@@ -137,26 +170,26 @@ class MeanLoss:
         """Gradient (P,) of the mean loss. One forward and backward pass over the data."""
         loss, point = self.at(theta)
         point = point.clone().requires_grad_()
-        total, weight = torch.zeros_like(point), torch.zeros((), device=self.device)
+        total, weight = torch.zeros_like(point, dtype=self.loss_dtype), torch.zeros((), device=self.device)
         for batch in loss.stream():
             reduced = loss.reduced(point, batch)
             total += torch.autograd.grad(reduced.total, point)[0]
             weight = weight + reduced.weight
-        return total / weight
+        return (total / weight).to(point)
 
     def terms(self, theta: Tensor, batch: tuple[Any, Any], buffers: Mapping[str, Tensor] | None = None) -> list[Tensor]:
         """Return sum and weight of the loss and of every metric in turn, on one batch, from one forward pass: pure."""
         inputs, targets = batch
-        outputs = self.outputs(theta, inputs, buffers)
-        reduced = [reduce(outputs, targets) for reduce in self._reducers.values()]
-        return [torch.as_tensor(part, dtype=self.dtype, device=self.device) for pair in reduced for part in pair]
+        raw = self.raw(theta, inputs, buffers)
+        reduced = [reduce(self.taken(raw, name), targets) for name, reduce in self._reducers.items()]
+        return [torch.as_tensor(part, dtype=self.loss_dtype, device=self.device) for pair in reduced for part in pair]
 
     def finish(self, sums: list[Tensor]) -> dict[str, Tensor]:
         """Divide sums by weights, as in ``terms`` but over all batches and with a first axis of points (K, ...)."""
         result = {}
         for name, total, weight in zip(self._reducers, sums[::2], sums[1::2], strict=True):
             mean = total / weight.view(-1, *[1] * (total.ndim - 1))
-            result[name] = self._finish[name](mean).to(self.dtype)
+            result[name] = self._finish[name](mean).to(self.loss_dtype)
         return result
 
     def with_batch_norm(self, bn: str) -> Self:
@@ -178,7 +211,13 @@ class MeanLoss:
         """Return the outputs (n, ...) of the network for every example, in the order of the data. One forward pass."""
         loss, point = self.at(theta)
         with torch.no_grad():
-            return torch.cat([loss.outputs(point, inputs) for inputs, _ in loss.stream()])
+            parts = [self.counted(loss.raw(point, inputs)) for inputs, _ in loss.stream()]
+        shapes = {part.shape[1:] for part in parts}
+        if len(shapes) > 1:
+            raise ValueError(
+                f"expected outputs of one shape an example, got {sorted(map(tuple, shapes))}: pad the data"
+            )
+        return torch.cat(parts)
 
     def stream(self) -> Iterator[tuple[Any, Any]]:
         """Yield the batches ``(inputs, targets)`` on the objective's device, always the same examples in order."""
@@ -198,7 +237,7 @@ class MeanLoss:
         point = self.ravel(theta)
         if isinstance(theta, Tensor):
             return self, point
-        tensors = theta.state_dict() if isinstance(theta, nn.Module) else theta
+        tensors = self._ravel.named(theta)
         own = {
             name: tensors[name].detach().to(constant.device, constant.dtype)
             for name, constant in self.constants.items()
@@ -209,6 +248,9 @@ class MeanLoss:
         other = copy.copy(self)
         other.constants, other.cache, other.theta = {**self.constants, **own}, {}, point.clone()
         return other, point
+
+    def _reducers_in(self, dtype: torch.dtype) -> dict[str, Reducer]:
+        return {name: reducer(function, self.device, dtype) for name, function in self._functions.items()}
 
     def joined(self, *thetas: Theta) -> tuple[Self, list[Tensor]]:
         """Return the loss that several networks share, and their flat points (P,): what a path or a plane needs.
@@ -266,7 +308,7 @@ class MeanLoss:
         mask = torch.cat([torch.full((tensor.numel(),), name in chosen) for name, tensor in named.items()])
         block = copy.copy(loss)
         block.cache = {}
-        block._ravel = Ravel({name: shape for name, shape in self.shapes.items() if name in chosen})
+        block._ravel = self._ravel.only(chosen)
         block.constants = {**loss.constants, **{name: named[name] for name in named if name not in chosen}}
         block.theta = point[mask.to(point.device)].clone()
         return block, block.theta, places[mask]
@@ -279,16 +321,18 @@ class MeanLoss:
         ValueError
             A loss function that holds tensors of another precision.
         """
-        if dtype is None or dtype == self.dtype:
+        if dtype is None or set(self._ravel.dtypes.values()) == {dtype}:
             return self
         other = copy.copy(self)
-        other.dtype, other.cache = dtype, {}
+        other.dtype, other.cache, other._ravel = dtype, {}, self._ravel.to(dtype)
+        other.loss_dtype = torch.float32 if dtype.itemsize < 4 else dtype
+        other._reducers = self._reducers_in(other.loss_dtype)
         other.model = copy.deepcopy(self.model).to(dtype=dtype)
         other.constants = {
             name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in self.constants.items()
         }
         other.theta = self.theta.to(dtype)
-        other.batches = self.batches.to(dtype)
+        other.batches = self.batches.to(dtype, other.loss_dtype)
         try:
             with torch.no_grad():
                 other.reduced(other.theta, next(other.stream()))
@@ -298,18 +342,6 @@ class MeanLoss:
                 f"expected an objective built with Objective(..., dtype={dtype})"
             ) from error
         return other
-
-
-@contextmanager
-def plain_attention() -> Iterator[None]:
-    """Compute attention by its plain formula: the fused kernels lack second or forward-mode derivatives."""
-    fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        with sdpa_kernel(SDPBackend.MATH):
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
 
 
 def _constants(model: nn.Module, space: Ravel) -> dict[str, Tensor]:

@@ -6,13 +6,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from kdlandscape.landscape.checks import look
 from kdlandscape.landscape.curvature.curvatures import ggn, hessian
-from kdlandscape.landscape.evaluation.evaluator import pieces, plain
 from kdlandscape.landscape.evaluation.points import evaluate, value
 from kdlandscape.landscape.evaluation.strategy import Strategy
 from kdlandscape.landscape.loss import LossFunction, MeanLoss
+from kdlandscape.landscape.network import Outputs
 from kdlandscape.landscape.params import Theta
-from kdlandscape.landscape.reduction import check_mean
 
 
 class Objective(MeanLoss):
@@ -25,27 +25,36 @@ class Objective(MeanLoss):
     Parameters
     ----------
     model
-        Any module whose forward takes one batch of inputs (a tensor, or a tuple or dict of tensors).
+        Any module whose forward takes one batch of inputs: a tensor, a tuple or list by place, a dict by name. Wrappers
+        (``DataParallel``, ``torch.compile``, averaged models) are taken off.
     loss
         ``loss(outputs, targets)`` gives the mean over the batch, or one value for each example (n,), or a pair
         (sum, weight). ``nn.CrossEntropyLoss`` and ``nn.NLLLoss`` are averaged by their class weights over the whole
-        data set, whatever the batches are.
+        data set, whatever the batches are. It gets the whole output of the network where it can read that, else the
+        part that counts (``outputs``), in float32 at least.
     data
-        ``(inputs, targets)``, a ``Dataset`` or a ``DataLoader``. Held in memory up to 1 GiB, else streamed.
+        ``(inputs, targets)``, a list of such batches, a ``Dataset`` or a ``DataLoader``; a batch may be a dict with its
+        targets under ``labels``. Held in memory up to 1 GiB, else streamed.
     metrics
         More functions like ``loss``, by name; all come from the same forward pass.
     batch_size
-        Examples a forward pass; the result does not depend on it. Default: what a DataLoader says, else all.
+        Examples a forward pass; the result does not depend on it, unless the network itself mixes the examples of a
+        batch: then the batches are kept as they are. Default: what a DataLoader says, else all.
     device, dtype
-        Where and in which precision to compute; default: those of the model's first parameter.
+        Where and in which precision to compute; default: where and as the model is, each parameter in its own
+        precision, theta in the widest.
+    outputs
+        Which part of the network's output counts, for losses that do not read all of it, for predictions and for
+        Gauss-Newton products: a function, key, index or attribute; default: ``logits``, else the first tensor.
     units
         The unit of the loss; default: "nat" for torch's log likelihoods and functions that say so, else "1".
 
     Raises
     ------
     ValueError
-        If nothing is trainable, the data are empty, the loss is not finite, a scalar loss is not a mean over
-        examples, or two evaluations differ.
+        If nothing is trainable, the network does not run on the data, is random or cannot be copied; if the data are
+        empty or not the same when they are read again; if a loss is not finite, is no mean over examples, or compares
+        shapes that torch would multiply out; if two evaluations differ.
 
     Attributes
     ----------
@@ -56,7 +65,7 @@ class Objective(MeanLoss):
 
     Notes
     -----
-    Construction costs two passes over the data.
+    Construction costs two passes over the data and a second reading of them; see `kdlandscape.landscape.checks`.
     """
 
     def __init__(
@@ -70,11 +79,20 @@ class Objective(MeanLoss):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
         units: str | None = None,
+        outputs: Outputs = None,
     ) -> None:
         super().__init__(
-            model, loss, data, metrics=metrics, batch_size=batch_size, device=device, dtype=dtype, units=units
+            model,
+            loss,
+            data,
+            metrics=metrics,
+            batch_size=batch_size,
+            device=device,
+            dtype=dtype,
+            units=units,
+            outputs=outputs,
         )
-        self._refuse_unstable()
+        look(self)
 
     def value(self, theta: Theta) -> Tensor:
         """Mean loss at theta, a scalar. One forward pass over the data."""
@@ -104,26 +122,3 @@ class Objective(MeanLoss):
             How; default: a loop for a few points, else the fastest in a short trial, remembered for later calls.
         """
         return evaluate(self, thetas, strategy=strategy)
-
-    def _refuse_unstable(self) -> None:
-        """Evaluate twice: every scalar loss must be a mean over examples, and both evaluations must agree."""
-        with torch.no_grad():
-            for inputs, targets in (
-                piece for batch in self.batches.loaded() for piece in pieces(self, plain(self), batch)
-            ):
-                outputs = self.outputs(self.theta, inputs)
-                for name, reduce in self._reducers.items():
-                    check_mean(name, reduce, outputs, targets)
-        first, second = (self.evaluate(self.theta[None]) for _ in range(2))
-        if not torch.isfinite(first["loss"]).all():
-            raise ValueError(
-                f"the loss at the model's own parameters is {float(first['loss'])}: expected a finite number; "
-                "check the inputs for NaN and the loss for a logarithm of zero"
-            )
-        tolerance = torch.finfo(self.dtype).eps ** 0.5
-        for name, found in first.items():
-            if not torch.allclose(found, second[name], rtol=tolerance, atol=tolerance, equal_nan=True):
-                raise ValueError(
-                    f"two evaluations of {name!r} differ ({float(found)} and {float(second[name])}): expected a "
-                    "deterministic pipeline; turn off random augmentation and sampling in the data"
-                )

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_leaves
 
 
 class Reduced(NamedTuple):
@@ -61,7 +61,12 @@ def reducer(loss: Callable[[Any, Any], Any] | Pooled, device: torch.device, dtyp
     Weighted cross entropy with ``reduction='mean'`` divides by the batch's own sum of class weights; averaging such
     means by batch size is wrong, so ``nn.CrossEntropyLoss`` and ``nn.NLLLoss`` are taken apart here.
     """
-    if isinstance(loss, nn.CrossEntropyLoss | nn.NLLLoss) and loss.reduction == "mean":
+    own = (
+        type(loss).forward in (nn.CrossEntropyLoss.forward, nn.NLLLoss.forward)
+        if isinstance(loss, nn.Module)
+        else False
+    )
+    if own and isinstance(loss, nn.CrossEntropyLoss | nn.NLLLoss) and loss.reduction == "mean":
         return _weighted(loss, device, dtype)
     if isinstance(loss, Pooled):
         each = loss.each
@@ -74,6 +79,8 @@ def reducer(loss: Callable[[Any, Any], Any] | Pooled, device: torch.device, dtyp
         n = num_examples(targets)
         if isinstance(value, tuple):
             return Reduced(value[0], value[1])
+        if not isinstance(value, Tensor):
+            raise ValueError(f"expected the loss to return a tensor, got {type(value).__name__}")
         if value.ndim == 0:
             return Reduced(value * n, float(n))
         if value.shape == (n,):
@@ -91,8 +98,8 @@ def _weighted(loss: nn.CrossEntropyLoss | nn.NLLLoss, device: torch.device, dtyp
     total.reduction = "sum"
 
     def reduce(outputs: Tensor, targets: Tensor) -> Reduced:
-        if targets.is_floating_point():  # class probabilities: torch divides by the number of examples
-            return Reduced(total(outputs, targets), float(targets.shape[0]))
+        if targets.is_floating_point():  # class probabilities (n, C, ...): torch divides by n times the places
+            return Reduced(total(outputs, targets), targets.numel() / targets.shape[min(1, targets.ndim - 1)])
         kept = targets != loss.ignore_index
         if total.weight is None:
             return Reduced(total(outputs, targets), kept.sum().to(dtype))
@@ -147,26 +154,6 @@ def num_examples(tree: Any) -> int:
     if len(lengths) != 1:
         raise ValueError(f"expected tensors that share their first axis (examples), got first axes {sorted(lengths)}")
     return lengths.pop()
-
-
-def check_mean(name: str, reduce: Reducer, outputs: Any, targets: Any) -> None:
-    """Refuse a loss whose value on a batch is not the weighted mean of its values on two parts of the batch."""
-    n = num_examples(targets)
-    if n < 3:
-        return
-    cut = n // 3
-    parts = [tree_map(lambda leaf, s=s: leaf[s], (outputs, targets)) for s in (slice(cut), slice(cut, n))]
-    whole = reduce(outputs, targets).total
-    first, second = (reduce(*part).total for part in parts)
-    split = first + second
-    scale = torch.as_tensor(whole).abs().clamp_min(1.0).amax()
-    tolerance = 50 * torch.finfo(whole.dtype).eps ** 0.75 if whole.is_floating_point() else 0.0
-    if torch.isfinite(whole).all() and ((whole - split).abs() > tolerance * scale).any():
-        raise ValueError(
-            f"{name!r} is no mean over examples: {n} examples give the sum {float(whole.sum()):.6g}, two parts of them "
-            f"{float(split.sum()):.6g}. Return one value for each example, a pair (sum, weight), or use Pooled; class "
-            "weights and ignore_index are understood in nn.CrossEntropyLoss and nn.NLLLoss"
-        )
 
 
 @labelled("cross entropy", "nat")

@@ -305,7 +305,7 @@ def _facts(objective: MeanLoss, directions: Any, rows: Tensor) -> dict[str, Any]
     }
     if len(rows) == 2:
         facts["direction_cosine"] = float(cosines[0, 1])
-    if objective.bn != "frozen":
+    if not objective.cuttable:
         facts["batch_size"] = objective.batches.batch_size or objective.num_examples
     return facts | dict(getattr(directions, "facts", {}))
 

@@ -52,7 +52,7 @@ def pieces(objective: MeanLoss, plan: Plan) -> Iterator[Piece]:
 
     BatchNorm by the batch's own statistics keeps the objective's batches, which it depends on.
     """
-    whole = objective.bn != "batch" and plan.examples is not None
+    whole = objective.cuttable and plan.examples is not None
     for batch in objective.batches.loaded() if whole else objective.stream():
         yield from micro_batches(batch, plan.examples if whole else None, plan.channels_last)
 
@@ -76,7 +76,7 @@ def _measured(objective: MeanLoss, point: Tensor, kind: str, plan: Plan, num_mat
     fit = examples_that_fit(objective)
     images = any(leaf.ndim == 4 and leaf.is_floating_point() for leaf in _leaves(objective))
     large = fit < min(objective.batches.batch_size or objective.num_examples, objective.num_examples)
-    if objective.bn == "batch" or objective.device.type != "cpu" or not (large or images):
+    if not objective.cuttable or objective.device.type != "cpu" or not (large or images):
         return plan
     if num_matvecs <= FEW:  # no time to measure: what was best on every network measured so far
         return replace(plan, examples=fit if large else None, channels_last=images)

@@ -54,8 +54,11 @@ def evaluator(
     place = _placement(origin, directions)
     if objective.bn == "recalibrate":
         return _recalibrating(objective, strategy, place)
-    if objective.bn == "batch" and strategy.examples is not None:
-        raise ValueError("bn='batch' takes statistics of the objective's batches: expected Strategy(examples=None)")
+    if not objective.cuttable and strategy.examples is not None:
+        raise ValueError(
+            "the network mixes the examples of a batch (bn='batch', statistics-free BatchNorm, attention across "
+            "examples), so the objective's own batches count: expected Strategy(examples=None)"
+        )
     prepared: list[Run] = []
 
     def runs(batch: Any) -> list[Run]:
@@ -66,10 +69,9 @@ def evaluator(
         blocks = points.tensor_split(min(len(points), 4 * strategy.workers)) if strategy.workers > 1 else (points,)
         sums: list[Any] = [None] * len(blocks)
         with torch.no_grad(), _pool(strategy.workers) as map_:
-            for batch in objective.batches.loaded():
-                todo = prepared if objective.batches.held else []
-                if not todo:
-                    todo += runs(batch)
+            if objective.batches.held and not prepared:
+                prepared.extend(run for batch in objective.batches.loaded() for run in runs(batch))
+            for todo in [prepared] if prepared else map(runs, objective.batches.loaded()):
                 parts = map_(lambda block, todo=todo: _total(todo, block), blocks)
                 sums = [part if old is None else _add(old, part) for old, part in zip(sums, parts, strict=True)]
         return objective.finish([torch.cat(rows) for rows in zip(*sums, strict=True)])
@@ -81,7 +83,7 @@ def plain(objective: MeanLoss) -> Strategy:
     """Return the loop, in micro-batches where one batch would not fit the caches."""
     size = objective.batches.batch_size or objective.num_examples
     fit = examples_that_fit(objective)
-    return Strategy(examples=fit) if objective.bn == "frozen" and fit < size else Strategy()
+    return Strategy(examples=fit) if objective.cuttable and fit < size else Strategy()
 
 
 def _total(runs: Sequence[Run], points: Tensor) -> list[Tensor]:

@@ -111,7 +111,7 @@ def _close(a: Tensor, b: Tensor, num_examples: int) -> bool:
 def _sizes(objective: MeanLoss, best: Strategy, seconds: tuple[float, float], plane: bool) -> Iterator[Strategy]:
     """Fewer forward passes, where a loader's batches are small."""
     size = objective.batches.batch_size
-    if objective.bn == "frozen" and objective.batches.held and size is not None and size < examples_that_fit(objective):
+    if objective.cuttable and objective.batches.held and size is not None and size < examples_that_fit(objective):
         yield replace(best, examples=min(examples_that_fit(objective), objective.num_examples))
 
 
