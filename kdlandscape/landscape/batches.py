@@ -74,7 +74,7 @@ class Batches:
             _check_same(self._held, self._read())
         if self._held is not None:
             self._held = _joined(self._held)
-        self.num_examples = sum(num_examples(batch) for batch in self)
+        self.num_examples = sum(num_examples(part) for part in self.loaded())
         if not self.num_examples:
             raise ValueError("the data are empty: expected at least one example")
 

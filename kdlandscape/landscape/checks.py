@@ -1,4 +1,4 @@
-"""What an objective is asked before it is believed: is the loss a mean, does the network keep examples apart?"""
+"""What an objective is asked before it is believed: that the loss is a mean, and the network a function of examples."""
 
 import random
 import warnings
@@ -35,9 +35,6 @@ def look(loss: MeanLoss) -> None:
     batch = next(loss.batches.loaded())
     few = _rows(batch, slice(0, FEW))
     _check_runs(loss, few[0])
-    loss.moving = moving(loss.model, {**loss.constants, **loss._ravel.unravel(loss.theta)}, few[0]) & set(
-        loss.constants
-    )
     loss.whole = frozenset(name for name in loss.metric_names if _reads_whole(loss, few, name))
     loss.mixes = _mixes(loss, few[0])
     _check_means(loss, batch)
@@ -49,16 +46,16 @@ def _rows(batch: Any, index: Any) -> Any:
 
 
 def _check_runs(loss: MeanLoss, inputs: Any) -> None:
-    """Run the network once, and say what it was given if it cannot."""
+    """Run the network once, find the buffers that this changes, and say what it was given if it cannot run."""
     try:
+        changed = moving(loss.model, {**loss.constants, **loss.unravel(loss.theta)}, inputs)
+        loss.moving = changed & loss.constants.keys()
         with torch.no_grad():
             loss.counted(loss.raw(loss.theta, inputs))
     except (RuntimeError, TypeError, ValueError, IndexError, AttributeError, KeyError) as error:
         given = ", ".join(f"{tuple(leaf.shape)} {str(leaf.dtype)[6:]}" for leaf in tree_leaves(inputs))
         whole = not any(leaf.is_floating_point() for leaf in tree_leaves(inputs))
-        hint = (
-            "; whole numbers that are no indices (uint8 images) have to be converted to floats first" if whole else ""
-        )
+        hint = "; whole numbers that are no indices (uint8 images) have to be made floats" if whole else ""
         raise ValueError(
             f"{type(loss.model).__name__} does not run on a batch of the data: {type(error).__name__}: {error}. It was "
             f"given inputs {given}{hint}"
@@ -94,7 +91,7 @@ def _mixes(loss: MeanLoss, inputs: Any) -> bool:
         return False
     eps = torch.finfo(together.dtype).eps
     bound = (ALIKE if exact is not loss else max(50 * eps, ALIKE)) * float(together.abs().amax())
-    again = _run(exact, inputs)
+    again = _run(exact, inputs, advance=True)
     if not torch.equal(again, together) and float((again - together).abs().amax()) > bound:
         raise ValueError(
             f"{type(loss.model).__name__} gives other outputs when it runs again: expected a function of its inputs; "
@@ -109,9 +106,10 @@ def _mixes(loss: MeanLoss, inputs: Any) -> bool:
     return apart.shape != together.shape or not bool(((apart - together).abs() <= bound).all())
 
 
-def _run(loss: MeanLoss, inputs: Any) -> Any:
+def _run(loss: MeanLoss, inputs: Any, advance: bool = False) -> Any:
     with preserve_rng(), torch.no_grad():
-        _advance()
+        if advance:
+            _advance()
         return picked(loss.raw(loss.theta, inputs), loss._which)
 
 
@@ -138,13 +136,14 @@ def _check_mean(loss: MeanLoss, name: str, outputs: Any, targets: Any, inputs: A
     if n < 3 or (loss.mixes and not isinstance(outputs, Tensor)):
         return
     whole, parts = _totals(loss, name, outputs, targets, inputs)
-    problem = _differ(whole, parts, n, loss.loss_dtype)
+    eps = torch.finfo(loss.loss_dtype).eps
+    problem = _differ(whole, parts, eps**0.6, 100 * eps * n)
     if not problem and isinstance(outputs, Tensor) and outputs.is_floating_point():
         # at a perfect match the loss is rounding alone: ask at other outputs too, where the loss is defined there
         noise = torch.randn(outputs.shape, generator=torch.Generator().manual_seed(0)).to(outputs) * outputs.std()
         try:
             whole, parts = _totals(loss, name, outputs + noise, targets, inputs)
-            problem = _differ(whole, parts, n, loss.loss_dtype)
+            problem = _differ(whole, parts, eps**0.6, 0.0)
         except (RuntimeError, ValueError):
             return
     if problem:
@@ -157,11 +156,10 @@ def _check_mean(loss: MeanLoss, name: str, outputs: Any, targets: Any, inputs: A
         )
 
 
-def _differ(whole: Tensor, parts: list[Tensor], n: int, dtype: torch.dtype) -> bool:
-    eps = torch.finfo(dtype).eps
+def _differ(whole: Tensor, parts: list[Tensor], rtol: float, atol: float) -> bool:
     scale = torch.stack([total.abs() for total in (whole, *parts)]).amax()
     gap = (whole - parts[0] - parts[1]).abs()
-    return bool(torch.isfinite(whole).all() and (gap > eps**0.6 * scale + 100 * eps * n).any())
+    return bool(torch.isfinite(whole).all() and (gap > rtol * scale + atol).any())
 
 
 def _totals(loss: MeanLoss, name: str, outputs: Any, targets: Any, inputs: Any) -> tuple[Tensor, list[Tensor]]:

@@ -1,6 +1,7 @@
 """The ground: the mean loss as a pure function of theta over a fixed data set.  Nothing in here looks at a surface."""
 
 import copy
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Self
 
@@ -88,12 +89,8 @@ class MeanLoss:
         self.mixes = False
         self.cache: dict[Any, Any] = {}
         self.theta = space.ravel(self.model).clone()
-        own = [
-            first.dtype,
-            *space.dtypes.values(),
-            *(t.dtype for t in self.constants.values() if t.is_floating_point()),
-        ]
-        self.batches = Batches(data, batch_size, self.device, tuple(dict.fromkeys(own)), self.loss_dtype)
+        own = dict.fromkeys([first.dtype, *(parameter.dtype for parameter in self.model.parameters())])
+        self.batches = Batches(data, batch_size, self.device, tuple(own), self.loss_dtype)
         self.moving, self.whole = frozenset[str](), frozenset[str]()
 
     @property
@@ -334,7 +331,7 @@ class MeanLoss:
         other.theta = self.theta.to(dtype)
         other.batches = self.batches.to(dtype, other.loss_dtype)
         try:
-            with torch.no_grad():
+            with torch.no_grad(), warnings.catch_warnings(action="ignore"):
                 other.reduced(other.theta, next(other.stream()))
         except RuntimeError as error:
             raise ValueError(

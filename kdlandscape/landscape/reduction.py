@@ -61,12 +61,8 @@ def reducer(loss: Callable[[Any, Any], Any] | Pooled, device: torch.device, dtyp
     Weighted cross entropy with ``reduction='mean'`` divides by the batch's own sum of class weights; averaging such
     means by batch size is wrong, so ``nn.CrossEntropyLoss`` and ``nn.NLLLoss`` are taken apart here.
     """
-    own = (
-        type(loss).forward in (nn.CrossEntropyLoss.forward, nn.NLLLoss.forward)
-        if isinstance(loss, nn.Module)
-        else False
-    )
-    if own and isinstance(loss, nn.CrossEntropyLoss | nn.NLLLoss) and loss.reduction == "mean":
+    plain = isinstance(loss, nn.Module) and type(loss).forward in (nn.CrossEntropyLoss.forward, nn.NLLLoss.forward)
+    if plain and isinstance(loss, nn.CrossEntropyLoss | nn.NLLLoss) and loss.reduction == "mean":
         return _weighted(loss, device, dtype)
     if isinstance(loss, Pooled):
         each = loss.each
