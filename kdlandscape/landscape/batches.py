@@ -103,6 +103,12 @@ class Batches:
             other._held = [other._move(part) for part in other._held]
         return other
 
+    def holding(self, part: tuple[Any, Any]) -> "Batches":
+        """Return one batch of these data as data of their own."""
+        other = copy.copy(self)
+        other._held, other.batch_size, other.num_examples = [part], None, num_examples(part)
+        return other
+
     def _read(self) -> Iterator[tuple[Any, Any]]:
         """Read a loader once, and leave the random states as they were."""
         own = getattr(self._source, "generator", None)

@@ -166,7 +166,8 @@ def test_float64_on_demand_gives_what_a_float64_objective_gives():
 
 def test_a_loss_that_holds_another_precision_is_refused_by_saying_what_to_do():
     module, _, data = CASES[IDS.index("class_weights")].make(dtype=torch.float32)
-    single = Objective(module, nn.CrossEntropyLoss(weight=torch.tensor([0.2, 1.0, 5.0])), data)
+    weight = torch.tensor([0.2, 1.0, 5.0])
+    single = Objective(module, lambda z, y: nn.functional.cross_entropy(z, y, weight=weight, reduction="none"), data)
     with pytest.raises(ValueError, match=r"built with Objective\(..., dtype=torch.float64\)"):
         hessian(single, module, dtype=torch.float64)
 
@@ -341,7 +342,7 @@ def test_bad_points_weights_and_options_are_refused_with_what_to_do():
         Plan(examples=0)
     module, loss, (inputs, targets) = CASES[IDS.index("ignore_index")].make()
     nothing = Objective(module, loss, (inputs, targets))
-    nothing.batches._held = (inputs, torch.full_like(targets, -100))
+    nothing.batches = nothing.batches.holding((inputs, torch.full_like(targets, -100)))
     with pytest.raises(ValueError, match="positive weight, got a total weight of 0"):
         hessian(nothing, module)
 

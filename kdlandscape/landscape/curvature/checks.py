@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
-from kdlandscape.landscape.batches import Batches, preserve_rng
+from kdlandscape.landscape.batches import preserve_rng
 from kdlandscape.landscape.curvature.layers import UNSUPPORTED, Call, gradient, innermost
 from kdlandscape.landscape.curvature.outputs import between
 from kdlandscape.landscape.curvature.products import Piece, Rows, linearize
@@ -99,7 +99,7 @@ def _small(objective: MeanLoss, point: Tensor) -> tuple[MeanLoss, Tensor, Piece]
     """Return the loss on a few examples, in float64 where that is possible and not too large."""
     few = tree_map(lambda leaf: leaf[:EXAMPLES], next(iter(objective.stream())))
     loss = copy.copy(objective)
-    loss.batches, loss.cache = Batches(few, None, objective.device, objective.dtype), {}
+    loss.batches, loss.cache = objective.batches.holding(few), {}
     if len(point) <= DOUBLE and objective.device.type != "mps":
         with suppress(ValueError, RuntimeError, TypeError):  # a network or loss that insists on another precision
             loss = loss.to(torch.float64)

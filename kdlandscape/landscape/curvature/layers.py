@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
 
-from kdlandscape.landscape.loss import MeanLoss, plain_attention
+from kdlandscape.landscape.loss import MeanLoss
+from kdlandscape.landscape.network import plain_attention
 
 UNSUPPORTED = (RuntimeError, NotImplementedError)
 
