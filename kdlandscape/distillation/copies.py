@@ -13,7 +13,7 @@ from torch.func import functional_call, grad, vmap
 from torch.utils._pytree import tree_leaves
 
 from kdlandscape.landscape.batches import preserve_rng
-from kdlandscape.landscape.loss import plain_attention
+from kdlandscape.landscape.network import plain_attention
 from kdlandscape.landscape.params import Ravel, SpaceError
 
 

@@ -181,7 +181,7 @@ def tensors_of(inputs: Any, targets: Any, like: nn.Module) -> tuple[Any, Any]:
         if targets is not None:
             raise ValueError(f"expected no targets beside a {type(inputs).__name__}, which has its own")
         parameter = next(like.parameters())
-        parts = list(Batches(inputs, None, parameter.device, parameter.dtype).loaded())
+        parts = list(Batches(inputs, None, parameter.device, (parameter.dtype,), parameter.dtype).loaded())
         inputs, targets = tree_map(lambda *leaves: torch.cat(leaves), *parts)
     if isinstance(inputs, list):
         inputs = tuple(inputs)

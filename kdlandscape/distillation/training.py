@@ -15,7 +15,7 @@ from kdlandscape.distillation.losses import DistillationLoss, tempered_kl, with_
 from kdlandscape.distillation.predictions import Teacher, labeller
 from kdlandscape.distillation.programs import Program
 from kdlandscape.distillation.recipe import Recipe
-from kdlandscape.landscape.loss import plain_attention
+from kdlandscape.landscape.network import plain_attention
 from kdlandscape.landscape.reduction import cross_entropy, num_examples
 
 
