@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils._pytree import tree_leaves
 
-from kdlandscape.landscape.loss import plain_attention
+from kdlandscape.landscape.network import plain_attention
 from kdlandscape.landscape.permutations.blocks import blocks, check, settle
 from kdlandscape.landscape.permutations.factors import Axis, Factor, leaves
 from kdlandscape.landscape.permutations.walk import InDouble, Recorder, Site, Walk, free
