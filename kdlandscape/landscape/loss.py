@@ -242,12 +242,18 @@ class MeanLoss:
         }
         if differing(own, self.constants) is None:
             return self, point
-        other = copy.copy(self)
-        other.constants, other.cache, other.theta = {**self.constants, **own}, {}, point.clone()
+        other = self.holding(own)
+        other.theta = point.clone()
         return other, point
 
     def _reducers_in(self, dtype: torch.dtype) -> dict[str, Reducer]:
         return {name: reducer(function, self.device, dtype) for name, function in self._functions.items()}
+
+    def holding(self, constants: Mapping[str, Tensor]) -> Self:
+        """Return this loss with other values of some buffers or frozen parameters."""
+        other = copy.copy(self)
+        other.constants, other.cache = {**self.constants, **constants}, {}
+        return other
 
     def joined(self, *thetas: Theta) -> tuple[Self, list[Tensor]]:
         """Return the loss that several networks share, and their flat points (P,): what a path or a plane needs.

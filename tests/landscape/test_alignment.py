@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -98,6 +100,25 @@ def test_running_statistics_come_from_the_module_that_is_aligned():
     found = align(module, module, other, inputs=inputs)
     permutation = found.permutations["0"]
     assert torch.equal(found.state["1.running_mean"], other[1].running_mean[permutation])
+
+
+@pytest.mark.parametrize("name", ["batch_norm", "residual_batch_norm"])
+def test_a_path_to_an_aligned_network_ends_at_the_loss_of_that_network(name):
+    module, loss, data = next(case for case in CASES if case.name == name).make()
+    other = copy.deepcopy(module)
+    for tensor in other.state_dict().values():
+        if tensor.is_floating_point():
+            tensor.copy_(tensor.roll(1, 0) + 0.3)
+    objective = Objective(module, loss, data)
+    found = align(objective, module, other)
+    with torch.no_grad():
+        own = loss(other.eval()(data[0]), data[1]).item()
+    path = interpolate(objective, module, found, t=3)
+    assert path["loss"][-1].item() == pytest.approx(own, rel=1e-12)
+    assert path["loss"][0].item() == objective.value(module).item()
+    assert path.attrs["running_statistics"].startswith("interpolated linearly with t")
+    assert objective.value(found).item() == pytest.approx(own, rel=1e-12)
+    assert objective.value(found.theta).item() != pytest.approx(own, rel=1e-3)  # theta alone carries no statistics
 
 
 def test_a_changed_function_is_noticed():

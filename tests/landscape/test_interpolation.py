@@ -1,3 +1,5 @@
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -204,12 +206,27 @@ def test_buffers_are_never_interpolated():
     counted["1.num_batches_tracked"] += 1000
     path = interpolate(objective, module, counted, t=3)
     assert np.unique(path["loss"]).tolist() == [objective.value(module).item()]
-    counted["1.running_mean"] += 1.0
+    assert "running_statistics" not in path.attrs
+
+
+def test_running_statistics_of_two_networks_move_from_end_to_end():
+    module, loss, data = next(case for case in CASES if case.name == "batch_norm").make()
+    objective = Objective(module, loss, data)
+    other = {key: value.clone() for key, value in module.state_dict().items()}
+    other["1.running_mean"] += 1.0
+    other["1.running_var"] *= 3.0
+    path = interpolate(objective, module, other, t=3, curvature=True)
+    for t, value in zip(path["t"].values, path["loss"].values, strict=True):
+        one = copy.deepcopy(module)
+        one.load_state_dict({key: (1 - t) * x + t * other[key] for key, x in module.state_dict().items()})
+        with torch.no_grad():
+            assert value == pytest.approx(loss(one.eval()(data[0]), data[1]).item(), rel=1e-12)
+    assert path["loss"][-1] == objective.value(other)
+    assert path.attrs["running_statistics"].startswith("interpolated linearly with t")
+    assert interpolate(objective, module, objective.ravel(other), t=3)["loss"].notnull().all()
+    assert interpolate(objective, module, other, t=3, bn="recalibrate").attrs["bn"] == "recalibrate"
     with pytest.raises(ValueError, match=r"'1\.running_mean' differs between the networks"):
-        interpolate(objective, module, counted)
-    assert interpolate(objective, module, objective.ravel(counted), t=3)["loss"].notnull().all()
-    free = interpolate(objective, module, counted, t=3, bn="recalibrate")
-    assert free.attrs["bn"] == "recalibrate"
+        interpolate(objective, module, other, params="4.*")
 
 
 @pytest.mark.parametrize("name", ["batch_norm", "residual_batch_norm"])

@@ -9,9 +9,10 @@ import xarray as xr
 from torch import Tensor, nn
 
 from kdlandscape.cubes.variables import dataset, variable
+from kdlandscape.landscape.batch_norm import running_statistics
 from kdlandscape.landscape.curvature.curvatures import hessian
 from kdlandscape.landscape.evaluation.points import evaluate
-from kdlandscape.landscape.loss import MeanLoss
+from kdlandscape.landscape.loss import MeanLoss, differing
 from kdlandscape.landscape.params import Params, SpaceError, Theta, described, matching
 
 KINDS = ("linear", "spherical")
@@ -47,8 +48,9 @@ def interpolate(
     objective
         The loss and its metrics.
     start, end
-        The networks at t = 0 and t = 1: theta, module or state dict. Buffers are no part of theta and are never
-        interpolated, integer ones included.
+        The networks at t = 0 and t = 1: theta, module, state dict or alignment. Buffers are no part of theta. Where
+        whole networks bring running statistics of their own, these move linearly with t (attrs:
+        ``running_statistics``), so that each end is that network; other buffers must be the same.
     t
         The points, or how many of them evenly spaced from 0 to 1, both ends included.
     kind
@@ -76,22 +78,23 @@ def interpolate(
     SpaceError
         If an end does not belong to the objective's network, or the ends differ in dtype: the first difference.
     ValueError
-        If the points do not increase, a pattern matches nothing, the ends differ in buffers or frozen parameters, or
-        the ends of a spherical path are opposite.
+        If the points do not increase, a pattern matches nothing, the ends differ in frozen parameters or buffers (with
+        ``params``, in running statistics too), or the ends of a spherical path are opposite.
     """
     points = _points(t)
     objective = objective if bn is None else objective.with_batch_norm(bn)
-    objective, first, last = _ends(objective, start, end, params)
+    objective, first, last, moving = _ends(objective, start, end, params)
     point, tangent = _path(first, last, kind)
     thetas = torch.stack([point(value) for value in points.tolist()])
     if correct is not None:
         for k, value in enumerate(points.tolist()):
             if 0 < value < 1:
                 thetas[k] = correct(thetas[k], value)
-    values = over_t(objective, evaluate_path(objective, thetas))
+    losses = [objective.holding(_mixed(*moving, value)) for value in points.tolist()] if moving else []
+    values = over_t(objective, evaluate_each(losses, thetas) if losses else evaluate_path(objective, thetas))
     if curvature:
-        pairs = zip(thetas, points.tolist(), strict=True)
-        rows = [_curvature(objective, theta, tangent(value)) for theta, value in pairs]
+        triples = zip(losses or [objective] * len(thetas), thetas, points.tolist(), strict=True)
+        rows = [_curvature(loss, theta, tangent(value)) for loss, theta, value in triples]
         label = "curvature along the path, vᵀHv of the unit tangent v"
         values["path_curvature"] = variable("t", torch.stack(rows).cpu(), label, objective.units)
     return dataset(
@@ -103,7 +106,18 @@ def interpolate(
         params=described(params),
         correction="none" if correct is None else getattr(correct, "__name__", "custom"),
         bn=objective.bn,
+        **(
+            {"running_statistics": "interpolated linearly with t, from those of the start to those of the end"}
+            if moving
+            else {}
+        ),
     )
+
+
+def evaluate_each(losses: Sequence[MeanLoss], thetas: Tensor) -> dict[str, Tensor]:
+    """Evaluate each point of a path (K, P) by a loss of its own."""
+    rows = [evaluate(loss, theta[None]) for loss, theta in zip(losses, thetas, strict=True)]
+    return {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
 
 
 def evaluate_path(objective: MeanLoss, thetas: Tensor) -> dict[str, Tensor]:
@@ -203,9 +217,15 @@ def _points(t: int | Sequence[float]) -> np.ndarray:
     return points
 
 
-def _ends(objective: MeanLoss, start: Theta, end: Theta, params: Params) -> tuple[MeanLoss, Tensor, Tensor]:
-    """Return the loss and both ends, which can be joined; the end differs from the start in the chosen parameters."""
-    loss, (first, last) = objective.joined(start, end)
+Statistics = dict[str, Tensor]
+
+
+def _ends(
+    objective: MeanLoss, start: Theta, end: Theta, params: Params
+) -> tuple[MeanLoss, Tensor, Tensor, tuple[Statistics, Statistics] | None]:
+    """Return the loss, both ends, and their running statistics where these differ and move along the path."""
+    moving = _moving(objective, start, end) if params is None else None
+    loss, (first, last) = objective.joined(*(_without(theta, moving[0] if moving else {}) for theta in (start, end)))
     dtypes = [_dtypes(objective, theta) for theta in (start, end)]
     for name in objective.shapes:
         if dtypes[0][name] != dtypes[1][name]:
@@ -214,10 +234,31 @@ def _ends(objective: MeanLoss, start: Theta, end: Theta, params: Params) -> tupl
                 "convert one of the networks"
             )
     if params is None:
-        return loss, first, last
+        return loss, first, last, moving
     chosen = matching(objective.shapes, params)
     mask = torch.cat([torch.full((shape.numel(),), name in chosen) for name, shape in objective.shapes.items()])
-    return loss, first, torch.where(mask.to(first.device), last, first)
+    return loss, first, torch.where(mask.to(first.device), last, first), None
+
+
+def _moving(objective: MeanLoss, start: Theta, end: Theta) -> tuple[Statistics, Statistics] | None:
+    """Return the running statistics of both ends if they differ and BatchNorm keeps what it is given."""
+    if objective.bn != "frozen":
+        return None
+    names = running_statistics(objective.model)
+    first, last = (
+        {name: x for name, x in objective.at(theta)[0].constants.items() if name in names and x.is_floating_point()}
+        for theta in (start, end)
+    )
+    return None if differing(first, last) is None else (first, last)
+
+
+def _without(theta: Theta, names: Statistics) -> Theta:
+    """Return a network without some of its buffers."""
+    return theta if isinstance(theta, Tensor) else {k: x for k, x in _tensors(theta).items() if k not in names}
+
+
+def _mixed(start: Statistics, end: Statistics, t: float) -> Statistics:
+    return {name: (1 - t) * start[name] + t * end[name] for name in start}
 
 
 def _dtypes(objective: MeanLoss, theta: Theta) -> dict[str, torch.dtype]:
