@@ -2,7 +2,7 @@
 
 import copy
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Self
 
 import torch
@@ -255,8 +255,10 @@ class MeanLoss:
         other.constants, other.cache = {**self.constants, **constants}, {}
         return other
 
-    def joined(self, *thetas: Theta) -> tuple[Self, list[Tensor]]:
+    def joined(self, *thetas: Theta, free: Collection[str] = ()) -> tuple[Self, list[Tensor]]:
         """Return the loss that several networks share, and their flat points (P,): what a path or a plane needs.
+
+        Buffers in ``free`` may differ; the loss has those of the first network.
 
         Raises
         ------
@@ -267,7 +269,7 @@ class MeanLoss:
             ``bn="recalibrate"`` running statistics may differ, since they are re-estimated at every point.
         """
         losses, points = zip(*(self.at(theta) for theta in thetas), strict=True)
-        free = set() if self.bn != "recalibrate" else running_statistics(self.model)
+        free = free if self.bn != "recalibrate" else running_statistics(self.model)
         for other in losses[1:]:
             name = differing(
                 {key: value for key, value in other.constants.items() if key not in free}, losses[0].constants

@@ -90,7 +90,7 @@ def picked(outputs: Any, which: Outputs = None) -> Any:
         return outputs
     if "logits" in parts:
         return parts["logits"]
-    found = next(_tensors(outputs), None)
+    found = next(tensors_of(outputs), None)
     if found is None:
         raise ValueError(f"expected a network whose output holds a tensor, got {type(outputs).__name__}: give outputs=")
     return found
@@ -109,12 +109,13 @@ def _parts(outputs: Any) -> Iterator[tuple[str | int, Any]]:
         yield from getattr(outputs, "__dict__", {}).items()
 
 
-def _tensors(outputs: Any) -> Iterator[Tensor]:
+def tensors_of(outputs: Any) -> Iterator[Tensor]:
+    """Yield the tensors of an output, however deep they lie."""
     if isinstance(outputs, Tensor):
         yield outputs
         return
     for _, part in _parts(outputs):
-        yield from _tensors(part)
+        yield from tensors_of(part)
 
 
 def moving(model: nn.Module, tensors: Mapping[str, Tensor], inputs: Any) -> frozenset[str]:

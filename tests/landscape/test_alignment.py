@@ -1,4 +1,5 @@
 import copy
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from kdlandscape.landscape.permutations.alignment import METHODS, align, check_i
 from kdlandscape.landscape.permutations.symmetries import trace_symmetry
 from tests.architectures import NAMES, make
 from tests.cases import CASES
-from tests.landscape.networks_with_units import KINDS, PUBLISHED, kind, published
+from tests.landscape.networks_with_units import KINDS, PUBLISHED, Net, kind, published
 from tests.landscape.test_permutations import outputs, seeded
 
 MAKERS = dict.fromkeys(NAMES, make) | dict.fromkeys(KINDS, kind) | dict.fromkeys(PUBLISHED, published)
@@ -140,6 +141,43 @@ def test_bad_requests_are_refused():
         align(network, a, networks.mlp(6, 3, width=9), inputs=BATCH)
     with pytest.raises(SpaceError, match=r"parameter '4\.bias' of shape"):
         align(network, {k: v for k, v in network.state_dict().items() if k != "4.bias"}, b, inputs=BATCH)
+
+
+@dataclass
+class Answer:
+    features: torch.Tensor
+    logits: torch.Tensor
+
+
+def answering(kind):
+    def forward(net, x):
+        features = net.a(x).relu()
+        return kind(features, net.b(features))
+
+    return Net(forward, a=nn.Linear(6, 5), b=nn.Linear(5, 3)).double()
+
+
+def test_what_of_an_output_counts_stays_in_its_place_and_the_rest_may_move():
+    def groups(net, **given):
+        theta = net.theta if isinstance(net, Objective) else net
+        return align(net, theta, theta, **given).permutations.keys()
+
+    def objective(net, **given):
+        return Objective(net, nn.CrossEntropyLoss(), (BATCH, torch.arange(8) % 3), **given)
+
+    assert list(groups(answering(Answer), inputs=BATCH)) == ["a"]
+    assert list(groups(answering(lambda *parts: parts), inputs=BATCH)) == []
+    net = answering(lambda *parts: parts)
+    assert list(groups(objective(net, outputs=1))) == ["a"]
+    assert "a" not in groups(objective(net, outputs=0))
+    assert list(groups(objective(answering(Answer)))) == ["a"]
+
+
+def test_wrappers_of_a_network_are_taken_off():
+    network, a, b = two()
+    found = align(nn.DataParallel(network), a, b, inputs=BATCH)
+    named = {f"module.{name}": tensor for name, tensor in found.items()}
+    assert torch.equal(align(network, a, named, inputs=BATCH).theta, found.theta)
 
 
 def test_an_objective_gives_the_architecture_and_the_inputs():

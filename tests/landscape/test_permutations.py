@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from kdlandscape.landscape.permutations.alignment import align, full_state
-from kdlandscape.landscape.permutations.symmetries import counted, trace_symmetry
+from kdlandscape.landscape.permutations.forward import counted
+from kdlandscape.landscape.permutations.symmetries import trace_symmetry
 from kdlandscape.landscape.permutations.walk import InDouble
 from tests import dense
 from tests.architectures import NAMES, make
@@ -204,10 +205,10 @@ def test_a_rule_can_be_given_by_hand():
     held = Net(lambda net, x: net.b(gate(net.a(x), swapped)), a=nn.Linear(5, 6), b=nn.Linear(6, 3)).double()
     with pytest.raises(ValueError, match="operation 'gate' in the forward of Net"):
         trace_symmetry(held, inputs)
-    assert arranged(trace_symmetry(held, inputs, {"gate": "b.,.->b."})) == []
-    assert arranged(trace_symmetry(net, inputs, {"tests_units::gate": "bc,.->bc"})) == [(6,)]
+    assert arranged(trace_symmetry(held, inputs, rules={"gate": "b.,.->b."})) == []
+    assert arranged(trace_symmetry(net, inputs, rules={"tests_units::gate": "bc,.->bc"})) == [(6,)]
     with pytest.raises(ValueError, match=r"the rule 'c,\.->c' of 'gate' to have one letter for each axis"):
-        trace_symmetry(net, inputs, {"gate": "c,.->c"})
+        trace_symmetry(net, inputs, rules={"gate": "c,.->c"})
     turned = {name: x.roll(1, 0) if name.startswith("a") else x for name, x in held.state_dict().items()}
     with pytest.raises(RuntimeError, match="a rule given by hand is wrong"):
         align(held, held, turned, inputs=inputs, rules={"gate": "bc,.->bc"})

@@ -225,7 +225,7 @@ def _ends(
 ) -> tuple[MeanLoss, Tensor, Tensor, tuple[Statistics, Statistics] | None]:
     """Return the loss, both ends, and their running statistics where these differ and move along the path."""
     moving = _moving(objective, start, end) if params is None else None
-    loss, (first, last) = objective.joined(*(_without(theta, moving[0] if moving else {}) for theta in (start, end)))
+    loss, (first, last) = objective.joined(start, end, free=moving[0].keys() if moving else ())
     dtypes = [_dtypes(objective, theta) for theta in (start, end)]
     for name in objective.shapes:
         if dtypes[0][name] != dtypes[1][name]:
@@ -250,11 +250,6 @@ def _moving(objective: MeanLoss, start: Theta, end: Theta) -> tuple[Statistics, 
         for theta in (start, end)
     )
     return None if differing(first, last) is None else (first, last)
-
-
-def _without(theta: Theta, names: Statistics) -> Theta:
-    """Return a network without some of its buffers."""
-    return theta if isinstance(theta, Tensor) else {k: x for k, x in _tensors(theta).items() if k not in names}
 
 
 def _mixed(start: Statistics, end: Statistics, t: float) -> Statistics:

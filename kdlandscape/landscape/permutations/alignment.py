@@ -3,16 +3,18 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
 from kdlandscape.landscape.loss import MeanLoss
-from kdlandscape.landscape.params import Ravel, Theta
+from kdlandscape.landscape.network import tensors_of
+from kdlandscape.landscape.params import Ravel, Theta, unwrapped
+from kdlandscape.landscape.permutations.forward import Counted, as_double, counted, full
 from kdlandscape.landscape.permutations.matching import Block, Matching
-from kdlandscape.landscape.permutations.symmetries import Symmetry, as_double, run, trace_symmetry
+from kdlandscape.landscape.permutations.symmetries import Symmetry, trace_symmetry
 
 FEW = 32  # examples on which a network's operations are seen and its function is compared
 METHODS = ("weights", "activations")
@@ -111,9 +113,9 @@ def align(
     if method not in METHODS:
         raise ValueError(f"expected method to be one of {', '.join(METHODS)}; got {method!r}")
     generator = generator or torch.Generator().manual_seed(0)
-    network, inputs, few = architecture(objective, inputs)
+    network, inputs, few, counted = given(objective, inputs)
     few = inputs if method == "activations" else few
-    symmetry = trace_symmetry(network, few, rules)
+    symmetry = trace_symmetry(network, few, rules=rules, counted=counted)
     states = {"reference": full_state(network, reference), "other": full_state(network, other)}
     to, moving = ({name: as_double(tensor) for name, tensor in state.items()} for state in states.values())
     matching = _weights(symmetry, to, moving)
@@ -132,39 +134,54 @@ def align(
 def full_state(network: nn.Module, theta: Theta) -> dict[str, Tensor]:
     """Return every parameter and buffer of a network at theta; what theta does not hold comes from the network."""
     space = Ravel.of(network)
-    own = {name: tensor.detach() for name, tensor in (*network.named_parameters(), *network.named_buffers())}
     parameters = space.unravel(space.ravel(theta).detach())
-    given: Mapping[str, Tensor] = {}
-    if isinstance(theta, nn.Module):
-        given = theta.state_dict()
-    elif isinstance(theta, Mapping):
-        given = theta
-    return own | {name: tensor.detach() for name, tensor in given.items() if name in own} | parameters
+    own = full(network)
+    if not isinstance(theta, Tensor):
+        given = space.named(theta)
+        own = {name: given.get(name, tensor).detach() for name, tensor in own.items()}
+        parameters = {name: own[name] for name in parameters}
+    return own | parameters
 
 
-def architecture(objective: MeanLoss | nn.Module, inputs: Any) -> tuple[nn.Module, Any, Any]:
-    """Return the network, a batch, and a few examples of it.
+class Given(NamedTuple):
+    """A network, a batch of inputs, a few examples of them, and what of its output counts."""
+
+    network: nn.Module
+    inputs: Any
+    few: Any
+    counted: Counted
+
+
+def given(objective: MeanLoss | nn.Module, inputs: Any) -> Given:
+    """Return what an objective, or a network with inputs, gives.
 
     Raises
     ------
     ValueError
         If there is neither an objective nor inputs.
     """
-    if inputs is not None:
-        return (objective if isinstance(objective, nn.Module) else objective.model), inputs, inputs
     if isinstance(objective, nn.Module):
-        raise ValueError(
-            f"expected an objective, or inputs=: {type(objective).__name__} has to be run on a batch to see its units"
-        )
+        if inputs is None:
+            raise ValueError(
+                f"expected an objective, or inputs=: {type(objective).__name__} has to be run on a batch to see its "
+                "units"
+            )
+        return Given(unwrapped(objective), inputs, inputs, counted)
+
+    def taken(outputs: Any) -> list[Tensor]:
+        return [x for name in objective.metric_names for x in tensors_of(objective.taken(outputs, name))]
+
+    if inputs is not None:
+        return Given(objective.model, inputs, inputs, taken)
     inputs, _ = next(objective.stream())
     size = next(len(tensor) for tensor in tree_leaves(inputs) if isinstance(tensor, Tensor) and tensor.ndim)
     few = tree_map(lambda x: x[:FEW] if isinstance(x, Tensor) and x.ndim and len(x) == size else x, inputs)
-    return objective.model, inputs, few
+    return Given(objective.model, inputs, few, taken)
 
 
 def check_invariance(symmetry: Symmetry, before: Mapping, after: Mapping, inputs: Any) -> None:
     """Raise unless two states of a network give the same outputs on a batch, to 1e-10 in float64."""
-    pairs = list(zip(*(run(symmetry.module, state, inputs) for state in (before, after)), strict=True))
+    pairs = list(zip(*(symmetry.run(state, inputs) for state in (before, after)), strict=True))
     scale = max(1.0, *(float(one.abs().max()) for one, _ in pairs))
     gap = max(float((one - two).abs().max()) for one, two in pairs)
     if not gap <= TOLERANCE * scale:

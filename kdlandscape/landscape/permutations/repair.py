@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from kdlandscape.landscape.loss import MeanLoss
 from kdlandscape.landscape.params import Ravel, Theta
-from kdlandscape.landscape.permutations.alignment import architecture, full_state
-from kdlandscape.landscape.permutations.symmetries import Symmetry, run, trace_symmetry
+from kdlandscape.landscape.permutations.alignment import full_state, given
+from kdlandscape.landscape.permutations.symmetries import Symmetry, trace_symmetry
 
 Moments = dict[str, tuple[Tensor, Tensor]]
 Hook = Callable[[str, int, int, nn.Module, Tensor], Tensor | None]
@@ -51,12 +51,12 @@ def repair(
     -----
     Jordan et al. 2023 (REPAIR), section 3.2. A unit that is constant at theta keeps its scale.
     """
-    network, inputs, few = architecture(objective, inputs)
+    network, inputs, few, counted = given(objective, inputs)
     if any(buffer.is_floating_point() for buffer in network.buffers()):
         raise ValueError(
             f"{type(network).__name__} has running statistics: re-estimate them along the path by bn='recalibrate'"
         )
-    symmetry = trace_symmetry(network, few)
+    symmetry = trace_symmetry(network, few, counted=counted)
     for layer, *_ in symmetry.writers():
         if getattr(symmetry.module.get_submodule(layer), "bias", None) is None:
             raise ValueError(f"layer {layer!r} has no bias, which the shift of its units would need")
@@ -84,7 +84,7 @@ def _statistics(symmetry: Symmetry, state: Mapping[str, Tensor], inputs: Any) ->
         found[name] = _moments(output, axis)
 
     with _watched(symmetry, keep):
-        run(symmetry.module, state, inputs)
+        symmetry.run(state, inputs)
     return found
 
 
@@ -102,7 +102,7 @@ def _rescaled(symmetry: Symmetry, state: Mapping[str, Tensor], inputs: Any, want
         return output * _on_axis(scale, axis, output.ndim) + _on_axis(shift, axis, output.ndim)
 
     with _watched(symmetry, rescale):
-        run(symmetry.module, state, inputs)
+        symmetry.run(state, inputs)
     return changed
 
 

@@ -1,21 +1,18 @@
 """Which units of a network may change places: its permutation groups, found by running it once."""
 
-import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
-from torch.utils._pytree import tree_leaves
 
-from kdlandscape.landscape.network import plain_attention
+from kdlandscape.landscape.network import own_copy
 from kdlandscape.landscape.permutations.blocks import blocks, check, settle
 from kdlandscape.landscape.permutations.factors import Axis, Factor, leaves
-from kdlandscape.landscape.permutations.walk import InDouble, Recorder, Site, Walk, free
+from kdlandscape.landscape.permutations.forward import Counted, State, as_double, counted, full, outputs_of
+from kdlandscape.landscape.permutations.walk import Recorder, Site, Walk, free
 
-State = Mapping[str, Tensor]
 Permutations = Mapping[str, Tensor]
 Dims = list[str | None]
 
@@ -47,8 +44,8 @@ class Symmetry:
     parent's new unit i is old unit ``permutation[i, j]`` of the parent's old unit.
     """
 
-    def __init__(self, module: nn.Module, walk: Walk) -> None:
-        self.module = module
+    def __init__(self, module: nn.Module, walk: Walk, counted: Counted) -> None:
+        self.module, self.counted = module, counted
         self._factors, self._axes = walk.labels.factors, walk.axes
         # What is written and read by weights, where its units may move.
         self.writes, self.reads = ([s for s in sites if free(s.axes)] for sites in (walk.writes, walk.reads))
@@ -123,8 +120,12 @@ class Symmetry:
     def values(self, state: State, inputs: Any, sites: Sequence[Site]) -> list[Tensor]:
         """Return the values at some sites in one forward pass with these parameters and buffers."""
         recorder = Recorder(list(sites))
-        run(self.module, state, inputs, recorder)
+        self.run(state, inputs, recorder)
         return [recorder.kept[site.number, site.place] for site in sites]
+
+    def run(self, state: State, inputs: Any, mode: Any = None) -> list[Tensor]:
+        """Run the network in float64 with these parameters and buffers, and return the outputs that count."""
+        return outputs_of(self.module, state, inputs, self.counted, mode)
 
     def _each(self, name: str, make: Any) -> Tensor:
         shape = [self.groups[parent].size for parent in self.groups[name].parents]
@@ -168,12 +169,14 @@ def _named(factors: Sequence[Factor]) -> dict[Factor, str]:
     return names
 
 
-def trace_symmetry(network: nn.Module, inputs: Any, rules: Mapping[str, str] | None = None) -> Symmetry:
+def trace_symmetry(
+    model: nn.Module, inputs: Any, *, rules: Mapping[str, str] | None = None, counted: Counted = counted
+) -> Symmetry:
     """Run a network on a batch and derive its permutation groups from the operations that torch executes.
 
     Parameters
     ----------
-    network
+    model
         Any module. Elementwise functions, sums and products, reductions, softmax, norms, reshapes, concatenations and
         cuts, matrix products, convolutions (grouped and transposed) and embeddings are understood, whatever layers
         they are written in: residual streams, gates, recurrence, attention (the heads are units, and each head has
@@ -184,6 +187,9 @@ def trace_symmetry(network: nn.Module, inputs: Any, rules: Mapping[str, str] | N
     rules
         What an operation without a rule does to the axes of its tensors, by its name: ``{"fft_rfft": "bct->bc."}``.
         Axes of one letter carry the same units, in the same order; ``.`` is an axis whose places stay.
+    counted
+        Which tensors of the output count: their places stay. Default: each of a tuple or dict, of other objects their
+        ``logits``, else their first tensor.
 
     Raises
     ------
@@ -195,51 +201,17 @@ def trace_symmetry(network: nn.Module, inputs: Any, rules: Mapping[str, str] | N
     -----
     One forward pass in float64 on the CPU. Groups: Ainsworth et al. 2023 (Git Re-Basin), section 3 and appendix A.4.
     """
-    module = copy.deepcopy(network).eval().double().cpu()
+    module = own_copy(model).double().cpu()
     state = full(module)
     inputs = as_double(inputs)
     # A buffer that no state dict holds is a constant.
     kept = set(module.state_dict())
     walk = Walk(module, {name: tensor for name, tensor in state.items() if name in kept}, inputs, rules or {})
     with walk.watching(module):
-        outputs = run(module, state, inputs, walk)
+        outputs = outputs_of(module, state, inputs, counted, walk)
     walk.finish(outputs)
     for name, parameter in module.named_parameters():
         if not parameter.requires_grad:
             for axis in walk.axes[name]:
                 walk.labels.factors.pin(axis)
-    return Symmetry(module, walk)
-
-
-def full(module: nn.Module) -> dict[str, Tensor]:
-    """Return every parameter and buffer of a module; a tied weight goes by its first name."""
-    return {name: tensor.detach() for name, tensor in (*module.named_parameters(), *module.named_buffers())}
-
-
-def run(module: nn.Module, state: State, inputs: Any, mode: Any = None) -> list[Tensor]:
-    """Run a module in float64 with these parameters and buffers, and return the outputs that count."""
-    inputs = as_double(inputs)
-    args, kwargs = ((), dict(inputs)) if isinstance(inputs, Mapping) else (inputs, {})
-    args = args if isinstance(args, tuple) else (args,)
-    held = {name: as_double(state[name]) for name in full(module)}
-    with torch.no_grad(), plain_attention(), mode or InDouble():
-        outputs = functional_call(module, held, args, kwargs)
-    return counted(outputs)
-
-
-def counted(outputs: Any) -> list[Tensor]:
-    """Return the tensors of a network's outputs that count: its ``logits`` where it has them, else all."""
-    if not isinstance(outputs, Tensor) and isinstance(logits := getattr(outputs, "logits", None), Tensor):
-        return [logits]
-    return [tensor for tensor in tree_leaves(outputs) if isinstance(tensor, Tensor)]
-
-
-def as_double(inputs: Any) -> Any:
-    """Copy a batch to the CPU in float64; integers stay integers."""
-    if isinstance(inputs, Mapping):
-        return {name: as_double(value) for name, value in inputs.items()}
-    if isinstance(inputs, list | tuple):
-        return tuple(as_double(value) for value in inputs)
-    if not isinstance(inputs, Tensor):
-        return inputs
-    return inputs.to("cpu", torch.float64 if inputs.is_floating_point() else inputs.dtype)
+    return Symmetry(module, walk, counted)
