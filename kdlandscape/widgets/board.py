@@ -1,12 +1,16 @@
 """The board: one canvas widget for all panels.  Its script travels in the notebook's own channel, from no server."""
 
 from functools import cache
+from html import escape
 from pathlib import Path
 from typing import Any
 
 import anywidget
+import ipywidgets as ipw
 import traitlets
-from ipywidgets import DOMWidget
+
+from kdlandscape.widgets.state import ANGLE
+from kdlandscape.widgets.words import visible
 
 BROWSER = Path(__file__).parent / "browser"
 SCRIPTS = ("frame.js", "plane.js", "surface.js", "lines.js", "board.js")
@@ -25,16 +29,17 @@ def style() -> str:
 
 
 class Board(anywidget.AnyWidget):
-    """Draws a scene; tells in ``picked`` what was clicked, or moved to with the keys."""
+    """Draws a scene; ``picked`` tells what was clicked or moved to with the keys, ``angle`` how a surface is seen."""
 
     _esm = script()
     _css = style()
     scene: traitlets.Dict = traitlets.Dict(default_value={"panels": [], "serial": 0}).tag(sync=True)
     picked: traitlets.Dict = traitlets.Dict(default_value={}).tag(sync=True)
+    angle: traitlets.List = traitlets.List(default_value=list(ANGLE)).tag(sync=True)
 
-    def show(self, panels: list[dict[str, Any]], busy: str = "") -> None:
-        """Replace what is drawn."""
-        self.scene = {"panels": panels, "serial": self.scene["serial"] + 1, "busy": busy}
+    def show(self, panels: list[dict[str, Any]], *, sentence: str = "", busy: str = "") -> None:
+        """Replace what is drawn, and the sentence above it."""
+        self.scene = {"panels": panels, "serial": self.scene["serial"] + 1, "sentence": sentence, "busy": busy}
 
 
 class CodeBox(anywidget.AnyWidget):
@@ -44,7 +49,15 @@ class CodeBox(anywidget.AnyWidget):
     code = traitlets.Unicode().tag(sync=True)
 
 
-def labelled(widget: DOMWidget, css: str) -> DOMWidget:
+class Said(ipw.HTML):
+    """A line of text.  Names, paths and errors come from files, so nothing in them may become markup."""
+
+    def say(self, text: object, *, bad: bool = False) -> None:
+        """Show a text; ``bad`` marks what went wrong."""
+        self.value = f"<span class='kdl-{'bad' if bad else 'said'}'>{escape(visible(text))}</span>" if str(text) else ""
+
+
+def labelled(widget: ipw.DOMWidget, css: str) -> ipw.DOMWidget:
     """Give a widget a CSS class and return it."""
     widget.add_class(css)
     return widget

@@ -5,7 +5,10 @@ from typing import Any
 import ipywidgets as ipw
 import xarray as xr
 
-from kdlandscape.widgets.state import COLOR_MAPS, State, coordinate, curve_variables, name_of, shown_variables
+from kdlandscape.widgets.dims import shown_variables, stories
+from kdlandscape.widgets.state import COLOR_MAPS, State, curve_variables
+from kdlandscape.widgets.view import repeats_words
+from kdlandscape.widgets.words import coordinate, dim_symbol, value_words, variable_list
 
 WRAP = ipw.Layout(flex_flow="row wrap", width="100%")
 SHORT = {"description_width": "initial"}
@@ -13,23 +16,22 @@ SHORT = {"description_width": "initial"}
 
 def choices(cube: xr.Dataset, state: State) -> dict[str, ipw.Widget]:
     """Make the controls that say what is shown, by the name of their trait."""
-    story = "λ story" if state.story == "init_lambda" else f"{state.story or 'no'} story"
+    story = f"{dim_symbol(cube, state.story)} story" if state.story else "no story"
     views = [("Explore", "explore"), ("Compare", "compare"), (story, "story")]
+    told = [(dim_symbol(cube, dim), dim) for dim in stories(cube)]
+    spread = repeats_words(cube, state)
     made = {
-        "view": ipw.ToggleButtons(options=views, style={"button_width": "90px"}),
-        "variable": ipw.Dropdown(
-            options=shown_variables(cube), description="variable", style=SHORT, layout={"width": "230px"}
-        ),
+        "view": ipw.ToggleButtons(options=views, style={"button_width": "auto"}),
+        "variable": _list(variable_list(cube, shown_variables(cube)), "show", "min(430px, 100%)"),
         **axes(cube, state),
-        "curve": ipw.Dropdown(
-            options=curve_variables(cube, state.story), description="curve", style=SHORT, layout={"width": "210px"}
-        ),
-        "colors": ipw.Dropdown(options=COLOR_MAPS, description="colours", style=SHORT, layout={"width": "160px"}),
+        "story": _list(told, "story along", "190px"),
+        "curve": _list(variable_list(cube, curve_variables(cube, state.story)), "curve", "min(360px, 100%)"),
+        "colors": _list([(name, name) for name in COLOR_MAPS], "colours", "160px"),
         "log": ipw.Checkbox(description="log", indent=False, layout={"width": "60px"}),
-        "shared": ipw.Checkbox(
-            description=f"one scale along {state.story or 'cells'}", indent=False, layout={"width": "auto"}
-        ),
+        "shared": ipw.Checkbox(description="fixed scales", indent=False, layout={"width": "auto"}),
+        "spread": ipw.Checkbox(description=spread or "no repeats", indent=False, layout={"width": "auto"}),
     }
+    made["spread"].layout.display = "" if spread else "none"
     for name, control in made.items():
         if name not in ("x", "y"):
             _tie(state, name, control)
@@ -39,31 +41,53 @@ def choices(cube: xr.Dataset, state: State) -> dict[str, ipw.Widget]:
 def axes(cube: xr.Dataset, state: State) -> dict[str, ipw.Widget]:
     """Make the two controls that choose the axes among the dims of the variable."""
     dims = [str(dim) for dim in cube[state.variable].dims] if state.variable else []
-    made = {
-        "x": ipw.Dropdown(options=dims, description="x", style=SHORT, layout={"width": "128px"}),
-        "y": ipw.Dropdown(
-            options=[("none", ""), *zip(dims, dims, strict=True)],
-            description="y",
-            style=SHORT,
-            layout={"width": "128px"},
-        ),
-    }
+    named = [(dim_symbol(cube, dim), dim) for dim in dims]
+    made = {"x": _list(named, "across", "150px"), "y": _list([("none: lines", ""), *named], "up", "150px")}
     for name, control in made.items():
         _tie(state, name, control)
     return made
 
 
-def slider(cube: xr.Dataset, state: State, cell: str, dim: str, label: str, width: str) -> ipw.SelectionSlider:
-    """Make the slider of a dim for one of the two cells."""
-    made = ipw.SelectionSlider(
-        options=[(name_of(value), i) for i, value in enumerate(coordinate(cube, dim))],
-        value=getattr(state, cell)[dim],
-        description=label,
-        style={"description_width": "112px"},
-        layout={"width": width},
-    )
+def _list(options: list[tuple[str, str]], description: str, width: str) -> ipw.Dropdown:
+    return ipw.Dropdown(options=options, description=description, style=SHORT, layout={"width": width})
+
+
+def place(cube: xr.Dataset, state: State, cell: str, dim: str, note: str, width: str) -> ipw.Widget:
+    """Make the control of a dim for one of the two cells: buttons for a few words, a slider for anything else."""
+    values = coordinate(cube, dim)
+    options = [(value_words(value), i) for i, value in enumerate(values)]
+    words = all(isinstance(value, str) for value in values)
+    label = dim_symbol(cube, dim) + note
+    if words and len(values) <= 4:
+        made: ipw.Widget = ipw.ToggleButtons(
+            options=options, description=label, style={"description_width": "112px", "button_width": "auto"}
+        )
+    else:
+        made = ipw.SelectionSlider(
+            options=options,
+            description=label,
+            style={"description_width": "112px"},
+            layout={"width": width, "max_width": "100%"},
+        )
+    made.value = getattr(state, cell)[dim]
     made.observe(lambda change: setattr(state, cell, {**getattr(state, cell), dim: change["new"]}), "value")
     return made
+
+
+def player(slider: ipw.Widget) -> ipw.Play:
+    """Make the button that plays a story: it moves the slider of the story's dim through all its places."""
+    made = ipw.Play(min=0, max=len(slider.options) - 1, value=slider.value, interval=700, show_repeat=False)
+    made.observe(lambda change: setattr(slider, "value", change["new"]), "value")
+    slider.observe(lambda change: setattr(made, "value", change["new"]), "value")
+    return made
+
+
+def renew(control: ipw.Widget, options: list[tuple[str, str]], value: str) -> None:
+    """Give a list other options, with one of them chosen."""
+    control.disabled = not options
+    control.options = options
+    if options:
+        control.value = value
 
 
 def _tie(state: State, name: str, control: ipw.Widget) -> None:
@@ -71,7 +95,10 @@ def _tie(state: State, name: str, control: ipw.Widget) -> None:
         control.disabled = True  # there is nothing to choose
         return
     control.value = getattr(state, name)
-    control.observe(lambda change: setattr(state, name, change["new"]), "value")
+
+    control.observe(
+        lambda change: setattr(state, name, getattr(state, name) if change["new"] is None else change["new"]), "value"
+    )
 
 
 def _values(control: ipw.Widget) -> list[Any]:

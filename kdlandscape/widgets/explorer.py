@@ -4,20 +4,25 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import xarray as xr
+from matplotlib.figure import Figure
 
 from kdlandscape.widgets import scene, selection
-from kdlandscape.widgets.state import State, default_axes, make_state
-from kdlandscape.widgets.view import Limits, problem_of, read, thin
+from kdlandscape.widgets.dims import positions
+from kdlandscape.widgets.state import State, curve_variables, make_state
+from kdlandscape.widgets.view import Limits, cell_dims, problem_of, read, thin
+from kdlandscape.widgets.words import variable_list
 
 try:
     import ipywidgets as ipw
 
     from kdlandscape.widgets import controls
-    from kdlandscape.widgets.board import Board, CodeBox
-    from kdlandscape.widgets.figure_preview import FigurePreview
+    from kdlandscape.widgets.board import Board, CodeBox, Said
+    from kdlandscape.widgets.fallback import display_with_picture, with_picture
+    from kdlandscape.widgets.figure_preview import FigurePreview, Shown, panel_figure
     from kdlandscape.widgets.html_page import write_page
-    from kdlandscape.widgets.view_code import view_code
+    from kdlandscape.widgets.view_code import explore_call, view_code
 except ImportError as error:
     raise ImportError(f"expected the packages of the lab extra, got {error}; pip install 'kdlandscape[lab]'") from error
 
@@ -35,7 +40,10 @@ def explore(
     log: bool | None = None,
     shared: bool | None = None,
     colors: str | None = None,
+    spread: bool | None = None,
+    story: str | None = None,
     curve: str | None = None,
+    angle: tuple[float, float, float] | None = None,
 ) -> "Explorer":
     """Explore a cube: planes, surfaces, lines, spectra and curves, cell by cell, with two cells side by side.
 
@@ -58,8 +66,12 @@ def explore(
     log, shared, colors
         Whether colours and heights are logarithmic, whether all cells of the story share one colour scale, and the
         colour map (``viridis``, ``cividis`` or ``magma``).
-    curve
-        The variable that is drawn along the story.
+    spread
+        Whether lines show every repeat (seed) thinly, with their mean and its 95 % interval.
+    story, curve
+        The dim that the story moves along, and the variable that is drawn along it.
+    angle
+        Turn and tilt (radians) and zoom of the surface from the side.
 
     Returns
     -------
@@ -71,8 +83,17 @@ def explore(
     ValueError
         If a choice is not in the cube. A cube without anything to show does not raise: the widget says what is missing.
     """
-    choices = {"view": view, "x": x, "y": y, "point": point, "log": log, "shared": shared, "colors": colors}
-    given = {name: value for name, value in {**choices, "curve": curve}.items() if value is not None}
+    choices: dict[str, Any] = {
+        "view": view,
+        "x": x,
+        "y": y,
+        "point": point,
+        "log": log,
+        "shared": shared,
+        "spread": spread,
+    }
+    choices |= {"colors": colors, "story": story, "curve": curve, "angle": angle}
+    given = {name: value for name, value in choices.items() if value is not None}
     return Explorer(cube, make_state(cube, variable=variable, at=at, other=other, choices=given))
 
 
@@ -82,91 +103,148 @@ class Explorer(ipw.VBox):
     def __init__(self, cube: xr.Dataset, state: State) -> None:
         self.cube, self.state = cube, state
         self.held = selection.hold_small(cube)
-        self._arranging = False
+        self._busy = False
         self._limits: dict[tuple, Limits] = {}
-        self.board, self.lines = Board(), CodeBox()
-        self.sliders: dict[tuple[str, str], ipw.SelectionSlider] = {}
-        self._cells = ipw.HBox(layout=controls.WRAP)
+        self._shown = Shown([], "", state.angle)
+        self.board, self.lines = Board(angle=list(state.angle)), CodeBox()
+        self.sliders: dict[tuple[str, str], ipw.Widget] = {}
+        self._cells, self._row = ipw.HBox(layout=controls.WRAP), ipw.HBox(layout=controls.WRAP)
         self.controls = controls.choices(cube, state)
-        self.preview = FigurePreview(cube, state)
+        self.preview = FigurePreview(self, cube)
         self.page_path = ipw.Text(value="view.html", description="file", style=controls.SHORT)
         self.page_button = ipw.Button(description="Save HTML", tooltip="One file that opens without a kernel")
-        self.page_said = ipw.HTML()
-        self.page_button.on_click(lambda _: self.save_page())
+        self.page_said = Said()
+        self.page_button.on_click(lambda _: self._save())
         saved = ipw.HBox([self.page_path, self.page_button, self.page_said], layout=controls.WRAP)
-        tools = ipw.Accordion([self.preview, self.lines, saved], selected_index=None)
-        tools.titles = ("Paper preview", "Code of this view", "Save as a web page")
-        self._row = ipw.HBox(layout=controls.WRAP)
-        super().__init__([self._row, self._cells, self.board, tools])
+        self.tools = ipw.Accordion([self.preview, self.lines, saved], selected_index=None)
+        self.tools.titles = ("Figure preview", "Code of this view", "Save as a web page")
+        self.tools.observe(lambda change: self.preview.offer(whole=change["new"] == 0), "selected_index")
+        super().__init__([self._row, self._cells, self.board, self.tools])
         self.add_class("kdl-controls")
-        state.observe(self._rearrange, ["view", "variable", "x", "y"])
-        state.observe(self._renew, ["at", "other", "point", "log", "shared", "colors", "curve"])
+        state.observe(self._changed)
         self.board.observe(self._picked, "picked")
-        self._rearrange()
+        self.board.observe(lambda change: setattr(state, "angle", tuple(change["new"])), "angle")
+        self._arrange()
 
     @property
     def code(self) -> str:
         """The lines that reproduce the present view."""
         return view_code(self.cube, self.state)
 
+    def explore_code(self) -> str:
+        """Return the expression that opens an explorer on the present view."""
+        return explore_call(self.cube, self.state)
+
+    def shown(self) -> Shown:
+        """Return what is on the board."""
+        return self._shown._replace(angle=self.state.angle)
+
+    def figure(self, panel: int | None = None) -> Figure:
+        """Draw the board, or one of its panels by position, as a matplotlib figure in the present style.
+
+        Raises
+        ------
+        ValueError
+            If there is no such panel.
+        """
+        return panel_figure(self.shown(), panel)
+
     def save_page(self, path: Path | str | None = None) -> Path:
         """Write the view as one HTML file that opens without a kernel; default: the path in the form."""
-        written = write_page(self.held, self.state, path or self.page_path.value, code=self.code)
-        self.page_said.value = f"wrote <code>{written}</code>"
-        return written
+        return write_page(self.held, self.state, path or self.page_path.value, code=self.code)
 
-    def _rearrange(self, change: Any = None) -> None:
-        """Adapt the axes to the variable, and the sliders to the dims that are left."""
-        if self._arranging:
+    def _save(self) -> None:
+        try:
+            self.page_said.say(f"wrote {self.save_page()}")
+        except OSError as error:
+            self.page_said.say(f"expected a file that can be written, got {error}; choose another one", bad=True)
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        """Return the widget, with a picture of it for front ends that show no widgets."""
+        return with_picture(super()._repr_mimebundle_(include=include, exclude=exclude), self.shown())
+
+    def _ipython_display_(self) -> None:
+        """Show the widget, and before it a picture that stays where there is no kernel to draw the board."""
+        display_with_picture(super()._repr_mimebundle_(), self.shown())
+
+    def _changed(self, change: Any) -> None:
+        """Follow a trait of the state: another variable or story brings its own axes or curves with it."""
+        name, state = change["name"], self.state
+        if self._busy:
             return
+        self._busy = True
+        try:
+            if name == "variable":
+                state.choose(self.cube, change["new"])
+            elif name == "story":
+                state.tell(self.cube, change["new"])
+            elif name in ("x", "y"):
+                state.point = ()
+        finally:
+            self._busy = False
+        if name == "angle":
+            self.lines.code = self.code
+        elif name in ("variable", "x", "y", "view", "story"):
+            self._arrange()
+        else:
+            self._renew()
+
+    def _arrange(self) -> None:
+        """Adapt the lists to the variable and the story, and the sliders to the dims that some panel is cut at."""
         state = self.state
-        if change is None or change["name"] == "variable":
-            if change:
-                self._arranging = True  # below, everything is adapted at once
-                state.x, state.y = default_axes(self.cube, state.variable)
-                state.log = "loss" in state.variable
-                self._arranging = False
+        if self.controls["x"].options != controls.axes(self.cube, state)["x"].options or not self._row.children:
             self.controls |= controls.axes(self.cube, state)
-            self._row.children = list(self.controls.values())
+        known = variable_list(self.cube, curve_variables(self.cube, state.story))
+        self._busy = True
+        controls.renew(self.controls["curve"], known, state.curve)
+        self._busy = False
+        self._row.children = list(self.controls.values())
         cells = {"at": "", "other": " of B"} if state.view == "compare" else {"at": ""}
-        dims = selection.free_dims(self.cube, state)
+        dims = cell_dims(self.held, state)
         if state.view == "story":
             dims.sort(key=lambda dim: dim != state.story)
         if list(self.sliders) != [(cell, dim) for cell in cells for dim in dims]:
+            width = "560px" if len(cells) == 1 else "420px"
             self.sliders = {
-                (cell, dim): controls.slider(
-                    self.cube, state, cell, dim, dim + note, "560px" if len(cells) == 1 else "400px"
-                )
+                (cell, dim): controls.place(self.cube, state, cell, dim, note, width)
                 for cell, note in cells.items()
                 for dim in dims
             }
-            self._cells.children = [
-                ipw.VBox([box for (of, _), box in self.sliders.items() if of == cell]) for cell in cells
-            ]
+        boxes = [[box for (of, _), box in self.sliders.items() if of == cell] for cell in cells]
+        if state.view == "story" and ("at", state.story) in self.sliders:
+            first = self.sliders["at", state.story]
+            boxes[0][0] = ipw.HBox([first, controls.player(first)], layout=controls.WRAP)
+        wide = ipw.Layout(flex="1 1 430px", min_width="0")
+        self._cells.children = [ipw.VBox(column, layout=wide) for column in boxes]
+        self.controls["curve"].layout.display = "" if state.view == "explore" else "none"
         self._renew()
 
-    def _renew(self, _: Any = None) -> None:
+    def _renew(self) -> None:
         """Make the controls, the board and the code say what the state says."""
-        if self._arranging:
-            return
+        state = self.state
+        self._busy = True  # the controls repeat what the state says
         for name, control in self.controls.items():
             if not control.disabled:
-                control.value = getattr(self.state, name)
+                control.value = getattr(state, name)
         for (cell, dim), slider in self.sliders.items():
-            slider.value = getattr(self.state, cell)[dim]
-        self.board.show(scene.board(read(self.held, self.state, self._known_limits()), self.state))
+            slider.value = getattr(state, cell)[dim]
+        self._busy = False
+        view = read(self.held, state, self._known_limits())
+        self._shown = Shown(*scene.compose(view, state), state.angle)
+        self.board.show(self._shown.panels, sentence=self._shown.sentence)
         self.lines.code = self.code
+        self.preview.offer()
 
     def _known_limits(self) -> Limits:
         """Return the colour limits, computed once for all cells of a story."""
         state = self.state
-        if problem_of(self.cube, state) or thin(self.held, state):
+        if not state.y or problem_of(self.cube, state) or thin(self.held, state):
             return None
         fixed = (state.shared or state.view == "story") and self.cube.sizes.get(state.story, 99) <= 11
         skipped = state.story if fixed else ""
         cells = (state.at, state.other if state.view == "compare" else {})
         where = tuple(sorted((dim, i) for cell in cells for dim, i in cell.items() if dim != skipped))
-        key = (state.view, state.variable, state.x, state.y, state.log, state.shared, where)
+        key = (state.view, state.variable, state.x, state.y, state.log, state.shared, state.story, where)
         if key not in self._limits:
             if len(self._limits) > 200:
                 self._limits.clear()
@@ -174,9 +252,19 @@ class Explorer(ipw.VBox):
         return self._limits[key]
 
     def _picked(self, change: Any) -> None:
+        """Go to what was clicked: a place on a plane, a place of the story, or one of the repeats."""
         picked, state = change["new"], self.state
-        if picked["kind"] == "point":
-            state.point = (float(picked["x"]), float(picked["y"]))
-        elif picked["kind"] == "story":
-            places = selection.positions(self.cube, state.story)
-            state.at = {**state.at, state.story: int(abs(places - picked["x"]).argmin())}
+        kind = picked.get("kind")
+        places = {state.x: picked["x"], state.y: picked["y"]} if kind == "point" else {}
+        if kind == "story":
+            places = {picked.get("dim") or state.story: picked["x"]}
+        chosen = cell_dims(self.held, state)
+        moved = {
+            dim: int(np.abs(positions(self.cube, dim) - at).argmin()) for dim, at in places.items() if dim in chosen
+        }
+        if picked.get("repeat") in self.cube.dims and picked.get("run", -1) >= 0:
+            moved[picked["repeat"]] = int(picked["run"])
+        with state.hold_trait_notifications():
+            if kind == "point" and not set(places) <= set(moved):
+                state.point = (float(picked["x"]), float(picked["y"]))
+            state.at = {**state.at, **moved}

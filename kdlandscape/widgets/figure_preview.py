@@ -1,158 +1,185 @@
-"""Paper preview: the picture that export writes, from the same call and therefore of the same bytes."""
+"""Preview of a figure: the picture that export writes, drawn from the panels on the board or from the whole cube."""
 
-import inspect
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import ipywidgets as ipw
 import matplotlib.pyplot as plt
 import xarray as xr
+from matplotlib.figure import Figure
 
-from kdlandscape import figures
-from kdlandscape.widgets import selection
-from kdlandscape.widgets.board import CodeBox, labelled
-from kdlandscape.widgets.state import State, coordinate
+from kdlandscape import figures, registry
+from kdlandscape.widgets import picture
+from kdlandscape.widgets.board import CodeBox, Said, labelled
+from kdlandscape.widgets.panels import Panel
 from kdlandscape.widgets.view_code import figure_code
 
-#: Figures of the present view: of the chosen variable at the chosen cell.
-OF_VIEW = ("plane", "surface", "heatmap")
+BOARD = "board"
+WRAP = ipw.Layout(flex_flow="row wrap", width="100%")
 
 
-def kinds() -> list[str]:
-    """Return the figures there are: those that take a whole cube, and those of the present view."""
-    found = {name: list(inspect.signature(getattr(figures, name)).parameters.values()) for name in figures.__all__}
-    whole = [
-        name
-        for name, own in found.items()
-        if [one.name for one in own if one.default is one.empty] == ["cube"]
-        and {"ax", "axes"} & {one.name for one in own}
-    ]
-    return whole + [name for name in OF_VIEW if name in found]
+class Shown(NamedTuple):
+    """What a board shows: its panels, the sentence above them, and the angle of surfaces."""
+
+    panels: list[Panel]
+    sentence: str
+    angle: Sequence[float]
 
 
-def call_of(cube: xr.Dataset, state: State, kind: str, run: dict[str, Any]) -> tuple[Callable[[], Any], str]:
-    """Return what draws a figure, and the same as a line of code.
+class Explorer(Protocol):
+    """What a preview needs of the explorer that it belongs to."""
 
-    Parameters
-    ----------
-    cube, state
-        What is explored, and the present view.
-    kind
-        See `kinds`.
-    run
-        Coordinates of the run that a figure of a whole cube shows; empty for all.
+    def shown(self) -> Shown:
+        """Return what is on the board."""
+
+    def explore_code(self) -> str:
+        """Return the expression that opens the explorer on this view, with ``cube`` for its data."""
+
+
+def panel_figure(shown: Shown, panel: int | None = None) -> Figure:
+    """Draw the whole board, or one of its panels, in the style that matplotlib is set to.
+
+    Raises
+    ------
+    ValueError
+        If there is no such panel.
     """
-    draw = getattr(figures, kind)
-    if kind not in OF_VIEW:
-        chosen = cube.sel(run) if run else cube
-        return lambda: draw(chosen), f"kdl.figures.{kind}({f'cube.sel({run!r})' if run else 'cube'})"
-    name, axes = state.variable, (state.x, state.y)
-    settings: dict[str, Any] = {}
-    values, code = _at(cube, name, state, axes)
-    if kind == "heatmap":
-        settings = {"x": state.x, "y": state.y}
-        code += f", x={state.x!r}, y={state.y!r}"
-    elif kind == "plane" and selection.marks(cube, state):
-        settings["points"], points = _at(cube, "plane_points", state, ("point", "axis"))
-        code += f", points={points}"
-    return lambda: draw(values, **settings), f"kdl.figures.{kind}({code})"
+    if panel is None:
+        return picture.figure(shown.panels, shown.sentence, shown.angle)
+    if not 0 <= panel < len(shown.panels):
+        raise ValueError(f"panel: expected one of 0 to {len(shown.panels) - 1}, got {panel}")
+    return picture.figure([shown.panels[panel]], "", shown.angle)
 
 
-def _at(cube: xr.Dataset, name: str, state: State, keep: tuple[str, ...]) -> tuple[xr.DataArray, str]:
-    dims = [str(dim) for dim in cube[name].dims if dim not in keep]
-    cell = {dim: coordinate(cube, dim)[state.at[dim]] for dim in dims}
-    return cube[name].sel(cell), f"cube[{name!r}].sel({cell!r})" if cell else f"cube[{name!r}]"
+def cube_figures(cube: xr.Dataset) -> list[str]:
+    """Return the registered figures that can be drawn from a cube: each is tried once, without writing it."""
+    return [name for name in registry.registered("figures") if not _missing(cube, name)]
 
 
-def write_figure(draw: Callable[[], Any], venue: str, path: Path | str) -> list[Path]:
-    """Draw a figure in a venue's style and export it; return the files."""
+def cube_figure(cube: xr.Dataset, name: str) -> Figure:
+    """Draw a registered figure of the whole cube."""
+    drawn = registry.load("figures", name)(cube)
+    found: Figure = getattr(drawn, "flat", [drawn])[0].figure
+    return found
+
+
+def _missing(cube: xr.Dataset, name: str) -> str:
+    """Say what a figure misses in a cube; empty if it can be drawn."""
     before = set(plt.get_fignums())
     try:
-        with figures.venue_style(venue):
-            draw()
-        return figures.export(plt.gcf(), path, venue)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            cube_figure(cube, name)
+    except Exception as error:  # whatever a figure of any package misses
+        return f"{type(error).__name__}: {error}"
     finally:
-        for number in set(plt.get_fignums()) - before:
-            plt.close(number)
+        _close(before)
+    return ""
 
 
-def picture(draw: Callable[[], Any], venue: str) -> bytes:
-    """Return the PNG that exporting this figure writes."""
-    with TemporaryDirectory() as folder:
-        (png,) = [path for path in write_figure(draw, venue, Path(folder) / "figure") if path.suffix == ".png"]
-        return png.read_bytes()
+def _close(before: set[int]) -> None:
+    for number in set(plt.get_fignums()) - before:
+        plt.close(number)
+
+
+def write_figure(draw: Callable[[], Figure], venue: str, path: Path | str, **beside: Any) -> list[Path]:
+    """Draw a figure in a venue's style and export it, with what belongs ``beside`` it; return the files."""
+    before = set(plt.get_fignums())
+    try:
+        with figures.venue_style(venue), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph", UserWarning)  # a name may use any script
+            return figures.export(draw(), path, venue, **beside)
+    finally:
+        _close(before)
 
 
 class FigurePreview(ipw.VBox):
     """Chooses a figure, a venue and a place to write it to."""
 
-    def __init__(self, cube: xr.Dataset, state: State, folder: Path | str = "figures") -> None:
-        self.cube, self.state = cube, state
-        known, style = kinds(), {"description_width": "initial"}
-        first = "planes" if "plane_loss" in cube and "planes" in known else known[0]
-        self.kind = ipw.Dropdown(options=known, value=first, description="figure", style=style)
+    def __init__(self, explorer: Explorer, cube: xr.Dataset, folder: Path | str = "figures") -> None:
+        self.explorer, self.cube = explorer, cube
+        self._of_cube: list[str] | None = None
+        style = {"description_width": "initial"}
+        self.kind = ipw.Dropdown(options=[("the whole board", BOARD)], description="figure", style=style)
         self.venue = ipw.Dropdown(options=figures.venues(), value="neurips2024", description="venue", style=style)
-        self.whole = ipw.Checkbox(description="all runs", indent=False, layout={"width": "auto"}, value=True)
-        self.path = ipw.Text(value=f"{folder}/{first}", description="file", style=style)
+        self.path = ipw.Text(value=f"{folder}/{BOARD}", description="file", style=style)
         self.preview = ipw.Button(description="Preview", tooltip="Draw the figure as it will be written")
-        self.export = ipw.Button(description="Export", tooltip="Write PDF and PNG", button_style="primary")
-        self.said = ipw.HTML()
+        self.export = ipw.Button(description="Export", tooltip="Write PDF, SVG, PNG, caption and code")
+        self.export.button_style = "primary"
+        self.said = Said()
         self.image = labelled(ipw.Image(format="png", layout={"display": "none"}), "kdl-picture")
         self.code = CodeBox()
         self.kind.observe(self._renamed, "value")
-        for widget in (self.kind, self.venue, self.whole, self.path):
+        for widget in (self.kind, self.venue, self.path):
             widget.observe(self._lines, "value")
-        state.observe(self._lines, ["at", "variable", "x", "y"])
         self.preview.on_click(lambda _: self.draw())
         self.export.on_click(lambda _: self.write())
-        wrap = ipw.Layout(flex_flow="row wrap", width="100%")
-        row = ipw.HBox([self.kind, self.venue, self.whole, self.path, self.preview, self.export], layout=wrap)
+        row = ipw.HBox([self.kind, self.venue, self.path, self.preview, self.export], layout=WRAP)
         super().__init__([row, self.said, self.image, self.code])
         self.add_class("kdl-preview")
-        self._lines()
 
-    @property
-    def run(self) -> dict[str, Any]:
-        """The coordinates of the run that the figure shows; empty for all runs."""
-        if self.whole.value or "done" not in self.cube:
-            return {}
-        dims = map(str, self.cube["done"].dims)
-        return {dim: coordinate(self.cube, dim)[self.state.at[dim]] for dim in dims}
+    def offer(self, *, whole: bool = False) -> None:
+        """Offer what can be drawn: the board, each panel on it, and with ``whole`` also figures of the whole cube."""
+        if whole and self._of_cube is None:
+            self._of_cube = cube_figures(self.cube)
+        panels = [panel for panel in enumerate(self.explorer.shown().panels) if panel[1]["kind"] != "message"]
+        options = [("the whole board", BOARD), *((f"panel: {panel['title']}", f"panel-{i}") for i, panel in panels)]
+        options += [(f"whole cube: {name}", name) for name in self._of_cube or ()]
+        if list(self.kind.options) != options:
+            chosen = self.kind.value
+            self.kind.options = options
+            self.kind.value = chosen if chosen in [value for _, value in options] else BOARD
+        self._lines()
 
     def draw(self) -> None:
         """Show the picture that `write` writes, or say what is missing for it."""
-        value = self._try(lambda: picture(self._call()[0], self.venue.value))
-        if value is not None:
-            self.image.value, self.image.layout.display = value, ""
-            self.said.value = ""
+        with TemporaryDirectory() as folder:
+            files = self._try(lambda: write_figure(self.figure, self.venue.value, Path(folder) / "figure"))
+            for png in (file for file in files if file.suffix == ".png"):
+                self.image.value, self.image.layout.display = png.read_bytes(), ""
+                self.said.say("")
 
     def write(self) -> list[Path]:
-        """Write the figure and say where it is."""
-        files = self._try(lambda: write_figure(self._call()[0], self.venue.value, self.path.value))
+        """Write the figure with its caption and its code, and say where it is."""
+        caption = self.explorer.shown().sentence or self.kind.value
+        files = self._try(lambda: write_figure(self.figure, self.venue.value, self.path.value, caption=caption))
         if files:
-            self.said.value = "wrote " + " and ".join(f"<code>{path}</code>" for path in files)
-        return files or []
+            code = Path(f"{self.path.value}.py")
+            code.write_text(self.code.code + "\n", encoding="utf-8")
+            files.append(code)
+            self.said.say(f"wrote {', '.join(map(str, files))}")
+        return files
 
-    def _call(self) -> tuple[Callable[[], Any], str]:
-        return call_of(self.cube, self.state, self.kind.value, self.run)
+    def figure(self) -> Figure:
+        """Draw the chosen figure in the style that matplotlib is set to."""
+        if self.kind.value in (self._of_cube or ()):
+            return cube_figure(self.cube, self.kind.value)
+        return panel_figure(self.explorer.shown(), self._panel())
 
-    def _try(self, action: Any) -> Any:
+    def _panel(self) -> int | None:
+        return None if self.kind.value == BOARD else int(self.kind.value.removeprefix("panel-"))
+
+    def _try(self, action: Callable[[], list[Path]]) -> list[Path]:
         try:
             return action()
-        except Exception as error:  # whatever a figure misses in this cube: it is said, and the explorer goes on
-            need = f"{type(error).__name__}: {error}"
+        except Exception as error:  # a place that cannot be written, or a figure of another package
             self.image.layout.display = "none"
-            self.said.value = f"<b>{self.kind.value}</b> cannot be drawn from this cube: {need}; choose another figure"
-            return None
+            self.said.say(f"{self.kind.label} cannot be drawn: {type(error).__name__}: {error}", bad=True)
+            return []
 
     def _renamed(self, change: dict[str, Any]) -> None:
         self.path.value = str(Path(self.path.value).with_name(change["new"]))
 
     def _lines(self, _: Any = None) -> None:
-        try:
-            call = self._call()[1]
-        except (KeyError, ValueError) as error:
-            call = f"...  # {self.kind.value} cannot be drawn from this cube: {error}"
-        self.code.code = figure_code(self.cube, call, self.venue.value, self.path.value)
+        name = self.kind.value
+        if name in (self._of_cube or ()):
+            own = name in figures.__all__
+            call = f"kdl.figures.{name}(cube)" if own else f"kdl.registry.load('figures', {name!r})(cube)"
+            draw = [call, "figure = plt.gcf()"]
+        else:
+            panel = "" if self._panel() is None else f"panel={self._panel()}"
+            draw = [f"figure = {self.explorer.explore_code()}.figure({panel})"]
+        self.code.code = figure_code(self.cube, draw, self.venue.value, self.path.value)

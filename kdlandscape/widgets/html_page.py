@@ -1,8 +1,10 @@
 """A view as one HTML file with script, style and numbers inside: it opens without a kernel and without a network."""
 
 import base64
+import hashlib
 import json
 from html import escape
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -10,103 +12,125 @@ import numpy as np
 import xarray as xr
 
 from kdlandscape.cubes.files import write
-from kdlandscape.widgets import scene, selection
-from kdlandscape.widgets.board import script, style
-from kdlandscape.widgets.state import State, coordinate, name_of
-from kdlandscape.widgets.view import read
+from kdlandscape.widgets import scene
+from kdlandscape.widgets.board import BROWSER, script, style
+from kdlandscape.widgets.dims import kind, positions
+from kdlandscape.widgets.state import State
+from kdlandscape.widgets.view import cell_dims, read
+from kdlandscape.widgets.words import coordinate, dim_symbol, value_words, variable_words, visible
 
-MAX_CELLS = 41
+#: So many cells go into a file: those of the story first, then those of repeats and of other dims.
+MAX_CELLS = 132
+MAX_STORY = 41
 
+# The script and the style are named by their hashes, so that nothing else on the page runs, whatever a name contains.
 PAGE = """<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><title>{title}</title>
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; \
-script-src 'unsafe-inline'">
-<style>
-:root {{ color-scheme: light dark; }}
-body {{ margin: 12px; font-family: system-ui, sans-serif; color: CanvasText; background: Canvas; }}
-label {{ display: flex; gap: 12px; align-items: center; margin: 8px 4px; }}
-input[type=range] {{ flex: 0 1 420px; }}
-{style}
-</style></head><body>
-<h1 style="font-size: 18px">{title}</h1>
-<label {hidden}><span>{along}</span><input type="range" min="0" max="{last}" step="1" value="{start}">
-<output id="cell"></output></label>
+<html lang="en"><head><meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; script-src '{script_hash}'; \
+style-src '{style_hash}'; base-uri 'none'; form-action 'none'">
+<meta name="viewport" content="width=device-width"><title>{title}</title>
+<style>{style}</style></head><body class="kdl-page">
+<h1>{title}</h1>
+<div id="sliders"></div>
 <div id="board"></div>
 <details class="kdl-code"><summary>The lines that reproduce this view</summary><pre>{code}</pre></details>
-<script type="module">
-{script}
-const {{ scenes, names, places, buffers }} = {data};
-const board = document.getElementById("board"), slider = document.querySelector("input"),
-  cell = document.getElementById("cell");
-const whole = (panel) =>
-  panel.z === undefined ? panel : {{ ...panel, z: buffers[panel.z], colors: buffers[panel.colors] }};
-const mounted = mountBoard(board, (message) => {{
-  if (message.kind !== "story") return;
-  const gaps = places.map((place) => Math.abs(place - message.x));
-  slider.value = gaps.indexOf(Math.min(...gaps));
-  show();
-}});
-function show() {{
-  const i = Number(slider.value);
-  cell.textContent = names[i];
-  mounted.update({{ panels: scenes[i].map(whole), serial: i + 1 }});
-}}
-slider.addEventListener("input", show);
-show();
-</script></body></html>
+<script type="application/json" id="data">{data}</script>
+<script type="module">{script}</script></body></html>
 """
 
 
-def write_page(cube: xr.Dataset, state: State, path: Path | str, *, code: str = "") -> Path:
-    """Write the present view as one HTML file, with a slider along the story's dim.
+def write_page(cube: xr.Dataset, state: State, path: Path | str, *, code: str = "", cells: int = MAX_CELLS) -> Path:
+    """Write the present view as one HTML file, with sliders along the story and along further dims that fit.
 
     Parameters
     ----------
     cube, state
         What is shown. At most 41 places of the story go into the file, evenly chosen and always the present one.
     path
-        Where to.
+        Where to write it.
     code
         Lines that reproduce the view, for the reader.
+    cells
+        A dim gets a slider in the file while all cells together are at most so many.
     """
-    places = _places(cube, state)
+    places = _places(cube, state, cells)
+    shared = read(cube, state).limits if state.shared or state.view == "story" else None
     chosen = State(**{name: getattr(state, name) for name in state.trait_names()})
-    limits = selection.limits(cube, state) if state.variable else None
-    scenes = []
-    for i in places:
-        chosen.at = {**state.at, state.story: i} if state.story else state.at
-        shared = limits if state.shared or state.view == "story" else None
-        scenes.append(scene.board(read(cube, chosen, shared), chosen))
-    names = [name_of(coordinate(cube, state.story)[i]) for i in places] if state.story else [""]
     buffers: dict[bytes, int] = {}
+    scenes = []
+    for cell in product(*places.values()):
+        chosen.at = {**state.at, **dict(zip(places, cell, strict=True))}
+        view = read(cube, chosen, shared if _same_but_story(state, chosen) else None)
+        panels, sentence = scene.compose(view, chosen)
+        scenes.append({"panels": [_packed(panel, buffers) for panel in panels], "sentence": sentence})
     data = {
-        "scenes": [[_packed(panel, buffers) for panel in panels] for panels in scenes],
-        "names": names,
-        "places": selection.positions(cube, state.story)[places].tolist() if state.story else [0],
+        "scenes": scenes,
+        "dims": [_dim(cube, state, dim, held) for dim, held in places.items()],
+        "angle": list(state.angle),
         "buffers": [base64.b64encode(held).decode() for held in buffers],
     }
-    title = str(cube.attrs.get("study", "")) or "kdlandscape"
-    page = PAGE.format(
-        title=escape(f"{title}: {state.variable}"),
-        style=style(),
-        script=script(),
-        data=json.dumps(data, allow_nan=False).replace("</", "<\\/"),
-        along=escape(state.story),
-        hidden="" if len(places) > 1 else "hidden",
-        last=len(places) - 1,
-        start=places.index(state.at[state.story]) if state.story else 0,
-        code=escape(code),
-    )
-    write(path, lambda temporary: temporary.write_text(page, encoding="utf-8"))
+    text = page(title(cube, state), data, code)
+    write(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
     return Path(path)
 
 
-def _places(cube: xr.Dataset, state: State) -> list[int]:
-    if not state.story:
-        return [0]
-    size = cube.sizes[state.story]
-    even = np.linspace(0, size - 1, min(size, MAX_CELLS)).round().astype(int).tolist()
-    return sorted({*even, state.at[state.story]})
+def page(heading: str, data: dict[str, Any], code: str) -> str:
+    """Return the HTML of a page: every text in it is escaped, and only its own script may run."""
+    runs = script() + (BROWSER / "page.js").read_text(encoding="utf-8")
+    return PAGE.format(
+        title=escape(heading),
+        style=style(),
+        style_hash=_hash(style()),
+        script=runs,
+        script_hash=_hash(runs),
+        code=escape(code),
+        # No "<" is left in the data, so that nothing in them can end the element they stand in or begin another.
+        data=json.dumps(data, allow_nan=False).replace("<", "\\u003c"),
+    )
+
+
+def title(cube: xr.Dataset, state: State) -> str:
+    """Return the heading of a page: the study and the variable."""
+    study = visible(cube.attrs.get("study", "")) or "kdlandscape"
+    return f"{study}: {variable_words(cube[state.variable])}" if state.variable else study
+
+
+def _hash(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _dim(cube: xr.Dataset, state: State, dim: str, held: list[int]) -> dict[str, Any]:
+    values = coordinate(cube, dim)
+    return {
+        "dim": dim,
+        "name": dim_symbol(cube, dim),
+        "texts": [value_words(values[i]) for i in held],
+        "places": positions(cube, dim)[held].tolist(),
+        "runs": held,
+        "start": held.index(state.at[dim]),
+    }
+
+
+def _places(cube: xr.Dataset, state: State, cells: int) -> dict[str, list[int]]:
+    """Return the positions that go into the file, for each dim with a slider."""
+    dims = cell_dims(cube, state)
+    dims.sort(key=lambda dim: (dim != state.story, kind(cube, dim) != "repeat"))
+    found: dict[str, list[int]] = {}
+    count = 1
+    for dim in dims:
+        size = cube.sizes[dim]
+        held = list(range(size))
+        if dim == state.story and size > MAX_STORY:
+            even = np.linspace(0, size - 1, MAX_STORY).round().astype(int).tolist()
+            held = sorted({*even, state.at[dim]})
+        if count * len(held) <= cells:
+            found[dim] = held
+            count *= len(held)
+    return found
+
+
+def _same_but_story(state: State, chosen: State) -> bool:
+    return all(i == chosen.at[dim] for dim, i in state.at.items() if dim != state.story)
 
 
 def _packed(panel: dict[str, Any], buffers: dict[bytes, int]) -> dict[str, Any]:

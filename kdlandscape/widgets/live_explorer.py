@@ -1,20 +1,27 @@
-"""The explorer of a live surface: coarse at once, finer in the background, with progress, cancel and probes."""
+"""The explorer of a live surface: coarse at once, finer in the background, with progress, cancel, probes and export."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import ipywidgets as ipw
 import numpy as np
+import xarray as xr
 
 from kdlandscape.widgets import panels, selection
-from kdlandscape.widgets.board import Board
+from kdlandscape.widgets.board import Board, Said
 from kdlandscape.widgets.controls import SHORT, WRAP
+from kdlandscape.widgets.fallback import display_with_picture, with_picture
+from kdlandscape.widgets.figure_preview import FigurePreview, Shown
 from kdlandscape.widgets.live_state import LiveState
 from kdlandscape.widgets.state import COLOR_MAPS
+from kdlandscape.widgets.words import number_words, short_label, unit_of, visible
 
 #: The board is redrawn at most this often while the surface is refined.
 REDRAW_SECONDS = 0.2
+#: A positive value whose largest is so many times its least is drawn on a logarithmic scale.
+LOG_RATIO = 50
 
 
 def explore_plane(
@@ -24,8 +31,8 @@ def explore_plane(
     origin: Any = None,
     eigenvalues: Callable[[Any], Any] | None = None,
     names: Sequence[str] = ("teacher", "student", "init"),
-    x: tuple[float, float] = (-1.0, 1.0),
-    y: tuple[float, float] = (-1.0, 1.0),
+    x: tuple[float, float] | None = None,
+    y: tuple[float, float] | None = None,
     num: int = 33,
 ) -> "LiveExplorer":
     """Explore a live surface: coarse at once, refined in the background, with probes at any point.
@@ -43,14 +50,17 @@ def explore_plane(
     eigenvalues
         Called with theta (P,) on demand: top eigenvalues, or a Dataset with ``eigenvalues``.
     names
-        Of the points that a `Plane` was laid through.
-    x, y, num
-        Ranges, and points along each axis.
+        The names of the points that a `Plane` was laid through.
+    x, y
+        Ranges; default: they contain the networks on the plane, and reach from -1 to 1 where there are none.
+    num
+        Points along each axis.
 
     Returns
     -------
     LiveExplorer
-        A widget; ``widget.live`` holds the choices and ``widget.live.surface()`` the values over ``y, x``.
+        A widget; ``widget.live`` holds the choices, ``widget.live.dataset()`` all values over ``y, x``, and
+        ``widget.kept`` the Datasets that were kept.
 
     Raises
     ------
@@ -70,8 +80,8 @@ def explore_plane(
         origin,
         eigenvalues=eigenvalues,
         names=names,
-        x_range=x,
-        y_range=y,
+        x_range=x or (),
+        y_range=y or (),
         num=num,
         unit=str(getattr(objective, "units", "1")),
     )
@@ -83,53 +93,100 @@ class LiveExplorer(ipw.VBox):
 
     def __init__(self, live: LiveState, *, spectra: bool = False) -> None:
         self.live, self.board, self._drawn = live, Board(), 0.0
-        self.direction = ipw.Dropdown(options=list(live.planes), description="plane", style=SHORT)
+        self.kept: list[xr.Dataset] = []
+        self.direction = ipw.Dropdown(
+            options=[(visible(name), name) for name in live.planes], description="plane", style=SHORT
+        )
         self.metric = ipw.Dropdown(options=[live.metric], description="value", style=SHORT)
-        self.ranges = {name: _range(live, name) for name in ("x_range", "y_range")}
+        self.ranges = {name: _range(name) for name in ("x_range", "y_range")}
         sizes = sorted({9, 17, 33, 65, 129, live.num})
         self.num = ipw.Dropdown(options=sizes, value=live.num, description="points", style=SHORT)
         self.colors = ipw.Dropdown(options=COLOR_MAPS, description="colours", style=SHORT)
-        self.log_scale = ipw.Checkbox(value=True, description="log", indent=False, layout={"width": "60px"})
+        self.scale = ipw.Dropdown(options=["automatic", "log", "linear"], description="scale", style=SHORT)
         self.compute = ipw.Button(description="Compute", button_style="primary")
         self.cancel = ipw.Button(description="Cancel", disabled=True)
         self.spectrum = ipw.Button(description="Top eigenvalues", disabled=True, tooltip="At the clicked point")
         self.spectrum.layout.display = "" if spectra else "none"
         self.progress = ipw.IntProgress(max=1, layout={"width": "160px"})
-        self.said = ipw.HTML()
-        wide = {self.direction: "210px", self.metric: "150px", self.num: "115px", self.colors: "155px"}
-        for box, width in {**wide, self.cancel: "90px", self.compute: "90px", self.spectrum: "140px"}.items():
-            box.layout.width = width
-        first = [self.direction, *[box for pair in self.ranges.values() for box in pair], self.num, self.compute]
-        second = [self.cancel, self.progress, self.metric, self.colors, self.log_scale, self.spectrum, self.said]
-        super().__init__([ipw.HBox(first, layout=WRAP), ipw.HBox(second, layout=WRAP), self.board])
+        self.said = Said()
+        self.path = ipw.Text(value="surface.nc", description="file", style=SHORT, layout={"width": "220px"})
+        self.keep = ipw.Button(
+            description="Keep and save", tooltip="Adds the Dataset to .kept and writes it to the file"
+        )
+        self.kept_said = Said()
+        self.preview = FigurePreview(self, xr.Dataset())
+        self.tools = ipw.Accordion([self.preview], selected_index=None)
+        self.tools.titles = ("Figure preview",)
+        super().__init__([*self._rows(), self.board, self.tools])
         self.add_class("kdl-controls")
         self._connect()
         live.start()
+
+    def _rows(self) -> list[ipw.HBox]:
+        wide = {self.direction: "230px", self.metric: "160px", self.num: "115px", self.colors: "155px"}
+        wide |= {self.cancel: "90px", self.compute: "90px", self.spectrum: "140px", self.scale: "165px"}
+        for box, width in wide.items():
+            box.layout.width = width
+        first = [self.direction, *[box for pair in self.ranges.values() for box in pair], self.num, self.compute]
+        second = [self.cancel, self.progress, self.metric, self.colors, self.scale, self.spectrum, self.said]
+        third = [self.path, self.keep, self.kept_said]
+        return [ipw.HBox(row, layout=WRAP) for row in (first, second, third)]
 
     def _connect(self) -> None:
         live = self.live
         self.compute.on_click(lambda _: self._start())
         self.cancel.on_click(lambda _: live.cancel())
         self.spectrum.on_click(lambda _: self._ask())
+        self.keep.on_click(lambda _: self.keep_surface())
+        self.direction.observe(lambda _: self._show_ranges((), ()), "value")
         self.metric.observe(lambda change: setattr(live, "metric", change["new"] or live.metric), "value")
-        for box in (self.colors, self.log_scale):
+        for box in (self.colors, self.scale):
             box.observe(lambda _: self.draw(), "value")
         self.board.observe(lambda change: live.probe(change["new"]["x"], change["new"]["y"]), "picked")
         live.observe(self._advanced, ["done", "total"])
         live.observe(self._changed, ["status", "metric", "point", "found", "eigenvalues"])
+        live.observe(lambda _: self._show_ranges(live.x_range, live.y_range), ["x_range", "y_range"])
+        self._show_ranges(live.x_range, live.y_range)
+
+    def _show_ranges(self, x: Sequence[float], y: Sequence[float]) -> None:
+        """Fill in the ranges; an empty one is shown as empty and stands for one that holds the networks."""
+        for name, ends in {"x_range": x, "y_range": y}.items():
+            for box, value in zip(self.ranges[name], ends or ("", ""), strict=True):
+                box.value = f"{value:.4g}" if ends else ""
 
     def _start(self) -> None:
         live = self.live
+        try:
+            ends = {name: _ends(name[0], [box.value for box in pair]) for name, pair in self.ranges.items()}
+        except ValueError as error:
+            live.status = f"failed: {error}"
+            return
         live.direction, live.num = self.direction.value, self.num.value
-        live.x_range, live.y_range = (tuple(box.value for box in self.ranges[name]) for name in ("x_range", "y_range"))
+        live.x_range, live.y_range = ends["x_range"], ends["y_range"]
         live.start()
 
     def _ask(self) -> None:
-        self.spectrum.disabled, self.said.value = True, "computing eigenvalues …"
+        self.spectrum.disabled = True
+        self.said.say("computing eigenvalues …")
         self.live.probe_eigenvalues()
+
+    def keep_surface(self) -> xr.Dataset:
+        """Keep what is computed as a Dataset in ``kept``, write it to the file, and say how to explore it."""
+        found = self.live.dataset()
+        self.kept.append(found)
+        path = Path(self.path.value)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            found.to_netcdf(path, engine="netcdf4")
+            self.kept_said.say(f"kept[{len(self.kept) - 1}], and {path}: kdl.explore(kdl.open_cube({str(path)!r}))")
+        except (OSError, RuntimeError) as error:
+            self.kept_said.say(f"kept[{len(self.kept) - 1}]; not written: {error}; choose another file", bad=True)
+        return found
 
     def _advanced(self, _: Any) -> None:
         self.progress.max, self.progress.value = max(1, self.live.total), self.live.done
+        if self.live.status == "computing":
+            self.said.say(self.live.progress())
         if time.monotonic() - self._drawn > REDRAW_SECONDS and self.live.status == "computing":
             self.draw()
 
@@ -138,7 +195,7 @@ class LiveExplorer(ipw.VBox):
         self.cancel.disabled = live.status != "computing"
         self.spectrum.disabled = not live.point or bool(live.eigenvalues)
         if change["name"] in ("status", "eigenvalues"):
-            self.said.value = live.status
+            self.said.say(live.progress(), bad=live.status.startswith("failed"))
         if live.metrics() and set(live.metrics()) != set(self.metric.options):
             self.metric.options = live.metrics()
         self.draw()
@@ -147,41 +204,68 @@ class LiveExplorer(ipw.VBox):
         """Draw what is known so far."""
         self._drawn = time.monotonic()
         self.board.show(self.scene(), busy=self.live.status)
+        self.preview.offer()
+
+    def shown(self) -> Shown:
+        """Return what is on the board."""
+        return Shown(self.board.scene["panels"], "", self.board.angle)
+
+    def explore_code(self) -> str:
+        """Return the expression that explores the kept surface."""
+        return f"kdl.explore(kdl.open_cube({self.path.value!r}), variable={self.live.metric!r})"
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        """Return the widget, with a picture of it for front ends that show no widgets."""
+        return with_picture(super()._repr_mimebundle_(include=include, exclude=exclude), self.shown())
+
+    def _ipython_display_(self) -> None:
+        """Show the widget, and before it a picture that stays where there is no kernel to draw the board."""
+        display_with_picture(super()._repr_mimebundle_(), self.shown())
 
     def scene(self) -> list[panels.Panel]:
-        """Return the panels: the surface from above and from the side, the line through the point, the eigenvalues."""
+        """Return the panels: the surface from above and from the side, the line through the point, the eigenvalues.
+
+        What goes wrong is said beside the controls; it replaces the picture only while there is none.
+        """
         live = self.live
-        if live.status.startswith("failed"):
-            return [panels.message_panel(live.direction, live.status)]
-        values = live.drawn()
-        limits = selection.finite_limits(values.values, self.log_scale.value)
-        if limits is None:
-            waiting = "computing the first points …" if not live.done else "every value so far is NaN or infinite"
-            return [panels.message_panel(live.direction, waiting)]
-        marks = live.layout.marks if live.layout else []
-        axes = (panels.axis("x", live.axes[0]), panels.axis("y", live.axes[1]))
-        log = self.log_scale.value and limits[0] > 0
-        point = live.point or None
+        values = live.drawn() if live.known.any() else None
+        log = self._is_log(values) if values is not None else False
+        limits = selection.finite_limits(values.values, log) if values is not None else None
+        if values is None or limits is None:
+            waiting = "every value so far is NaN or infinite" if values is not None else "computing the first points …"
+            failed = live.status.startswith("failed")
+            return [panels.message_panel(visible(live.direction), visible(live.status if failed else waiting))]
+        log = log and limits[0] > 0
         seen = panels.plane_panel(
             values,
             limits,
-            title=live.direction,
+            title=visible(f"{live.metric}: {live.direction}"),
             log=log,
             colors=self.colors.value,
-            axes=axes,
-            marks=marks,
-            point=point,
+            axes=(panels.axis(values, "x"), panels.axis(values, "y")),
+            marks=live.layout.marks if live.layout else [],
+            point=live.point or None,
             readout=self.readout(),
         )
+        if not live.known.all():
+            seen["levels"] = []  # contours between points that are not computed would show nothing but their order
         return [seen, panels.from_side(seen), *self._lines(log), *self._spectra()]
+
+    def _is_log(self, values: xr.DataArray) -> bool:
+        finite = values.values[np.isfinite(values.values)]
+        if self.scale.value != "automatic" or not finite.size:
+            return bool(self.scale.value == "log")
+        positive = finite[finite > 0]
+        return bool((finite >= 0).all() and positive.size and positive.max() > LOG_RATIO * positive.min())
 
     def readout(self) -> str:
         """Return the loss and the metrics at the point in words."""
         live = self.live
         if not live.point:
             return "click a point to get its loss and metrics"
-        found = ", ".join(f"{name} = {value:.5g}" for name, value in live.found.items()) or "…"
-        return f"x = {live.point[0]:.4g}, y = {live.point[1]:.4g}: {found}"
+        units = {"loss": "" if live.unit == "1" else live.unit}
+        found = [f"{visible(name)} = {number_words(value, units.get(name, ''))}" for name, value in live.found.items()]
+        return f"x = {live.point[0]:.4g}, y = {live.point[1]:.4g}: {', '.join(found) or '…'}"
 
     def _lines(self, log: bool) -> list[panels.Panel]:
         """Return the panel of the two grid lines next to the point, through the values that are there."""
@@ -193,28 +277,39 @@ class LiveExplorer(ipw.VBox):
         row, column = _nearest(y, known.any(1), live.point[1]), _nearest(x, known.any(0), live.point[0])
         along, across = known[row], known[:, column]
         drawn = [
-            panels.line(f"along x, y = {y[row]:.3g}", x[along], values.values[row, along]),
-            panels.line(f"along y, x = {x[column]:.3g}", y[across], values.values[across, column]),
+            panels.line(f"along x, y = {y[row]:.3g}", x[along], values.values[row, along], 0),
+            panels.line(f"along y, x = {x[column]:.3g}", y[across], values.values[across, column], 1),
         ]
-        label = panels.axis_label(values)
-        return [panels.lines_panel(drawn, title="lines through the point", xlabel="x, y", ylabel=label, log=log)]
+        place, label = panels.plain_axis("place along x or y"), short_label(values)
+        return [panels.lines_panel(drawn, title="lines through the point", x=place, label=label, log=log)]
 
     def _spectra(self) -> list[panels.Panel]:
         found = self.live.eigenvalues
         if not found:
             return []
-        index = np.arange(1, len(found) + 1)
-        drawn = [panels.line("at the point", index, np.array(found), stems=True)]
-        return [panels.lines_panel(drawn, title="top eigenvalues", xlabel="index", ylabel="eigenvalue")]
+        drawn = [panels.line("at the point", np.arange(1, len(found) + 1), np.array(found), role="stems")]
+        unit = unit_of(self.live.dataset(["loss"])["loss"])
+        label, place = f"eigenvalue{f' [{unit}]' if unit else ''}", panels.plain_axis("index, from the largest")
+        return [panels.lines_panel(drawn, title="top eigenvalues", x=place, label=label)]
 
 
 def _nearest(places: np.ndarray, known: np.ndarray | np.bool, at: float) -> int:
     return int(np.where(known, np.abs(places - at), np.inf).argmin())
 
 
-def _range(live: LiveState, name: str) -> list[ipw.FloatText]:
-    layout = {"width": "112px"}
+def _range(name: str) -> list[ipw.Text]:
     return [
-        ipw.FloatText(value=value, step=0.25, description=f"{name[0]} {word}", style=SHORT, layout=layout)
-        for value, word in zip(getattr(live, name), ("from", "to"), strict=True)
+        ipw.Text(description=f"{name[0]} {word}", placeholder="auto", style=SHORT, layout={"width": "120px"})
+        for word in ("from", "to")
     ]
+
+
+def _ends(name: str, texts: Sequence[str]) -> tuple[float, ...]:
+    """Return the two ends of a range; none if both are empty, which stands for the automatic range."""
+    if not any(text.strip() for text in texts):
+        return ()
+    try:
+        return tuple(float(text) for text in texts)
+    except ValueError:
+        expected = f"expected two numbers for the range of {name}, or nothing for an automatic one"
+        raise ValueError(f"{expected}; got {texts[0]!r} to {texts[1]!r}") from None

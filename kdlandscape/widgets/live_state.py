@@ -46,6 +46,30 @@ def layout_of(plane: Any, origin: Any, names: Sequence[str]) -> Layout:
     return Layout(origin, plane, marks)
 
 
+def span(layout: Layout) -> list[tuple[float, float]]:
+    """Return ranges of x and y that contain the networks on a plane, with the same room around them on all sides."""
+    if not layout.marks:
+        return [(-1.0, 1.0), (-1.0, 1.0)]
+    ends = [(min(places), max(places)) for places in ([mark[name] for mark in layout.marks] for name in "xy")]
+    room = 0.3 * max(high - low for low, high in ends) or 1.0
+    return [(low - room, high + room) for low, high in ends]
+
+
+def grid(ends: tuple[float, float], num: int, networks: Sequence[float] = ()) -> np.ndarray:
+    """Return the places along an axis: evenly spread, but with the networks inside the range exactly on it.
+
+    The value at a network is then its own, and not that of a neighbour.
+    """
+    places = np.linspace(ends[0], ends[1], num)
+    free = np.ones(num, bool)
+    free[[0, -1]] = False  # the range stays as it was asked for
+    for place in dict.fromkeys(networks):
+        nearest = int(np.abs(places - place).argmin())
+        if ends[0] < place < ends[1] and free[nearest]:
+            places[nearest], free[nearest] = place, False
+    return places
+
+
 def points_on(layout: Layout, x: Sequence[float] | np.ndarray, y: Sequence[float] | np.ndarray) -> Any:
     """Return the points origin + x d0 + y d1, (K, P)."""
     along = [_like(layout.origin, values)[:, None] for values in (x, y)]
@@ -61,12 +85,15 @@ def _numbers(values: Any) -> np.ndarray:
 
 
 class LiveState(HasTraits):
-    """The state of a live surface: what is chosen, how far it is, and what was found at a point."""
+    """The state of a live surface: what is chosen, how far it is, and what was found at a point.
+
+    An empty range stands for one that contains the networks on the plane; it is filled in when the plane is known.
+    """
 
     direction = Unicode(help="name of the chosen plane")
     metric = Unicode("loss")
-    x_range: Tuple = Tuple(default_value=(-1.0, 1.0))
-    y_range: Tuple = Tuple(default_value=(-1.0, 1.0))
+    x_range: Tuple = Tuple(default_value=())
+    y_range: Tuple = Tuple(default_value=())
     num = Int(33)
     done = Int(0)
     total = Int(0)
@@ -83,13 +110,13 @@ class LiveState(HasTraits):
         *,
         eigenvalues: Callable[[Any], Any] | None = None,
         names: Sequence[str] = ("teacher", "student", "init"),
-        x_range: tuple[float, float] = (-1.0, 1.0),
-        y_range: tuple[float, float] = (-1.0, 1.0),
+        x_range: Sequence[float] = (),
+        y_range: Sequence[float] = (),
         num: int = 33,
         unit: str = "1",
     ) -> None:
         super().__init__(direction=next(iter(planes)), num=num)
-        self.x_range, self.y_range = ((float(low), float(high)) for low, high in (x_range, y_range))
+        self.x_range, self.y_range = (tuple(map(float, ends)) for ends in (x_range, y_range))
         self.planes, self.origin, self.names, self.unit = planes, origin, names, unit
         self._evaluate, self._eigenvalues = evaluate, eigenvalues
         # One thread: a network that is being evaluated must not be evaluated from a second one.
@@ -99,22 +126,22 @@ class LiveState(HasTraits):
         self.known = np.zeros((0, 0), bool)
         self.axes = (np.zeros(0), np.zeros(0))
         self.layout: Layout | None = None
+        self.began = 0.0
 
     def start(self) -> None:
-        """Compute the plane anew: a coarse picture, then finer ones, in the background."""
+        """Compute the plane anew: a coarse picture, then finer ones, in the background.
+
+        What was computed before stays until the new plane is known, and for good if something is wrong with it.
+        """
         self._turn += 1
         problem = self.problem()
         if problem:
             self.status = problem
             return
-        n = self.num
-        (left, right), (low, high) = self.x_range, self.y_range
-        self.axes = (np.linspace(left, right, n), np.linspace(low, high, n))
-        self._values, self.known = {}, np.zeros((n, n), bool)
         with self.hold_trait_notifications():
-            self.done, self.total, self.point, self.found, self.eigenvalues = 0, n * n, (), {}, []
+            self.done, self.total = 0, self.num**2
             self.status = "computing"
-        self._pool.submit(self._begin, self._turn, self.direction, coarse_to_fine((n, n)))
+        self._pool.submit(self._begin, self._turn, self.direction, coarse_to_fine((self.num, self.num)))
 
     def cancel(self) -> None:
         """Stop computing: what is there stays, and the chunk under way is thrown away."""
@@ -137,17 +164,42 @@ class LiveState(HasTraits):
 
     def problem(self) -> str:
         """Say what is wrong with the choices; empty if nothing is."""
-        for name, (low, high) in {"x": self.x_range, "y": self.y_range}.items():
+        for name, ends in {"x": self.x_range, "y": self.y_range}.items():
+            low, high = ends or (0.0, 1.0)
             if not (np.isfinite([low, high]).all() and low < high):
                 return f"failed: expected a range of {name} from low to high, got {low:g} to {high:g}; change it"
         return "" if self.num >= 2 else f"failed: expected at least two points along each axis, got {self.num}"
 
     def surface(self) -> xr.DataArray:
         """Return the chosen metric over ``y, x``: NaN where it is not computed yet."""
-        values = self._values.get(self.metric, np.full(self.known.shape, np.nan))
-        named = variable(("y", "x"), values, self.metric, self.unit if self.metric == "loss" else "1")
-        held = dataset({self.metric: named}, {"y": self.axes[1], "x": self.axes[0]})
-        return held[self.metric]
+        return self.dataset([self.metric])[self.metric]
+
+    def dataset(self, names: Sequence[str] | None = None) -> xr.Dataset:
+        """Return what is computed over ``y, x``, and where the networks are: a cube for `explore`.
+
+        NaN stands where a point is not computed yet; ``attrs`` say which plane it is and how far it came.
+        """
+        found = {}
+        for name in names or self.metrics():
+            values = self._values.get(name, np.full(self.known.shape, np.nan))
+            found[name] = variable(("y", "x"), values.copy(), name, self.unit if name == "loss" else "1")
+        if self.layout is not None and self.layout.marks:
+            places = [[mark["x"], mark["y"]] for mark in self.layout.marks]
+            found["plane_points"] = variable(("point", "axis"), places, "places of the networks on the plane")
+        coords: dict[str, Any] = {"y": self.axes[1], "x": self.axes[0]}
+        if "plane_points" in found:
+            assert self.layout is not None
+            coords |= {"point": [mark["name"] for mark in self.layout.marks], "axis": ["x", "y"]}
+        return dataset(found, coords=coords, plane=self.direction, status=self.status)
+
+    def progress(self) -> str:
+        """Return the points that are done, their rate and the time that is left, in words."""
+        if self.status != "computing" or not self.done:
+            return self.status
+        rate = self.done / max(time.monotonic() - self.began, 1e-3)
+        left = (self.total - self.done) / rate
+        time_left = f"{left:.0f} s" if left < 90 else f"{left / 60:.0f} min"
+        return f"computing: {self.done} of {self.total} points, {rate:.3g} points/s, about {time_left} left"
 
     def drawn(self) -> xr.DataArray:
         """Return `surface` with the nearest computed value where none is computed yet."""
@@ -172,10 +224,23 @@ class LiveState(HasTraits):
 
     def _begin(self, turn: int, direction: str, levels: list[np.ndarray]) -> None:
         def begin() -> None:
-            self.layout = layout_of(self.planes[direction], self.origin, self.names)
+            layout = layout_of(self.planes[direction], self.origin, self.names)
+            ranges: list[tuple[float, float]] = [
+                ends or natural for ends, natural in zip((self.x_range, self.y_range), span(layout), strict=True)
+            ]
+            if turn != self._turn:
+                return
+            self.layout = layout
+            networks = ([float(mark[name]) for mark in layout.marks] for name in "xy")
+            x, y = (grid(ends, self.num, held) for ends, held in zip(ranges, networks, strict=True))
+            self.axes = (x, y)
+            self._values, self.known = {}, np.zeros((self.num, self.num), bool)
+            self.began = time.monotonic()
+            with self.hold_trait_notifications():
+                self.x_range, self.y_range = ranges
+                self.point, self.found, self.eigenvalues = (), {}, []
 
-        self._guard(begin)
-        if self.status == "computing":
+        if self._guard(begin) and turn == self._turn:
             self._pool.submit(self._chunk, turn, levels, 1)
 
     def _chunk(self, turn: int, levels: list[np.ndarray], size: int) -> None:

@@ -6,48 +6,48 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
-from kdlandscape.widgets import selection
+from kdlandscape.widgets import selection, stories
+from kdlandscape.widgets.dims import hue_dim, positions, repeat_dim, run_dims
+from kdlandscape.widgets.selection import Limits, Lines
 from kdlandscape.widgets.state import State
-
-Limits = tuple[float, float] | None
-
-#: What the story follows beside the chosen variable: title and variables of each panel, where a cube has them.
-STORY = {
-    "agreement with the teacher": ("agreement", "control_agreement"),
-    "distance to the teacher": ("distance_start", "distance_end"),
-    "barrier": ("barrier",),
-}
+from kdlandscape.widgets.words import cell_words, dim_symbol, readable, short_words, variable_words
 
 
 @dataclass(frozen=True)
 class Cell:
     """One cell of the cube: the chosen variable there, and what belongs to the same networks.
 
-    ``missing`` says why there are no ``values``; it is empty where there are some. ``row`` and ``column`` are the lines
-    through ``point``.
+    ``missing`` says why there is nothing of the variable; it is empty where there is something: ``values`` over two
+    axes, with the lines ``row`` and ``column`` through ``point``, or ``lines`` over one.
     """
 
     title: str
     missing: str
-    values: xr.DataArray | None
-    point: tuple[float, float] | None
-    row: xr.DataArray | None
-    column: xr.DataArray | None
-    marks: list[dict[str, float | str]]
     spectra: Mapping[str, xr.DataArray]
     density: xr.DataArray | None
+    lines: Lines | None = None
+    values: xr.DataArray | None = None
+    point: tuple[float, float] | None = None
+    row: xr.DataArray | None = None
+    column: xr.DataArray | None = None
+    marks: tuple[dict[str, float | str], ...] = ()
 
 
 @dataclass(frozen=True)
 class View:
-    """Everything on the board: the cells by name ("" where there is one), and what runs along the story."""
+    """Everything on the board: the cells by name ("" where there is one), and what runs along paths and the story.
+
+    ``chosen`` are the dims with a slider: each panel shows the cell that they name.
+    """
 
     problem: str
     cells: Mapping[str, Cell]
     limits: Limits = None
-    path: xr.DataArray | None = None
-    curves: Mapping[str, Mapping[str, xr.DataArray]] | None = None
-    here: float = 0.0
+    paths: tuple[Lines, ...] = ()
+    curves: Mapping[str, tuple[Lines, ...]] | None = None
+    chosen: tuple[str, ...] = ()
+    where: str = ""
+    unit: str = ""
 
 
 def read(cube: xr.Dataset, state: State, limits: Limits = None) -> View:
@@ -63,34 +63,49 @@ def read(cube: xr.Dataset, state: State, limits: Limits = None) -> View:
     problem = problem_of(cube, state)
     if problem:
         return View(problem, {})
-    chosen = {"A": state.at, "B": state.other} if state.view == "compare" else {"": state.at}
-    cells = {name: read_cell(cube, state, at, name) for name, at in chosen.items()}
-    story = state.view == "story"
+    chosen = cell_dims(cube, state)
+    at = {"A": state.at, "B": state.other} if state.view == "compare" else {"": state.at}
     return View(
-        "",
-        cells,
-        limits or selection.limits(cube, state),
-        selection.path(cube, state.at) if story else None,
-        None if state.view == "compare" else _curves(cube, state, story),
-        float(selection.positions(cube, state.story)[state.at[state.story]]) if state.story else 0.0,
+        problem="",
+        cells={name: read_cell(cube, state, place, name, chosen) for name, place in at.items()},
+        limits=limits or (selection.limits(cube, state) if state.y else None),
+        paths=tuple(selection.lines(cube, name, "t", state, state.at) for name in path_variables(cube, state)),
+        curves={
+            title: tuple(selection.lines(cube, name, state.story, state, state.at) for name in group)
+            for title, group in curves(cube, state).items()
+        },
+        chosen=tuple(chosen),
+        where=cell_words(cube, state.at, chosen) if state.view != "compare" else "",
+        unit=selection.plane_unit(cube, state),
     )
 
 
-def read_cell(cube: xr.Dataset, state: State, at: Mapping[str, int], name: str = "") -> Cell:
-    """Read a cell; ``name`` stands before its title."""
-    dims = [str(dim) for dim in cube[state.variable].dims if dim not in (state.x, state.y) and cube.sizes[dim] > 1]
-    title = (f"{name}: " if name else "") + (selection.cell_name(cube, at, dims) or state.variable)
-    spectra, density = selection.spectra(cube, at), selection.density(cube, at)
+def read_cell(cube: xr.Dataset, state: State, at: Mapping[str, int], name: str, chosen: list[str]) -> Cell:
+    """Read a cell; ``name`` stands before its title, and ``chosen`` are the dims that name it."""
+    words = variable_words(cube.variables[state.variable], state.variable)
+    title = ": ".join(filter(None, (name or short_words(cube[state.variable]), cell_words(cube, at, chosen))))
+    names = selection.spectrum_variables(cube, state.story)
+    found = {one: selection.at_cell(cube[one], at, ("eigenvalue",)).load() for one in names}
+    spectra = {one: array for one, array in found.items() if bool(np.isfinite(array).any())}
+    density = selection.density(cube, at)
     missing = selection.hole(cube, at) or thin(cube, state)
-    values = None if missing else selection.plane(cube, state, at)
-    if values is not None and not np.isfinite(values.values).any():
-        missing = f"every value of {state.variable} is missing (NaN) or infinite here; choose another cell"
-    if values is None or missing or not state.y:
-        return Cell(title, missing, values, None, None, None, [], spectra, density)
+    nothing = f"every value of {words} is missing (NaN) or infinite here; choose another cell"
+    if missing:
+        return Cell(title, missing, spectra, density)
+    if not state.y:
+        lines = selection.lines(cube, state.variable, state.x, state, at)
+        missing = "" if np.isfinite(lines.values.values).any() else nothing
+        return Cell(title, missing, spectra, density, lines=lines)
+    values = selection.plane(cube, state, at)
+    if not np.isfinite(values.values).any():
+        return Cell(title, nothing, spectra, density)
     marks = selection.marks(cube, state, at)
-    point = selection.chosen_point(state, values, marks)
-    row, column = selection.lines_through(state, values, point)
-    return Cell(title, "", values, point, row, column, marks, spectra, density)
+    axes = (state.x, state.y)
+    wanted = dict(zip(axes, state.point, strict=True)) if state.point else {}
+    wanted |= {dim: positions(cube, dim)[at[dim]] for dim in axes if dim in chosen}
+    point = selection.chosen_point(values, wanted, marks, axes)
+    row, column = selection.lines_through(values, point, axes)
+    return Cell(title, "", spectra, density, None, values, point, row, column, tuple(marks))
 
 
 def problem_of(cube: xr.Dataset, state: State) -> str:
@@ -107,21 +122,61 @@ def problem_of(cube: xr.Dataset, state: State) -> str:
 
 
 def thin(cube: xr.Dataset, state: State) -> str:
-    """Say which axis has a single point, where a picture needs two."""
+    """Say which axis has a single point, where a plane needs two."""
     for dim in (state.x, state.y):
-        if dim and cube.sizes[dim] < 2:
+        if state.y and cube.sizes[dim] < 2:
             more = " or more along it, or another axis"
-            return f"expected at least two points along {dim}, got {cube.sizes[dim]}: a picture needs two{more}"
+            return (
+                f"expected at least two points along {readable(dim)}, got {cube.sizes[dim]}: a picture needs two{more}"
+            )
     return ""
 
 
-def _curves(cube: xr.Dataset, state: State, story: bool) -> dict[str, dict[str, xr.DataArray]]:
-    if not state.story:
+def curves(cube: xr.Dataset, state: State) -> dict[str, tuple[str, ...]]:
+    """Return the variables of each curve along the story, by title."""
+    if not state.story or state.view == "compare":
         return {}
-    wanted: Mapping[str, tuple[str, ...]] = STORY
-    if not story:
-        if not state.curve:
-            return {}
-        title = str(cube[state.curve].attrs.get("long_name", state.curve))
-        wanted = {title: (state.curve, f"control_{state.curve}")}
-    return {title: selection.curves(cube, names, state.story, state.at) for title, names in wanted.items()}
+    if state.view == "story":
+        return stories.curves(cube, state.story)
+    if not state.curve:
+        return {}
+    control = f"control_{state.curve}"
+    names = (state.curve, control) if control in cube else (state.curve,)
+    return {variable_words(cube.variables[state.curve], state.curve): names}
+
+
+def path_variables(cube: xr.Dataset, state: State) -> list[str]:
+    """Return the variables whose course along a path is shown beside the chosen one."""
+    if state.view != "story":
+        return []
+    return [name for name in stories.paths(cube, state.story) if name != state.variable or state.y]
+
+
+def cell_dims(cube: xr.Dataset, state: State) -> list[str]:
+    """Return the dims that need a slider, in the cube's order: some panel shows one place of each.
+
+    A dim that is an axis of one panel still needs one if another panel shows a single place of it.
+    """
+    if not state.variable:
+        return []
+    cut = {*run_dims(cube)}
+    kept: list[tuple[str, set[str]]] = [
+        (name, {"eigenvalue"}) for name in selection.spectrum_variables(cube, state.story)
+    ]
+    kept += [("nodes", {"draw", "node"})] if selection.has_density(cube) else []
+    lines = [(name, "t") for name in path_variables(cube, state)]
+    lines += [(name, state.story) for names in curves(cube, state).values() for name in names]
+    if state.y:
+        kept.append((state.variable, {state.x, state.y}))
+    else:
+        lines.append((state.variable, state.x))
+    kept += [(name, {x, hue_dim(cube, name, (x, state.story))}) for name, x in lines]
+    cut |= {str(dim) for name, dims in kept for dim in cube.variables[name].dims if dim not in dims}
+    story = {state.story} if curves(cube, state) or state.view == "story" else set()
+    return [dim for dim in map(str, cube.sizes) if dim in cut | story and cube.sizes[dim] > 1]
+
+
+def repeats_words(cube: xr.Dataset, state: State) -> str:
+    """Return what the control of the spread is called; empty for a cube without repeats."""
+    repeat = next((found for name in map(str, cube.data_vars) if (found := repeat_dim(cube, name))), "")
+    return f"mean over {dim_symbol(cube, repeat)}s" if repeat else ""

@@ -1,13 +1,16 @@
 """The lines of code that bring back a view or a figure."""
 
+import json
 import os
 from pathlib import Path
 from typing import Any
 
 import xarray as xr
 
-from kdlandscape.widgets.selection import free_dims
-from kdlandscape.widgets.state import State, coordinate, default_axes
+from kdlandscape.widgets.dims import default_axes, stories
+from kdlandscape.widgets.state import ANGLE, State
+from kdlandscape.widgets.view import cell_dims
+from kdlandscape.widgets.words import coordinate
 
 
 def source(cube: xr.Dataset) -> str:
@@ -16,13 +19,19 @@ def source(cube: xr.Dataset) -> str:
     if not path:
         return "cube = ...  # this cube was not opened from a file"
     near = os.path.relpath(path)
-    return f'cube = kdl.open_cube("{Path(path if near.startswith("..") else near).as_posix()}")'
+    quoted = json.dumps(Path(path if near.startswith("..") else near).as_posix(), ensure_ascii=False)
+    return f"cube = kdl.open_cube({quoted})"
 
 
 def view_code(cube: xr.Dataset, state: State) -> str:
     """Return the lines that open an explorer on the present view."""
+    return f"import kdlandscape as kdl\n\n{source(cube)}\n{explore_call(cube, state)}"
+
+
+def explore_call(cube: xr.Dataset, state: State) -> str:
+    """Return the call that opens an explorer on the present view."""
     if not state.variable:
-        return "\n".join(["import kdlandscape as kdl", "", source(cube), "kdl.explore(cube)"])
+        return "kdl.explore(cube)"
     choices: dict[str, Any] = {"variable": state.variable, "at": place(cube, state, state.at), "view": state.view}
     if (state.x, state.y) != default_axes(cube, state.variable):
         choices |= {"x": state.x, "y": state.y}
@@ -30,23 +39,28 @@ def view_code(cube: xr.Dataset, state: State) -> str:
         choices["other"] = place(cube, state, state.other)
     if state.point:
         choices["point"] = tuple(round(value, 12) for value in state.point)
-    choices |= {"log": state.log, "shared": state.shared, "colors": state.colors}
+    choices |= {"log": state.log, "shared": state.shared, "spread": state.spread, "colors": state.colors}
+    if state.story != next(iter(stories(cube)), ""):
+        choices["story"] = state.story
     if state.curve:
         choices["curve"] = state.curve
+    if state.angle != ANGLE:
+        choices["angle"] = tuple(round(value, 4) for value in state.angle)
     inner = "\n".join(f"    {name}={value!r}," for name, value in choices.items())
-    return f"import kdlandscape as kdl\n\n{source(cube)}\nkdl.explore(\n    cube,\n{inner}\n)"
+    return f"kdl.explore(\n    cube,\n{inner}\n)"
 
 
-def figure_code(cube: xr.Dataset, call: str, venue: str, path: str) -> str:
-    """Return the lines that draw and export a figure, given its call."""
+def figure_code(cube: xr.Dataset, draw: list[str], venue: str, path: str) -> str:
+    """Return the lines that draw and export a figure; those of ``draw`` bind it to ``figure``."""
+    body = "\n".join(draw).replace("\n", "\n    ")
+    plots = "import matplotlib.pyplot as plt\n\n" if "plt." in body else ""
     return (
-        f"import matplotlib.pyplot as plt\n\nimport kdlandscape as kdl\n\n{source(cube)}\n"
-        f"with kdl.figures.venue_style({venue!r}):\n    {call}\n"
-        f"kdl.figures.export(plt.gcf(), {path!r}, {venue!r})"
+        f"{plots}import kdlandscape as kdl\n\n{source(cube)}\nwith kdl.figures.venue_style({venue!r}):\n    {body}\n"
+        f"kdl.figures.export(figure, {path!r}, {venue!r})"
     )
 
 
 def place(cube: xr.Dataset, state: State, at: dict[str, int]) -> dict[str, Any]:
     """Return the coordinates of a cell along the dims that have a slider, and along those that say which run it is."""
-    dims = [*free_dims(cube, state), *(map(str, cube["done"].dims) if "done" in cube else ())]
+    dims = [*cell_dims(cube, state), *(map(str, cube["done"].dims) if "done" in cube else ())]
     return {dim: coordinate(cube, dim)[at[dim]] for dim in dict.fromkeys(dims)}

@@ -38,7 +38,7 @@ class Watched:
         self.context = browser.new_context(viewport={"width": 1280, "height": 1000}, **settings)
         self.page = self.context.new_page()
         self.page.set_default_timeout(30_000)
-        self.errors, self.outside = [], set()
+        self.errors, self.outside, self.asked = [], set(), []
         self.page.on("console", self._said)
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.page.on("request", lambda request: self._asked(request.url))
@@ -49,6 +49,7 @@ class Watched:
             self.errors.append(f"{message.text} ({message.location.get('url', '')})")
 
     def _asked(self, url):
+        self.asked.append(url)
         if urlsplit(url).hostname not in ("127.0.0.1", "", None):  # a file and data inside the page have no host
             self.outside.add(url)
 
@@ -57,6 +58,14 @@ class Watched:
 
     def assert_quiet(self):
         assert not self.errors
+        assert not self.outside
+
+    def assert_unharmed(self):
+        """Assert that no name became a script, an element or a request."""
+        assert self.page.evaluate("() => window.hacked") is None
+        harmful = "img[src=x], [onerror], [onload], [onfocus], [onmouseover], iframe[srcdoc], a[href^=javascript]"
+        assert self.page.locator(harmful).count() == 0
+        assert not [url for url in self.asked if "leak" in url or url.endswith("/x")]
         assert not self.outside
 
 

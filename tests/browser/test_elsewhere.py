@@ -4,7 +4,9 @@ import pytest
 
 import kdlandscape as kdl
 from tests.browser import lab
+from tests.browser.conftest import ARTEFACTS
 from tests.widgets.cubes import study_cube
+from tests.widgets.hostile import CORPUS, hostile_cube
 
 
 def test_voila_shows_the_explorer_and_its_sliders_work(tmp_path, watch):
@@ -18,27 +20,62 @@ def test_voila_shows_the_explorer_and_its_sliders_work(tmp_path, watch):
         page.locator(".kdl-board canvas").first.wait_for(timeout=60_000)
         lab.wait_redraw(page, 0)
         before, serial = lab.picture_of(page), lab.serial_of(page)
-        page.locator(".widget-hslider", has_text="init_lambda").locator(".noUi-handle").press("ArrowRight")
+        page.locator(".widget-hslider", has_text="λ").locator(".noUi-handle").press("ArrowRight")
         lab.wait_redraw(page, serial)
         assert lab.picture_of(page) != before
         watched.shoot("voila")
         watched.assert_quiet()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_saved_page_opens_without_kernel_and_network_and_its_slider_works(tmp_path, watch, scheme):
+@pytest.mark.parametrize(("scheme", "width"), [("light", 900), ("dark", 1600)])
+def test_a_saved_page_opens_without_kernel_and_network_and_its_sliders_work(tmp_path, watch, scheme, width):
     explorer = kdl.explore(study_cube(num_lambda=5), view="story")
     path = explorer.save_page(tmp_path / "view.html")
     watched = watch(offline=True, color_scheme=scheme)
     page = watched.page
+    page.set_viewport_size({"width": width, "height": 1000})
     page.goto(path.as_uri())
     page.locator(".kdl-board canvas").first.wait_for()
+    share, seed, policy = (page.locator("#sliders label").nth(i) for i in range(3))
     before = lab.picture_of(page)
-    page.locator("input[type=range]").press("ArrowRight")
-    assert page.locator("#cell").inner_text() == "0.25"
+    share.locator("input").press("ArrowRight")
+    assert share.locator("output").inner_text() == "0.25"
     assert lab.picture_of(page) != before
     curve = page.locator(".kdl-board canvas").nth(5)
-    curve.click(position={"x": curve.bounding_box()["width"] - 20, "y": 100})
-    assert page.locator("#cell").inner_text() == "1"
-    watched.shoot(f"page-{scheme}")
+    curve.scroll_into_view_if_needed()
+    box = curve.bounding_box()
+    curve.click(position={"x": box["width"] - 20, "y": box["height"] / 2})
+    assert share.locator("output").inner_text() == "1"
+    policy.locator("input").press("End")
+    seed.locator("input").press("End")
+    assert page.locator(".kdl-board .kdl-message").first.inner_text().startswith("missing: no run has filled seed = 2")
+    seed.locator("input").press("Home")
+    assert page.locator(".kdl-sentence").inner_text().startswith("seed = 0, lr policy = scaled, λ = 1")
+    large = page.locator(".kdl-board canvas").first.bounding_box()
+    assert large["width"] > (600 if width == 1600 else 280)
+    assert page.evaluate("() => document.documentElement.scrollWidth <= window.innerWidth")
+    watched.page.screenshot(path=ARTEFACTS / f"page-{scheme}.png", full_page=True)
     watched.assert_quiet()
+
+
+def test_hostile_names_run_nothing_on_a_saved_page(tmp_path, watch):
+    watched = watch()
+    for i, text in enumerate(CORPUS):
+        path = kdl.explore(hostile_cube(text), view="story").save_page(tmp_path / f"{i}.html")
+        watched.page.goto(path.as_uri())
+        watched.page.locator(".kdl-board canvas").first.wait_for()
+        watched.page.locator("#sliders input").first.press("ArrowRight")
+        watched.page.locator(".kdl-board canvas").first.hover(position={"x": 120, "y": 120})
+        watched.assert_unharmed()
+    watched.assert_quiet()
+
+
+def test_the_policy_of_a_saved_page_stops_a_script_that_someone_adds(tmp_path, watch):
+    path = kdl.explore(study_cube(num_lambda=2, num=5)).save_page(tmp_path / "view.html")
+    added = "<script>window.hacked = 1</script><img src='x.png' onerror='window.hacked = 2'>"
+    path.write_text(path.read_text(encoding="utf-8").replace("<h1>", f"{added}<h1>"), encoding="utf-8")
+    watched = watch()
+    watched.page.goto(path.as_uri())
+    watched.page.locator(".kdl-board canvas").first.wait_for()
+    assert watched.page.evaluate("() => window.hacked") is None
+    assert any("Content Security Policy" in error for error in watched.errors)

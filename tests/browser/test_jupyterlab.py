@@ -1,11 +1,14 @@
 """What a user does in explore.ipynb, in a real JupyterLab: the tests go on from one another, on one page."""
 
+import json
 import time
+from pathlib import Path
 
 import pytest
 
 from tests.browser import lab
 from tests.widgets.cubes import study_cube
+from tests.widgets.hostile import CORPUS
 
 
 @pytest.fixture(scope="module")
@@ -18,13 +21,19 @@ def root(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def notebook(root, watch):
-    """Open the notebook and run all its cells."""
+def server(root):
+    """Serve the folder; yields a function from a notebook's name to its address."""
     with lab.jupyterlab(root, lab.environment(root / "home", root / "runs")) as address:
-        watched = watch()
-        lab.run_all(watched.page, address("explore.ipynb"))
-        watched.page.locator(".kdl-board").first.wait_for()
-        yield watched
+        yield address
+
+
+@pytest.fixture(scope="module")
+def notebook(server, watch):
+    """Open the notebook and run all its cells."""
+    watched = watch()
+    lab.run_all(watched.page, server("explore.ipynb"))
+    watched.page.locator(".kdl-board").first.wait_for()
+    return watched
 
 
 def slider(page, name):
@@ -51,10 +60,10 @@ def test_every_cell_of_the_notebook_runs_and_both_boards_draw(notebook):
 def test_moving_a_slider_changes_the_picture_and_what_it_says(notebook):
     page = notebook.page
     before, serial = lab.picture_of(page), lab.serial_of(page)
-    slider(page, "init_lambda").press("ArrowRight")
+    slider(page, "λ").press("ArrowRight")
     lab.wait_redraw(page, serial)
     assert lab.picture_of(page) != before
-    assert page.locator(".kdl-board figcaption").first.inner_text().endswith("init_lambda = 0.1")
+    assert page.locator(".kdl-board figcaption").first.inner_text().endswith("λ = 0.1")
 
 
 def test_a_click_on_the_plane_moves_the_lines_and_the_readout(notebook):
@@ -73,7 +82,7 @@ def test_a_click_on_the_plane_moves_the_lines_and_the_readout(notebook):
 def test_the_keyboard_moves_the_point_and_shows_where_it_is(notebook):
     page = notebook.page
     canvas = page.locator(".kdl-board canvas").first
-    slider(page, "init_lambda").focus()
+    slider(page, "λ").focus()
     for _ in range(3):  # the slider's own number takes the focus first
         page.keyboard.press("Tab")
         if canvas.evaluate("(canvas) => canvas === document.activeElement"):
@@ -98,27 +107,29 @@ def test_a_click_on_a_curve_goes_to_its_cell(notebook):
     curve.click(position={"x": box["width"] / 2, "y": 120})
     lab.wait_redraw(page, serial)
     where = page.locator(".kdl-board figcaption").first.inner_text()
-    assert 0.3 <= float(where.split("init_lambda = ")[1]) <= 0.7
+    assert 0.3 <= float(where.split("λ = ")[1]) <= 0.7
 
 
 def test_a_cell_without_a_run_says_so(notebook):
     page = notebook.page
-    for name in ("lr_policy", "seed"):
-        serial = lab.serial_of(page)
-        slider(page, name).press("End")
-        lab.wait_redraw(page, serial)
+    serial = lab.serial_of(page)
+    press(page, "scaled")
+    lab.wait_redraw(page, serial)
+    serial = lab.serial_of(page)
+    slider(page, "seed").press("End")
+    lab.wait_redraw(page, serial)
     said = page.locator(".kdl-board .kdl-message").first
-    assert said.inner_text().startswith("missing: no run has filled seed = 2, lr_policy = scaled")
+    assert said.inner_text().startswith("missing: no run has filled seed = 2, lr policy = scaled")
     notebook.shoot("missing")
-    for name in ("lr_policy", "seed"):
-        serial = lab.serial_of(page)
-        slider(page, name).press("Home")
-        lab.wait_redraw(page, serial)
+    press(page, "constant")
+    serial = lab.serial_of(page)
+    slider(page, "seed").press("Home")
+    lab.wait_redraw(page, serial)
 
 
 def test_two_cells_are_compared_and_the_story_is_told(notebook):
     page = notebook.page
-    for name, count in {"Compare": 4, "λ story": 7}.items():
+    for name, count in {"Compare": 5, "λ story": 7}.items():
         serial = lab.serial_of(page)
         press(page, name)
         lab.wait_redraw(page, serial)
@@ -127,7 +138,7 @@ def test_two_cells_are_compared_and_the_story_is_told(notebook):
         page.wait_for_timeout(300)
         notebook.shoot(name.split()[-1].lower())
     serial, before = lab.serial_of(page), [lab.picture_of(page, panel) for panel in range(7)]
-    slider(page, "init_lambda").press("ArrowRight")
+    slider(page, "λ").press("ArrowRight")
     lab.wait_redraw(page, serial)
     after = [lab.picture_of(page, panel) for panel in range(7)]
     assert all(one != other for one, other in zip(before, after, strict=True))
@@ -135,15 +146,16 @@ def test_two_cells_are_compared_and_the_story_is_told(notebook):
 
 def test_export_writes_the_pdf_that_the_preview_showed(notebook, root):
     page = notebook.page
-    page.locator("text=Paper preview").click()
-    page.locator("button", has_text="Preview").last.click()
-    page.locator(".kdl-picture img, img.kdl-picture").wait_for(timeout=60_000)
-    page.locator("button", has_text="Export").click()
-    page.locator("text=wrote").wait_for(timeout=60_000)
-    page.locator(".kdl-preview").scroll_into_view_if_needed()
+    page.locator("text=Figure preview").first.click()
+    preview = page.locator(".kdl-preview").first
+    preview.locator("button", has_text="Preview").click()
+    preview.locator(".kdl-picture img, img.kdl-picture").wait_for(timeout=60_000)
+    preview.locator("button", has_text="Export").click()
+    preview.locator("text=wrote").wait_for(timeout=60_000)
+    preview.scroll_into_view_if_needed()
     notebook.shoot("paper")
-    assert (root / "figures" / "planes.pdf").read_bytes().startswith(b"%PDF")
-    assert (root / "figures" / "planes.png").stat().st_size > 10_000
+    assert (root / "figures" / "board.pdf").read_bytes().startswith(b"%PDF")
+    assert (root / "figures" / "board.png").stat().st_size > 10_000
 
 
 def test_cancel_stops_a_live_computation_within_a_second(notebook):
@@ -187,5 +199,65 @@ def test_the_dark_theme_redraws_in_its_own_colours(notebook):
     notebook.shoot("dark")
 
 
+def test_a_notebook_without_its_kernel_shows_pictures(root, server, notebook, watch):
+    page = notebook.page
+    see(page, 0)
+    stands_in = ".jp-OutputArea-child:has(.jp-RenderedImage img)"
+    assert page.locator(stands_in).count() == 2
+    assert not any(one.is_visible() for one in page.locator(stands_in).all())
+    page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
+    page.wait_for_timeout(1000)
+    saved = json.loads((root / "explore.ipynb").read_text(encoding="utf-8"))
+    (root / "reopened.ipynb").write_text(json.dumps(saved), encoding="utf-8")
+    again = watch()
+    again.page.goto(server("reopened.ipynb"))
+    again.page.locator(stands_in).first.wait_for(timeout=60_000)
+    again.page.locator(stands_in).first.scroll_into_view_if_needed()
+    again.page.wait_for_timeout(2000)
+    assert again.page.locator(stands_in).first.is_visible()
+    assert again.page.locator(".kdl-board").count() == 0
+    again.shoot("reopened")
+
+
 def test_no_console_error_and_no_request_left_the_machine(notebook):
     notebook.assert_quiet()
+
+
+HOSTILE = """
+import sys
+sys.path.insert(0, {folder!r})
+import ipywidgets as ipw
+import numpy as np
+import kdlandscape as kdl
+from tests.widgets.hostile import CORPUS, hostile_cube
+explorers = [kdl.explore(hostile_cube(text), view="story") for text in CORPUS]
+def fail(text):
+    def evaluate(thetas):
+        raise RuntimeError(text)
+    return evaluate
+lives = [kdl.explore_plane(fail(text), {{text: np.eye(2, 3)}}, origin=np.zeros(3), num=3) for text in CORPUS]
+for text, one in zip(CORPUS, explorers):
+    one.preview.path.value = one.page_path.value = f"explore.ipynb/{{text}}"
+    one.preview.write()
+    one.page_button.click()
+    one.tools.selected_index = 0
+    one.preview.said.add_class("hostile-said")
+ipw.VBox([*explorers, *lives])
+"""
+
+
+def test_hostile_names_run_nothing_in_the_explorer_and_its_preview(root, server, watch):
+    lab.write_notebook(root / "hostile.ipynb", HOSTILE.format(folder=str(Path(__file__).parents[2])))
+    watched = watch()
+    page = watched.page
+    lab.run_all(page, server("hostile.ipynb"))
+    count = 2 * len(CORPUS)
+    page.wait_for_function("(n) => document.querySelectorAll('.kdl-board[data-serial]').length === n", arg=count)
+    page.wait_for_function("(n) => document.querySelectorAll('.hostile-said .kdl-bad').length === n", arg=len(CORPUS))
+    for board in (0, len(CORPUS) - 1):
+        see(page, board)
+        page.locator(".kdl-board").nth(board).locator("canvas").first.hover(position={"x": 90, "y": 90})
+    page.wait_for_timeout(1000)
+    watched.shoot("hostile")
+    watched.assert_unharmed()
+    watched.assert_quiet()

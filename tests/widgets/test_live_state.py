@@ -119,7 +119,7 @@ def test_another_plane_and_range_are_computed_on_request(explore):
     widget = explore(Bowl(), planes, num=9)
     widget.live.wait()
     widget.direction.value, widget.num.value = "doubled", 17
-    widget.ranges["x_range"][1].value = 3
+    widget.ranges["x_range"][0].value, widget.ranges["x_range"][1].value = "-1", "3"
     widget.compute.click()
     widget.live.wait()
     surface = widget.live.surface()
@@ -140,6 +140,8 @@ def test_a_plane_of_the_package_brings_its_origin_and_its_points(explore):
     assert [mark["name"] for mark in live.layout.marks] == ["teacher", "student", "init"]
     np.testing.assert_allclose([(mark["x"], mark["y"]) for mark in live.layout.marks], [(0, 0), (1, 0), (0, 0.5)])
     assert float(live.surface().sel(x=1, y=0)) == pytest.approx(4)
+    assert live.x_range == pytest.approx((-0.3, 1.3))
+    assert live.y_range == pytest.approx((-0.3, 0.8))
 
 
 def test_points_lie_where_the_plane_says():

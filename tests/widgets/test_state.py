@@ -4,7 +4,9 @@ import xarray as xr
 
 import kdlandscape as kdl
 from kdlandscape.widgets import selection
-from kdlandscape.widgets.state import default_axes, make_state
+from kdlandscape.widgets.dims import default_axes
+from kdlandscape.widgets.state import make_state
+from kdlandscape.widgets.view import read
 from tests.widgets.cubes import study_cube
 
 
@@ -38,44 +40,43 @@ def test_any_two_dims_of_a_variable_are_axes():
     state = make_state(cube, variable="barrier", at={"lr_policy": "scaled"}, choices={"x": "seed", "y": "init_lambda"})
     plane = selection.plane(cube, state)
     np.testing.assert_array_equal(plane, cube["barrier"].sel(lr_policy="scaled").transpose("init_lambda", "seed"))
-    assert selection.free_dims(cube, state) == ["lr_policy"]
 
 
 def test_the_lines_run_through_the_grid_point_next_to_the_click():
     cube = study_cube()
     state = make_state(cube, at={"init_lambda": 0.2})
     state.point = (0.511, 0.231)
-    plane = selection.plane(cube, state)
-    point = selection.chosen_point(state, plane, [])
-    assert point == pytest.approx((0.5, 0.22))
-    row, column = selection.lines_through(state, plane, point)
-    np.testing.assert_allclose(row, (cube["x"] - 0.2) ** 2 + 0.22**2 + 0.01, rtol=1e-5)
-    np.testing.assert_allclose(column, 0.3**2 + cube["y"] ** 2 + 0.01, rtol=1e-5)
+    cell = read(cube, state).cells[""]
+    assert cell.point == pytest.approx((0.5, 0.22))
+    np.testing.assert_allclose(cell.row, (cube["x"] - 0.2) ** 2 + 0.22**2 + 0.01, rtol=1e-5)
+    np.testing.assert_allclose(cell.column, 0.3**2 + cube["y"] ** 2 + 0.01, rtol=1e-5)
 
 
 def test_before_a_click_the_lines_run_through_the_student():
     cube = study_cube()
     state = make_state(cube, at={"init_lambda": 0.5})
-    point = selection.chosen_point(state, selection.plane(cube, state), selection.marks(cube, state))
-    assert point == pytest.approx((0.5, 0), abs=0.021)
+    assert read(cube, state).cells[""].point == pytest.approx((0.5, 0), abs=0.021)
 
 
 def test_marks_are_where_the_cube_says():
     cube = study_cube()
     state = make_state(cube, at={"init_lambda": 0.5})
-    marks = {mark["name"]: (mark["x"], mark["y"]) for mark in selection.marks(cube, state)}
+    marks = {mark["name"]: (mark["x"], mark["y"]) for mark in selection.marks(cube, state, state.at)}
     assert marks == {"teacher": (0, 0), "init": pytest.approx((0.3, 0.25)), "student": (0.5, 0)}
 
 
 def test_spectra_and_curves_follow_the_cell():
     cube = study_cube()
-    state = make_state(cube, at={"seed": 1, "init_lambda": 0.3})
-    spectra = selection.spectra(cube, state.at)
+    view = read(cube, make_state(cube, at={"seed": 1, "init_lambda": 0.3}))
+    spectra = view.cells[""].spectra
     np.testing.assert_allclose(spectra["student_eigenvalues"], [20.3, 10.3, 5.3])
     np.testing.assert_allclose(spectra["teacher_eigenvalues"], [25, 12, 6])
-    curves = selection.curves(cube, ["agreement", "nothing"], "init_lambda", state.at)
-    assert list(curves) == ["agreement, train", "agreement, test"]
-    np.testing.assert_allclose(curves["agreement, test"], 0.6 + 0.3 * cube["init_lambda"])
+    ((agreement, control),) = view.curves.values()
+    assert (agreement.x, agreement.hue, agreement.repeat, agreement.here) == ("init_lambda", "split", "seed", 1)
+    np.testing.assert_allclose(
+        agreement.values.sel(seed=1, split="test").transpose("init_lambda"), 0.58 + 0.3 * cube["init_lambda"]
+    )
+    assert (control.values.isel(seed=1) == 0.5).all()
 
 
 def test_one_colour_scale_holds_for_all_cells_of_the_story_or_for_both_of_a_comparison():
@@ -108,7 +109,7 @@ def test_a_hole_is_named_by_its_coordinates():
     cube = study_cube()
     state = make_state(cube, at={"seed": 2, "lr_policy": "scaled"})
     assert selection.hole(cube, state.at) == (
-        "missing: no run has filled seed = 2, lr_policy = scaled; run the study again to execute what is missing"
+        "missing: no run has filled seed = 2, lr policy = scaled; run the study again to execute what is missing"
     )
     assert selection.hole(cube, make_state(cube).at) == ""
 
@@ -116,7 +117,7 @@ def test_a_hole_is_named_by_its_coordinates():
 def test_a_variable_without_x_and_y_gets_its_inner_numeric_dims_as_axes():
     cube = study_cube()
     assert default_axes(cube, "path_loss") == ("t", "init_lambda")
-    assert default_axes(cube, "agreement") == ("init_lambda", "seed")
+    assert default_axes(cube, "agreement") == ("init_lambda", "")
     assert default_axes(cube.isel(seed=0, lr_policy=0), "barrier") == ("init_lambda", "")
 
 

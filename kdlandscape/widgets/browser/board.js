@@ -1,14 +1,22 @@
 // The board: panels side by side, redrawn from one scene; clicks and keys go back as one small message.
 
-export function mountBoard(el, pick) {
+const FRONT = [-0.6, 0.62, 1];
+
+export function mountBoard(el, pick, angle = FRONT, seen = () => {}) {
   el.classList.add("kdl-board");
-  let panels = [], slots = [], view = { turn: -0.6, tilt: 0.62 };
+  const sentence = document.createElement("p");
+  sentence.className = "kdl-sentence";
+  sentence.setAttribute("aria-live", "polite");
+  el.append(sentence);
+  const panelAt = (index) => panels[index] || { kind: "message" }; // a hidden slot still hears the pointer leave
+  let panels = [], slots = [], view = { turn: angle[0], tilt: angle[1], zoom: angle[2] };
 
   function update(scene) {
     panels = scene.panels.map(prepare);
     while (slots.length < panels.length) slots.push(makeSlot(slots.length));
     slots.forEach((slot, i) => (slot.figure.hidden = i >= panels.length));
     el.classList.toggle("kdl-many", panels.length > 5);
+    sentence.textContent = scene.sentence || "";
     redraw();
     el.dataset.serial = scene.serial;
     el.dataset.busy = scene.busy || "";
@@ -18,38 +26,43 @@ export function mountBoard(el, pick) {
     panels.forEach((panel, i) => drawSlot(slots[i], panel, el, view));
   }
 
+  function look(next, done = true) {
+    view = next;
+    requestAnimationFrame(redraw);
+    if (done) seen([view.turn, view.tilt, view.zoom]);
+  }
+
   function makeSlot(index) {
-    const slot = makeFigure();
+    const slot = makeFigure(), send = (message) => message && pick({ panel: index, ...message });
     el.append(slot.figure);
-    const send = (at) => at && pick({ panel: index, kind: panels[index].pick, x: at[0], y: at[1] });
-    slot.canvas.addEventListener("click", (event) => {
-      const panel = panels[index];
-      if (panel.pick && panel.kind !== "surface") send(inside(panel, event));
-    });
+    slot.canvas.addEventListener("click", (event) => send(clicked(panelAt(index), event)));
     slot.canvas.addEventListener("keydown", (event) => {
-      const step = STEPS[event.key];
-      const panel = panels[index];
-      if (!step || event.altKey || event.ctrlKey || event.metaKey) return;
-      if (panel.kind === "surface") {
-        view = turned(view, 0.1 * step[0], 0.08 * step[1]);
-        redraw();
-      } else if (panel.pick === "point") send(neighbour(panel, step));
-      else if (panel.pick === "story" && step[0]) send(neighbourAlong(panel, step[0]));
+      const panel = panelAt(index), step = STEPS[event.key];
+      if (event.altKey || event.ctrlKey || event.metaKey) return;
+      if (panel.kind === "surface" && (step || ZOOMS[event.key] || event.key === "0")) look(keyed(view, event.key));
+      else if (step && panel.pick === "point") send(neighbour(panel, step));
+      else if (step && step[0] && panel.pick === "story") send(neighbourAlong(panel, step[0]));
       else return;
       event.preventDefault();
       event.stopPropagation();
     });
     slot.canvas.addEventListener("pointermove", (event) => {
-      const panel = panels[index];
-      if (panel.kind === "surface" && event.buttons) {
-        view = turned(view, event.movementX / 120, event.movementY / 150);
-        requestAnimationFrame(redraw);
-      } else if (panel.kind === "plane") slot.readout.textContent = hovered(panel, event) || panel.readout;
+      const panel = panelAt(index);
+      if (panel.kind === "surface" && event.buttons)
+        look(turned(view, event.movementX / 120, event.movementY / 150), false);
+      else if (panel.kind !== "surface") slot.readout.textContent = hovered(panel, event) || panel.readout;
     });
     slot.canvas.addEventListener("pointerdown", (event) => {
-      if (panels[index].kind === "surface") slot.canvas.setPointerCapture(event.pointerId);
+      if (panelAt(index).kind === "surface") slot.canvas.setPointerCapture(event.pointerId);
     });
-    slot.canvas.addEventListener("pointerleave", () => (slot.readout.textContent = panels[index].readout || ""));
+    slot.canvas.addEventListener("pointerup", () => panelAt(index).kind === "surface" && look(view));
+    slot.canvas.addEventListener("dblclick", () => panelAt(index).kind === "surface" && look(keyed(view, "0")));
+    slot.canvas.addEventListener("wheel", (event) => {
+      if (panelAt(index).kind !== "surface" || document.activeElement !== slot.canvas) return; // a page scrolls by itself
+      look(zoomed(view, Math.exp(-event.deltaY / 500)));
+      event.preventDefault();
+    }, { passive: false });
+    slot.canvas.addEventListener("pointerleave", () => (slot.readout.textContent = panelAt(index).readout || ""));
     return slot;
   }
 
@@ -68,6 +81,7 @@ export function mountBoard(el, pick) {
 }
 
 const STEPS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
+const ZOOMS = { "+": 1.1, "=": 1.1, "-": 1 / 1.1 };
 
 function makeFigure() {
   const figure = document.createElement("figure");
@@ -94,6 +108,7 @@ function drawSlot(slot, panel, el, view) {
   slot.readout.textContent = panel.readout || "";
   slot.canvas.hidden = told;
   slot.figure.classList.toggle("kdl-missing", told);
+  slot.figure.classList.toggle("kdl-large", panel.kind === "plane" || panel.kind === "surface");
   slot.canvas.setAttribute("aria-label", `${panel.title}. ${panel.label || ""}. ${panel.readout || ""}`);
   slot.canvas.style.cursor = panel.kind === "surface" ? "grab" : panel.pick ? "crosshair" : "default";
   const width = slot.canvas.clientWidth, height = slot.canvas.clientHeight;
@@ -115,34 +130,72 @@ function inside(panel, event) {
   return hit ? panel.toData(px, py) : null;
 }
 
-function nearestOf(places, v) {
-  return places.reduce((best, p, i) => (Math.abs(p - v) < Math.abs(places[best] - v) ? i : best), 0);
+// What a click chooses: a point of a plane, a place of the story, one of the repeats. ``moves`` says it dim by dim.
+function clicked(panel, event) {
+  const at = panel.pick && panel.kind !== "surface" ? inside(panel, event) : null;
+  if (!at) return null;
+  if (panel.pick === "point") return pointed(panel, at);
+  const spot = panel.repeat ? spotAt(panel, event.offsetX, event.offsetY, 14) : null;
+  const run = spot && spot.line.role === "thin" ? spot.line.run : -1;
+  if (panel.pick === "repeat" && run < 0) return null;
+  return along(panel, spot && panel.pick === "story" ? spot.x : at[0], run);
+}
+
+function pointed(panel, at) {
+  const [x, y] = [valueAt(panel.x, at[0]), valueAt(panel.y, at[1])];
+  return { kind: "point", x, y, moves: [[{ name: panel.x.dim }, x], [{ name: panel.y.dim }, y]] };
+}
+
+function along(panel, place, run = -1) {
+  const x = valueAt(panel.x, place);
+  const moves = panel.pick === "story" ? [[{ name: panel.x.dim }, x]] : [];
+  if (run >= 0) moves.push([{ name: panel.repeat, run: true }, run]);
+  return { kind: panel.pick, x, y: 0, dim: panel.x.dim, run, repeat: panel.repeat, moves };
 }
 
 function neighbour(panel, step) {
   const move = (places, v, by) => places[Math.max(0, Math.min(places.length - 1, nearestOf(places, v) + by))];
   const [x, y] = panel.point || [panel.x.places[0], panel.y.places[0]];
-  return [move(panel.x.places, x, step[0]), move(panel.y.places, y, step[1])];
+  return pointed(panel, [move(panel.x.places, x, step[0]), move(panel.y.places, y, step[1])]);
 }
 
 function neighbourAlong(panel, step) {
-  const places = panel.lines[0].x, sorted = [...places].sort((a, b) => a - b);
-  const at = sorted.indexOf(panel.at) + step;
-  return at >= 0 && at < sorted.length ? [sorted[at], 0] : null;
+  const sorted = [...panel.x.places].sort((a, b) => a - b);
+  const at = nearestOf(sorted, panel.at) + step;
+  return at >= 0 && at < sorted.length ? along(panel, sorted[at]) : null;
 }
 
 function hovered(panel, event) {
   const at = inside(panel, event);
   if (!at) return "";
+  if (panel.kind === "lines") {
+    const spot = spotAt(panel, event.offsetX, event.offsetY, 40);
+    return spot ? `${spot.line.name ? `${spot.line.name}: ` : ""}${tickText(panel.x, spot.x)} → ${textOf(spot.y)}` : "";
+  }
   const i = nearestOf(panel.x.places, at[0]), j = nearestOf(panel.y.places, at[1]);
   const v = panel.floats[j * panel.x.places.length + i];
-  const name = (axis, k) => (axis.labels ? axis.labels[k] : textOf(axis.places[k]));
-  const value = Number.isFinite(v) ? textOf(v) : "no finite value";
-  return `${panel.x.name} = ${name(panel.x, i)}, ${panel.y.name} = ${name(panel.y, j)}: ${value}`;
+  const name = (axis, k) => `${axis.short} = ${axis.labels ? axis.labels[k] : textOf(axis.places[k])}`;
+  return `${name(panel.x, i)}, ${name(panel.y, j)}: ${Number.isFinite(v) ? textOf(v) : "no finite value"}`;
 }
 
 function turned(view, by, tilt) {
-  return { turn: view.turn + by, tilt: Math.max(0.1, Math.min(1.5, view.tilt + tilt)) };
+  return { ...view, turn: view.turn + by, tilt: Math.max(0.1, Math.min(1.5, view.tilt + tilt)) };
+}
+
+function zoomed(view, by) {
+  return { ...view, zoom: Math.max(0.5, Math.min(4, view.zoom * by)) };
+}
+
+function keyed(view, key) {
+  if (key === "0") return { turn: FRONT[0], tilt: FRONT[1], zoom: FRONT[2] };
+  return ZOOMS[key] ? zoomed(view, ZOOMS[key]) : turned(view, 0.1 * STEPS[key][0], 0.08 * STEPS[key][1]);
+}
+
+// The picture that stands in for the board where there is no kernel is the output before it.
+function standIn(el) {
+  const own = el.closest(".jp-OutputArea-child, .output_area");
+  const before = own && own.previousElementSibling;
+  return before && before.querySelector("img") && !before.querySelector("canvas") ? before : null;
 }
 
 export default {
@@ -150,12 +203,21 @@ export default {
     const board = mountBoard(el, (message) => {
       model.set("picked", { ...message, serial: (model.get("picked").serial || 0) + 1 });
       model.save_changes();
+    }, model.get("angle"), (angle) => {
+      model.set("angle", angle);
+      model.save_changes();
     });
-    const show = () => board.update(model.get("scene"));
+    let still = null;
+    const show = () => {
+      board.update(model.get("scene"));
+      still = still || standIn(el);
+      if (still) still.style.display = "none";
+    };
     model.on("change:scene", show);
     requestAnimationFrame(show);
     return () => {
       model.off("change:scene", show);
+      if (still) still.style.display = "";
       board.forget();
     };
   },

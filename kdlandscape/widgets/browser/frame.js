@@ -89,24 +89,52 @@ function drawAxes(ctx, box, theme, x, y) {
   const bottom = box.top + box.height;
   ctx.textAlign = "center";
   ctx.textBaseline = "top";
-  const labelled = (axis, v) => (axis.labels ? axis.labels[Math.round(v)] : textOf(v));
-  for (const v of x.ticks) ctx.fillText(labelled(x, v), x.scale(v), bottom + 5);
-  ctx.fillText(x.name, box.left + box.width / 2, bottom + 19);
+  const spacing = box.width / Math.max(1, x.ticks.length);
+  for (const v of x.ticks) ctx.fillText(shortened(ctx, tickText(x, v), Math.max(34, spacing - 4)), x.scale(v), bottom + 5);
+  ctx.fillText(shortened(ctx, x.name, box.left + box.width), box.left + box.width / 2, bottom + 19);
   ctx.textAlign = "right";
   ctx.textBaseline = "middle";
-  for (const v of y.ticks) ctx.fillText(labelled(y, v), box.left - 5, y.scale(v));
+  for (const v of y.ticks) ctx.fillText(shortened(ctx, tickText(y, v), box.left - 18), box.left - 5, y.scale(v));
+  sideways(ctx, shortened(ctx, y.name, box.height + 24), 9, box.top + box.height / 2);
+}
+
+function sideways(ctx, text, x, y) {
   ctx.save();
-  ctx.translate(11, box.top + box.height / 2);
+  ctx.translate(x, y);
   ctx.rotate(-Math.PI / 2);
   ctx.textAlign = "center";
-  ctx.fillText(y.name, 0, 0);
+  ctx.textBaseline = "middle";
+  ctx.fillText(text, 0, 0);
   ctx.restore();
 }
 
+const tickText = (axis, v) => (axis.labels ? axis.labels[Math.round(v)] : textOf(v));
+
+function shortened(ctx, text, width) {
+  if (ctx.measureText(text).width <= width) return text;
+  let end = text.length;
+  while (end > 1 && ctx.measureText(`${text.slice(0, end)}…`).width > width) end--;
+  return `${text.slice(0, end)}…`;
+}
+
 function tickPlaces(axis, range, count) {
-  if (!axis.labels) return ticksOf(range, false, count);
+  if (!axis.labels) return ticksOf(range, axis.log, count);
   const step = Math.ceil(axis.labels.length / 8);
   return axis.labels.map((_, i) => i).filter((i) => i % step === 0);
+}
+
+// The coordinate at a place of an axis: that of the nearest block, where the places are blocks.
+function valueAt(axis, v) {
+  return axis.labels ? axis.values[nearestOf(axis.places, v)] : v;
+}
+
+function nearestOf(places, v) {
+  return places.reduce((best, p, i) => (Math.abs(p - v) < Math.abs(places[best] - v) ? i : best), 0);
+}
+
+function rangeOf(axis) {
+  const first = axis.places[0], last = axis.places[axis.places.length - 1];
+  return [first, last];
 }
 
 const SHAPES = {
@@ -134,23 +162,25 @@ function drawMark(ctx, symbol, x, y, r, fill, edge) {
   ctx.stroke();
 }
 
-function drawLegend(ctx, box, theme, entries, corner) {
-  if (!entries.length) return;
+// A legend stands in rows above the picture, where no data are; returns the height that it takes.
+function drawLegend(ctx, left, width, theme, entries) {
+  if (!entries.length) return 0;
   ctx.font = `11px ${theme.font}`;
-  const width = Math.max(...entries.map((e) => ctx.measureText(e.name).width)) + 34;
-  const height = 15 * entries.length + 6;
-  const left = corner.includes("right") ? box.left + box.width - width - 5 : box.left + 5;
-  const top = corner.includes("bottom") ? box.top + box.height - height - 5 : box.top + 5;
-  ctx.globalAlpha = 0.82;
-  ctx.fillStyle = theme.paper;
-  ctx.fillRect(left, top, width, height);
-  ctx.globalAlpha = 1;
   ctx.textAlign = "left";
   ctx.textBaseline = "middle";
-  entries.forEach((entry, i) => {
-    const y = top + 10.5 + 15 * i;
-    entry.draw(left + 4, left + 24, y);
+  let x = left, y = 9;
+  for (const entry of entries) {
+    const text = shortened(ctx, entry.name, width - 30), wide = ctx.measureText(text).width + 36;
+    if (x > left && x + wide > left + width) {
+      x = left;
+      y += 15;
+    }
+    if (entry.draw) entry.draw(x, x + 20, y);
+    ctx.globalAlpha = 1;
+    ctx.setLineDash([]);
     ctx.fillStyle = theme.ink;
-    ctx.fillText(entry.name, left + 29, y);
-  });
+    ctx.fillText(text, x + (entry.draw ? 24 : 2), y);
+    x += wide;
+  }
+  return y + 9;
 }

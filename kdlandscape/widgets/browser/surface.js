@@ -1,39 +1,27 @@
-// The surface from the side: a height field of coloured quadrilaterals, drawn from back to front.
+// The surface from the side: a height field of coloured quadrilaterals, drawn from back to front over its contours.
+
+const TALL = 1.15; // the height of the box, where its floor is two wide
 
 function drawSurface(ctx, size, panel, theme, view) {
   const step = Math.ceil(Math.max(panel.x.places.length, panel.y.places.length) / 64);
   const nx = panel.x.places.length;
   const ix = everyOf(nx, step), iy = everyOf(panel.y.places.length, step);
   const share = shareOf(panel.limits, panel.log);
-  const cx = scaleOf([panel.x.places[0], panel.x.places[nx - 1]], false, -1, 1);
-  const cy = scaleOf([panel.y.places[0], panel.y.places[panel.y.places.length - 1]], false, -1, 1);
+  const cx = scaleOf(rangeOf(panel.x), false, -1, 1), cy = scaleOf(rangeOf(panel.y), false, -1, 1);
   const [ca, sa] = [Math.cos(view.turn), Math.sin(view.turn)], [ct, st] = [Math.cos(view.tilt), Math.sin(view.tilt)];
-  const unit = Math.min(size.width / 3.1, size.height / 2.7);
-  const middle = [size.width / 2, size.height / 2 + 8];
+  const unit = view.zoom * Math.min(size.width / 3.5, size.height / 3.0);
+  const middle = [size.width / 2 + 12, size.height / 2 + 4];
   const project = (x, y, h) => {
     const u = ca * x - sa * y, v = sa * x + ca * y;
-    return [middle[0] + unit * u, middle[1] - unit * (v * st + (h - 0.5) * 1.15 * ct)];
+    return [middle[0] + unit * u, middle[1] - unit * (v * st + (h - 0.5) * TALL * ct)];
   };
-  drawFloor(ctx, project, theme, panel, ca > 0 ? -1.22 : 1.22, sa > 0 ? -1.22 : 1.22);
+  const frame = { project, theme, panel, cx, cy, front: ca > 0 ? -1 : 1, side: sa > 0 ? -1 : 1, share };
+  drawFloor(ctx, frame);
   const at = (i, j) => panel.floats[iy[j] * nx + ix[i]];
   const columns = orderOf(ix.length - 1, sa > 0), rows = orderOf(iy.length - 1, ca > 0);
-  const shape = { ix, iy, at, share, project, cx, cy, panel, columns, rows };
-  drawQuads(ctx, shape);
-  for (const mark of panel.marks) {
-    const h = heightAt(panel, share, mark);
-    const x = Math.max(-1, Math.min(1, cx(mark.x))), y = Math.max(-1, Math.min(1, cy(mark.y)));
-    if (h === null || x !== cx(mark.x) || y !== cy(mark.y)) continue;
-    const foot = project(x, y, h), head = project(x, y, h + 0.16);
-    for (const [color, width] of [["black", 3], ["white", 1.4]]) {
-      ctx.strokeStyle = color;
-      ctx.lineWidth = width;
-      ctx.beginPath();
-      ctx.moveTo(...foot);
-      ctx.lineTo(...head);
-      ctx.stroke();
-    }
-    drawMark(ctx, mark.symbol, ...head, 5, "white", "black");
-  }
+  drawQuads(ctx, { ix, iy, at, share, project, cx, cy, panel, columns, rows });
+  drawHeight(ctx, frame);
+  for (const mark of panel.marks) drawPin(ctx, frame, mark);
 }
 
 function everyOf(count, step) {
@@ -47,22 +35,64 @@ function orderOf(count, backwards) {
   return Array.from({ length: count }, (_, i) => (backwards ? count - 1 - i : i));
 }
 
-function drawFloor(ctx, project, theme, panel, front, side) {
-  const corners = [[-1, -1], [1, -1], [1, 1], [-1, 1]].map(([x, y]) => project(x, y, 0));
+// The floor with the contours of the surface, and ticks along its two front edges.
+function drawFloor(ctx, { project, theme, panel, cx, cy, front, side }) {
   ctx.strokeStyle = theme.ink;
-  ctx.globalAlpha = 0.5;
   ctx.lineWidth = 1;
+  ctx.globalAlpha = 0.5;
   ctx.beginPath();
-  corners.forEach((c) => ctx.lineTo(...c));
+  for (const [x, y] of [[-1, -1], [1, -1], [1, 1], [-1, 1]]) ctx.lineTo(...project(x, y, 0));
   ctx.closePath();
   ctx.stroke();
-  ctx.globalAlpha = 1;
+  strokeSegments(ctx, segmentsOf(panel), (x, y) => project(cx(x), cy(y), 0), theme.ink, 0.3);
   ctx.fillStyle = theme.ink;
-  ctx.font = `12px ${theme.font}`;
+  ctx.font = `10px ${theme.font}`;
   ctx.textAlign = "center";
   ctx.textBaseline = "middle";
-  ctx.fillText(panel.x.name, ...project(0, front, 0));
-  ctx.fillText(panel.y.name, ...project(side, 0, 0));
+  for (const v of tickPlaces(panel.x, rangeOf(panel.x), 4)) ctx.fillText(tickText(panel.x, v), ...project(cx(v), 1.13 * front, 0));
+  for (const v of tickPlaces(panel.y, rangeOf(panel.y), 4)) ctx.fillText(tickText(panel.y, v), ...project(1.13 * side, cy(v), 0));
+  ctx.font = `11px ${theme.font}`;
+  ctx.fillText(shortened(ctx, panel.x.name, 190), ...project(0, 1.36 * front, 0));
+  ctx.fillText(shortened(ctx, panel.y.name, 190), ...project(1.36 * side, 0, 0));
+}
+
+// The vertical axis at the corner that stands furthest to the left.
+function drawHeight(ctx, { project, theme, panel, share }) {
+  const corners = [[-1, -1], [1, -1], [1, 1], [-1, 1]];
+  const [x, y] = corners.reduce((best, one) => (project(...one, 0)[0] < project(...best, 0)[0] ? one : best));
+  ctx.strokeStyle = ctx.fillStyle = theme.ink;
+  ctx.lineWidth = 1;
+  ctx.beginPath();
+  ctx.moveTo(...project(x, y, 0));
+  ctx.lineTo(...project(x, y, 1));
+  ctx.font = `10px ${theme.font}`;
+  ctx.textAlign = "right";
+  ctx.textBaseline = "middle";
+  for (const v of ticksOf(panel.limits, panel.log, 4)) {
+    const [px, py] = project(x, y, share(v));
+    ctx.moveTo(px, py);
+    ctx.lineTo(px - 4, py);
+    ctx.fillText(textOf(v), px - 6, py);
+  }
+  ctx.stroke();
+  const [px, py] = project(x, y, 0.5);
+  ctx.font = `11px ${theme.font}`;
+  sideways(ctx, shortened(ctx, panel.label, 170), Math.max(8, px - 46), py);
+}
+
+function drawPin(ctx, { project, panel, cx, cy, share }, mark) {
+  const h = heightAt(panel, share, mark), [x, y] = [cx(mark.x), cy(mark.y)];
+  if (h === null || Math.abs(x) > 1 || Math.abs(y) > 1) return;
+  const foot = project(x, y, h), head = project(x, y, h + 0.16);
+  for (const [color, width] of [["black", 3], ["white", 1.4]]) {
+    ctx.strokeStyle = color;
+    ctx.lineWidth = width;
+    ctx.beginPath();
+    ctx.moveTo(...foot);
+    ctx.lineTo(...head);
+    ctx.stroke();
+  }
+  drawMark(ctx, mark.symbol, ...head, 5, "white", "black");
 }
 
 function drawQuads(ctx, { ix, iy, at, share, project, cx, cy, panel, columns, rows }) {
@@ -83,16 +113,15 @@ function drawQuads(ctx, { ix, iy, at, share, project, cx, cy, panel, columns, ro
       const c = 3 * Math.min(255, Math.floor(256 * h));
       const rgb = [0, 1, 2].map((k) => Math.min(255, light * panel.table.getUint8(c + k)));
       ctx.fillStyle = `rgb(${rgb})`;
-      // Half a pixel outwards closes the seams between neighbours for half the price of a stroke.
+      // A little outwards closes the seams between neighbours for half the price of a stroke.
       const mx = (q[0][0] + q[2][0]) / 2, my = (q[0][1] + q[2][1]) / 2;
       ctx.beginPath();
-      for (const p of q) ctx.lineTo(p[0] + 0.5 * Math.sign(p[0] - mx), p[1] + 0.5 * Math.sign(p[1] - my));
+      for (const p of q) ctx.lineTo(p[0] + 0.7 * Math.sign(p[0] - mx), p[1] + 0.7 * Math.sign(p[1] - my));
       ctx.fill();
     }
 }
 
 function heightAt(panel, share, mark) {
-  const nearest = (places, v) => places.reduce((best, p, i) => (Math.abs(p - v) < Math.abs(places[best] - v) ? i : best), 0);
-  const v = panel.floats[nearest(panel.y.places, mark.y) * panel.x.places.length + nearest(panel.x.places, mark.x)];
+  const v = panel.floats[nearestOf(panel.y.places, mark.y) * panel.x.places.length + nearestOf(panel.x.places, mark.x)];
   return Number.isFinite(v) ? share(v) : null;
 }

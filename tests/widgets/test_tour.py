@@ -1,0 +1,77 @@
+"""Every cube opens, and every control of its explorer leads to a picture or to a sentence that says what is missing."""
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import kdlandscape as kdl
+from kdlandscape.widgets import picture
+from kdlandscape.widgets.html_page import write_page
+from tests.synthetic import basins_cube, demo_cube
+from tests.widgets.cubes import other_cube, spectra_cube, study_cube
+
+CUBES = {
+    "demo": lambda: study_cube(num_lambda=3, num=5),
+    "one seed": lambda: study_cube(num_lambda=3, num=5, seeds=1),
+    "unlabelled": lambda: demo_cube(2),
+    "spectra": spectra_cube,
+    "basins": basins_cube,
+    "another subject": other_cube,
+    "all NaN": lambda: study_cube(num_lambda=3, num=5).drop_vars("done") * np.nan,
+    "nothing done": lambda: study_cube(num_lambda=3, num=5).assign(done=lambda cube: cube["done"] & False),
+    "one cell": lambda: study_cube(num_lambda=3, num=5).isel(seed=[0], lr_policy=[0], init_lambda=[0]),
+    "scalars": lambda: study_cube(num_lambda=3, num=5).isel(seed=0, lr_policy=0, init_lambda=0),
+    "single numbers": lambda: xr.Dataset({"loss": ("seed", [1.0])}),
+    "truth values": lambda: xr.Dataset({"ok": (("seed", "site"), [[True, False]])}, {"site": ["a", "b"]}),
+}
+
+
+def whole(explorer):
+    """Assert that no panel is blank: it says something, or it has a finite number, ticks and labels."""
+    shown = explorer.shown()
+    assert shown.panels
+    for panel in shown.panels:
+        assert panel["title"], panel
+        if panel["kind"] == "message":
+            assert panel["text"]
+        elif panel["kind"] == "lines":
+            assert panel["x"]["name"]
+            assert panel["label"]
+            assert any(value is not None for line in panel["lines"] for value in line["y"])
+        else:
+            assert panel["x"]["name"]
+            assert panel["y"]["name"]
+            assert panel["label"]
+            assert np.isfinite(np.frombuffer(panel["z"], "<f4")).any()
+
+
+def tour(explorer):
+    """Choose each view, variable, story and curve, the last place of each slider, and each pair of axes."""
+    for view in ("compare", "story", "explore"):
+        explorer.state.view = view
+        whole(explorer)
+    for _, variable in explorer.controls["variable"].options:
+        explorer.controls["variable"].value = variable
+        whole(explorer)
+    for slider in list(explorer.sliders.values()):
+        slider.value = len(slider.options) - 1
+        whole(explorer)
+    for name, view in (("curve", "explore"), ("story", "story")):
+        explorer.state.view = view
+        for _, value in list(explorer.controls[name].options):
+            explorer.controls[name].value = value
+            whole(explorer)
+    explorer.state.view = "explore"
+    for _, x in explorer.controls["x"].options:
+        for _, y in explorer.controls["y"].options:
+            explorer.state.x, explorer.state.y = x, y
+            assert explorer.shown().panels
+
+
+@pytest.mark.parametrize("name", CUBES)
+def test_every_cube_is_toured_without_an_error_or_a_blank(name, tmp_path):
+    explorer = kdl.explore(CUBES[name]())
+    assert picture.png(*explorer.shown(), dpi=20).startswith(b"\x89PNG")
+    assert write_page(explorer.held, explorer.state, tmp_path / "page.html", cells=3).stat().st_size > 10_000
+    tour(explorer)
+    assert explorer.code
