@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 
-import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 
 from kdlandscape.cubes.statistics import t_interval
+from kdlandscape.cubes.words import dim_label, variable_label
+from kdlandscape.figures.layout import grid_of_axes, hide_shared_labels, legend_of_all, wrap_labels
 from kdlandscape.studies.basins import INDEPENDENT, STUDENT, share_removed
 
 OUTER = ("data_set", "network")
@@ -41,6 +42,8 @@ def points(values: xr.DataArray, ax: Axes, offset: float, marker: str, color: st
 def name_partners(ax: Axes, names: Sequence[str]) -> None:
     """Write the partners under an axis."""
     ax.set_xticks(range(len(names)), names, rotation=40, ha="right", rotation_mode="anchor")
+    ax.set_xlim(-0.5, len(names) - 0.5)
+    ax.set_xlabel("partner of the teacher")
 
 
 def basins(cube: xr.Dataset, axes: np.ndarray | None = None) -> np.ndarray:
@@ -60,9 +63,8 @@ def basins(cube: xr.Dataset, axes: np.ndarray | None = None) -> np.ndarray:
     """
     parts = settings(cube)
     if axes is None:
-        width = plt.rcParams["figure.figsize"][0]
-        size = (width, width * (0.15 + 0.3 * len(parts)))
-        axes = plt.subplots(len(parts), 2, figsize=size, layout="constrained", squeeze=False, sharex="col")[1]
+        axes = grid_of_axes(2 * len(parts), 2, height=1.0)
+        axes = axes.reshape(len(parts), 2)
     axes = np.asarray(axes)
     for (title, part), (left, right) in zip(parts, axes, strict=True):
         straight = part["barrier"].sel(correction="none")
@@ -71,13 +73,14 @@ def basins(cube: xr.Dataset, axes: np.ndarray | None = None) -> np.ndarray:
         points(part["bezier_barrier"], left, 0.35, "x", "0.4", "trained curve")
         left.axhline(0, color="0.8", lw=0.8, zorder=0)
         name_partners(left, part["partner"].values.tolist())
-        left.set_ylabel("barrier to the teacher [nat]")
+        left.set_ylabel(variable_label(part["barrier"]))
         left.set_title(title)
         _profiles(part["path_kl"].sel(correction="none"), right)
-        right.set_ylabel("KL to the teacher [nat]")
-    axes[-1, 1].set_xlabel("t (teacher at 1)")
-    axes[0, 0].legend(fontsize="x-small")
-    axes[0, 1].legend(fontsize="x-small")
+        right.set_xlabel(dim_label(part, "t"))
+        right.set_ylabel(variable_label(part["path_kl"]))
+        right.set_title(title)
+    wrap_labels(axes)
+    legend_of_all(axes)
     return axes
 
 
@@ -85,10 +88,12 @@ def _profiles(values: xr.DataArray, ax: Axes) -> None:
     """Draw the path of the λ = 0 student (solid) and of the independent network (dashed), coloured as the barriers."""
     names = values["partner"].values.tolist()
     for name, style in ((STUDENT, "-"), (INDEPENDENT, "--")):
+        if name not in names:
+            continue
         for alignment, (_, color, _) in MARKS.items():
-            if name in names:
-                mean = values.sel(partner=name, alignment=alignment).mean("seed")
-                ax.plot(mean["t"], mean, style, color=color, lw=1, label=name if alignment == "none" else None)
+            mean = values.sel(partner=name, alignment=alignment).mean("seed")
+            ax.plot(mean["t"], mean, style, color=color, lw=1)
+        ax.plot([], [], style, color="0.3", label=f"path of {name}")
 
 
 def removed_share(cube: xr.Dataset, axes: np.ndarray | None = None) -> np.ndarray:
@@ -104,28 +109,29 @@ def removed_share(cube: xr.Dataset, axes: np.ndarray | None = None) -> np.ndarra
     Returns
     -------
     numpy.ndarray
-        The axes. Filled: matched units; open: also rescaled (REPAIR). Partners without a barrier are left out.
+        The axes. Filled: matched units; open: also rescaled (REPAIR). Where there was no barrier, that is said.
     """
     parts = settings(cube)
-    if axes is None:
-        width = plt.rcParams["figure.figsize"][0]
-        rows, columns = -(-len(parts) // 2), min(len(parts), 2)
-        size = (width, width * (0.15 + 0.35 * rows))
-        axes = plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False, sharex=True)[1]
-    axes = np.asarray(axes).ravel()[: len(parts)]
+    grid = grid_of_axes(len(parts), 2, height=0.7, sharex=True, sharey=True) if axes is None else None
+    axes = np.asarray(axes if grid is None else grid).ravel()[: len(parts)]
     for (title, part), ax in zip(parts, axes, strict=True):
         share = share_removed(part)
         for offset, alignment in ((-0.15, "weights"), (0.15, "activations")):
             marker, color, label = MARKS[alignment]
             points(share.sel(alignment=alignment, correction="none"), ax, offset, marker, color, label)
             fixed = t_interval(share.sel(alignment=alignment, correction="repair"))["mean"]
-            ax.plot(np.arange(len(fixed)) + offset + 0.1, fixed, marker, mfc="none", color=color, ms=4, ls="")
+            look = {"mfc": "none", "color": color, "ms": 4, "ls": "", "label": f"{label}, rescaled"}
+            ax.plot(np.arange(len(fixed)) + offset + 0.1, fixed, marker, **look)
+        for place in np.flatnonzero(share.isnull().all([dim for dim in share.dims if dim != "partner"])):
+            ax.text(place, 0.5, "no barrier", rotation=90, ha="center", va="center", fontsize="x-small", color="0.4")
         ax.axhline(1, color="0.8", lw=0.8, zorder=0)
         ax.axhline(0, color="0.8", lw=0.8, zorder=0)
         ax.set_title(title)
         ax.set_ylim(-0.5, 1.1)
         name_partners(ax, part["partner"].values.tolist())
-        ax.set_ylabel("share of the barrier removed")
-        ax.label_outer()
-    axes[0].legend(fontsize="x-small", loc="lower left")
+        ax.set_ylabel(variable_label(share))
+    wrap_labels(axes)
+    if grid is not None:
+        hide_shared_labels(grid)
+    legend_of_all(axes)
     return axes

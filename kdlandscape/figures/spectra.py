@@ -1,12 +1,14 @@
 """Spectra: densities on a logarithmic axis, and bars of eigenvalues."""
 
+from typing import Any
+
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 
 from kdlandscape.cubes.statistics import mean_sem
-from kdlandscape.figures.layout import new_axes
-from kdlandscape.figures.lines import axis_label
+from kdlandscape.cubes.words import dim_label, value_words, variable_label
+from kdlandscape.figures.layout import legend_above, new_axes, wrap_labels
 
 
 def spectral_density(spectrum: xr.Dataset, ax: Axes | None = None, *, hue: str | None = None) -> Axes:
@@ -38,7 +40,11 @@ def spectral_density(spectrum: xr.Dataset, ax: Axes | None = None, *, hue: str |
         raise ValueError(
             f"expected a density over grid{f' and {hue}' if hue else ''}, got also {sorted(map(str, rest))}"
         )
-    parts = [("", spectrum)] if hue is None else [(str(v), spectrum.sel({hue: v})) for v in spectrum[hue].values]
+    parts = (
+        [("", spectrum)]
+        if hue is None
+        else [(value_words(v), spectrum.sel({hue: v})) for v in spectrum[hue].values.tolist()]
+    )
     floor = float(spectrum["density"].max()) * 1e-6
     for i, (label, part) in enumerate(parts):
         x, mean, sem = (part[name].values for name in ("grid", "density", "density_sem"))
@@ -49,10 +55,11 @@ def spectral_density(spectrum: xr.Dataset, ax: Axes | None = None, *, hue: str |
             ax.fill_between(x, low, high, color=drawn.get_color(), alpha=0.25, linewidth=0)
     ax.set_yscale("log")
     ax.set_ylim(floor, None)
-    ax.set_xlabel("eigenvalue")
-    ax.set_ylabel("density")
+    ax.set_xlabel(dim_label(spectrum, "grid"))
+    ax.set_ylabel(variable_label(spectrum["density"]))
+    wrap_labels([ax])
     if hue is not None:
-        ax.legend(title=hue)
+        legend_above(ax, dim_label(spectrum, hue))
     return ax
 
 
@@ -78,10 +85,17 @@ def eigenvalues(values: xr.DataArray, ax: Axes | None = None, *, hue: str | None
         whiskers = sem.values if np.isfinite(sem).any() else None
         x = np.arange(part.sizes["eigenvalue"]) + (i - (len(names) - 1) / 2) * width
         hatch = ("", "///", "...", "xx")[i % 4]
-        ax.bar(x, mean.values, width, yerr=whiskers, label=name, hatch=hatch, edgecolor="white", capsize=2)
+        look: dict[str, Any] = {
+            "hatch": hatch,
+            "edgecolor": "white",
+            "capsize": 2,
+            "label": None if name is None else value_words(name),
+        }
+        ax.bar(x, mean.values, width, yerr=whiskers, **look)
     ax.set_xticks(range(values.sizes["eigenvalue"]), [f"{k + 1}" for k in range(values.sizes["eigenvalue"])])
     ax.set_xlabel("eigenvalue, from the most extreme")
-    ax.set_ylabel(axis_label(values))
+    ax.set_ylabel(variable_label(values))
+    wrap_labels([ax])
     if hue is not None:
-        ax.legend(title=hue)
+        legend_above(ax, dim_label(values, hue))
     return ax

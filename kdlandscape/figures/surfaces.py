@@ -9,11 +9,24 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
 from matplotlib.colors import LogNorm
+from matplotlib.ticker import MaxNLocator
 
 from kdlandscape.cubes.store import first_done
-from kdlandscape.figures.layout import new_axes, row_of_axes
+from kdlandscape.cubes.words import cell_words, dim_label, variable_label
+from kdlandscape.figures.layout import (
+    figure_inches,
+    grid_of_axes,
+    hide_shared_labels,
+    inches_of,
+    legend_of_all,
+    new_axes,
+    points_of,
+    wrap_labels,
+    wrapped,
+)
 
 MARKERS = {"teacher": "*", "init": "s", "student": "o"}
+NAMES = {"init": "initial student"}
 DECADES = 3  # of the colour scale
 
 
@@ -38,22 +51,31 @@ def plane(
 ) -> QuadMesh:
     """Draw the loss on a plane on a logarithmic colour scale with its contours; return the mesh.
 
-    Values that are NaN stay white; infinite ones take the last colour.
+    Values that are NaN stay white; values beyond the limits, infinite ones too, take the last colour.
 
     Parameters
     ----------
     loss
         Over ``y, x``.
     ax
-        Where to draw; default: new axes.
+        Where to draw; default: new axes, with a colour bar and a legend.
     points
         Coordinates over ``point, axis`` of networks to mark; default: none. The points ``teacher``, ``init`` and
         ``student`` have their own markers; points along a dim ``step`` are joined to a trajectory.
     limits
         Of the colours, to share them between panels; default: of this loss.
+
+    Raises
+    ------
+    ValueError
+        If an axis holds words, between which nothing lies, or no value can be drawn.
     """
+    alone = ax is None
     ax = new_axes(ax)
     loss = loss.transpose("y", "x")
+    for dim in ("x", "y"):
+        if loss[dim].dtype.kind not in "biuf":
+            raise ValueError(f"expected numbers along {dim}, got {loss[dim].values.tolist()[:3]}; use heatmap")
     limits = limits or log_limits(loss)
     x, y = loss["x"].values, loss["y"].values
     shown = np.ma.masked_invalid(np.clip(loss.values, *limits))
@@ -65,20 +87,37 @@ def plane(
     ax.set_aspect("equal")
     ax.set_xlim(x[0], x[-1])
     ax.set_ylim(y[0], y[-1])
-    ax.set_xlabel("x")
-    ax.set_ylabel("y")
+    ax.set_xlabel(dim_label(loss, "x"))
+    ax.set_ylabel(dim_label(loss, "y"))
+    if alone:
+        colour_bar(mesh, [ax], loss)
+        wrap_labels([ax])
+        legend_of_all([ax])
     return mesh
+
+
+def colour_bar(mesh: Any, axes: Sequence[Axes], values: xr.DataArray) -> None:
+    """Add a colour bar with the name and unit of the colours; a pointed end says that values lie beyond it."""
+    low, high = mesh.get_clim()
+    finite = values.where(np.isfinite(values))
+    below, above = float(finite.min()) < low, not float(values.max()) <= high
+    extend = {(True, True): "both", (True, False): "min", (False, True): "max"}.get((below, above), "neither")
+    figure = axes[0].figure
+    bar = figure.colorbar(mesh, ax=list(axes), shrink=0.9, extend=extend)
+    inches = 0.8 * inches_of(axes[0])[1]
+    bar.set_label(wrapped(variable_label(values), inches, plt.rcParams["axes.labelsize"]), linespacing=1.0)
 
 
 def _mark(points: xr.DataArray, ax: Axes) -> None:
     style: Any = {"color": "white", "mec": "black", "mew": 0.6, "ms": 4.5}
     if "step" in points.dims:
         path = points.transpose("step", "axis").sel(axis=["x", "y"]).values
-        ax.plot(*path.T, ".-", color="white", lw=0.8, ms=3, label="trajectory")
+        ax.plot(*path.T, ".-", color="white", mec="black", mew=0.4, lw=0.8, ms=4, label="trajectory")
         return
     for name in points["point"].values.tolist():
         x, y = points.sel(point=name, axis=["x", "y"]).values
-        ax.plot(x, y, MARKERS.get(name, "D"), label=name, ls="", **style)
+        size = {"ms": 8.0} if MARKERS.get(name) == "*" else {}
+        ax.plot(x, y, MARKERS.get(name, "D"), label=NAMES.get(name, name), ls="", **(style | size))
 
 
 def surface(loss: xr.DataArray, ax: Any = None) -> Any:
@@ -92,7 +131,8 @@ def surface(loss: xr.DataArray, ax: Any = None) -> Any:
         Axes with ``projection="3d"``; default: new ones.
     """
     if ax is None:
-        ax = plt.figure(layout="constrained").add_subplot(projection="3d")
+        width = plt.rcParams["figure.figsize"][0]
+        ax = plt.figure(figsize=(width, 0.85 * width), layout="constrained").add_subplot(projection="3d")
     if ax.name != "3d":
         raise ValueError(f"expected axes made with projection='3d', got {ax.name!r} ones")
     loss = loss.transpose("y", "x")
@@ -100,9 +140,15 @@ def surface(loss: xr.DataArray, ax: Any = None) -> Any:
     x, y = np.meshgrid(loss["x"].values, loss["y"].values)
     height = np.log10(np.clip(loss.values, low, high))
     ax.plot_surface(x, y, height, cmap="viridis", rcount=64, ccount=64, linewidth=0, rasterized=True)
-    ax.set_xlabel("x")
-    ax.set_ylabel("y")
-    ax.set_zlabel(rf"$\log_{{10}}$ loss [{loss.attrs.get('units', '1')}]")
+    labels = {"x": dim_label(loss, "x"), "y": dim_label(loss, "y"), "z": f"$\\log_{{10}}$ {variable_label(loss)}"}
+    size = points_of(plt.rcParams["xtick.labelsize"])
+    for dim, label in labels.items():
+        text = wrapped(label, 0.45 * figure_inches(ax).min(), size)
+        getattr(ax, f"set_{dim}label")(
+            text, labelpad=0.7 * size * (1 + text.count("\n")), linespacing=1.0, fontsize=size
+        )
+        getattr(ax, f"{dim}axis").set_major_locator(MaxNLocator(4))
+    ax.set_box_aspect(None, zoom=0.7)
     return ax
 
 
@@ -131,15 +177,29 @@ def planes(cube: xr.Dataset, axes: Sequence[Axes] | None = None, *, num: int = 4
         raise ValueError(f"expected some λ below 1, got {cube['init_lambda'].values.tolist()}")
     chosen = below[np.unique(np.linspace(0, len(below) - 1, num).round().astype(int))]
     cube = cube[["plane_loss", "plane_points"]].isel(init_lambda=chosen)
-    drawn = np.asarray(row_of_axes(len(chosen), sharey=True) if axes is None else axes)
+    grid = grid_of_axes(len(chosen), 2, height=0.9, sharex=True, sharey=True) if axes is None else None
+    drawn = np.asarray(axes if grid is None else [ax for ax in grid.flat if ax.get_visible()])
     limits = log_limits(cube["plane_loss"])
     for ax, share in zip(drawn, cube["init_lambda"].values, strict=True):
         part = cube.sel(init_lambda=share)
         mesh = plane(part["plane_loss"], ax, points=part["plane_points"], limits=limits)
-        ax.set_title(f"λ = {share:g}")
-        ax.label_outer()
-    # Towards λ = 1 the points lie close together near the origin, so this corner is free.
-    drawn[-1].legend(loc="upper right", fontsize="xx-small", handletextpad=0.1, borderpad=0.3)
-    unit = cube["plane_loss"].attrs.get("units", "")
-    drawn[0].figure.colorbar(mesh, ax=drawn.tolist(), label=f"loss [{unit}]", shrink=0.8)
+        ax.set_title(cell_words(cube, {"init_lambda": float(share)}))
+    colour_bar(mesh, drawn.tolist(), cube["plane_loss"])
+    legend_of_all(drawn)
+    if grid is None:
+        wrap_labels(drawn)
+    else:
+        hide_shared_labels(grid)
+        _label_once(grid)
     return drawn
+
+
+def _label_once(grid: np.ndarray) -> None:
+    """Write the labels that all axes of a grid share under and beside the whole of it."""
+    first, size = grid[0, 0], plt.rcParams["axes.labelsize"]
+    figure, (width, height) = first.figure, figure_inches(first)
+    figure.supxlabel(wrapped(first.get_xlabel(), 0.9 * width, size), fontsize=size, linespacing=1.0)
+    figure.supylabel(wrapped(first.get_ylabel(), 0.7 * height, size), fontsize=size, linespacing=1.0)
+    for ax in grid.flat:
+        ax.set_xlabel("")
+        ax.set_ylabel("")

@@ -8,6 +8,8 @@ import xarray as xr
 from matplotlib.axes import Axes
 
 from kdlandscape.cubes.statistics import t_interval
+from kdlandscape.cubes.words import cell_words
+from kdlandscape.figures.layout import grid_of_axes, inches_of, legend_above, wrap_labels, wrapped
 from kdlandscape.studies.claims import CONTRADICTED, NOT_TESTED, REPRODUCED, UNDECIDED, outcome
 
 #: Colour and mark of each outcome, apart for colour-blind eyes and in greyscale.
@@ -19,7 +21,7 @@ STYLES = {
 }
 
 
-def claims(table: xr.Dataset, axes: Sequence[Axes] | None = None, *, columns: int = 5) -> np.ndarray:
+def claims(table: xr.Dataset, axes: Sequence[Axes] | None = None, *, columns: int = 3) -> np.ndarray:
     """Draw each claim: seeds, mean, interval, and where it would reproduce (shaded); dot: it does, cross: it does not.
 
     A diamond: undecided, since the interval crosses the bound.
@@ -41,12 +43,7 @@ def claims(table: xr.Dataset, axes: Sequence[Axes] | None = None, *, columns: in
     table = table.squeeze("level", drop=True) if "level" in table.dims else table
     count = table.sizes["claim"]
     if axes is None:
-        rows = -(-count // columns)
-        size = (2.0 * columns, 1.1 * rows)
-        grid = plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False)[1].ravel()
-        for empty in grid[count:]:
-            empty.set_axis_off()
-        axes = list(grid[:count])
+        axes = list(grid_of_axes(count, columns, height=0.5).flat[:count])
     for i, ax in enumerate(axes):
         _claim(table.isel(claim=i), ax)
     return np.asarray(axes)
@@ -56,17 +53,22 @@ def _claim(row: xr.Dataset, ax: Axes) -> None:
     result = outcome(str(row["verdict"].values), bool(row["contradicted"]))
     color, marker = STYLES[result]
     values = row["values"].values[np.isfinite(row["values"].values)]
-    ax.set_title(str(row["claim"].item()), fontsize="x-small", color=color)
-    ax.set_yticks([])
+    ax.set_title(f"{row['claim'].item()}: {result}", fontsize="x-small", color=color)
+    ax.yaxis.set_visible(False)  # there is nothing along it
+    ax.set_xlabel(str(row["statistic"].item()), fontsize="x-small")
     ax.locator_params(axis="x", nbins=4)
     ax.tick_params(labelsize="x-small")
+    wrap_labels([ax])
     if not len(values):
-        ax.text(0.5, 0.5, NOT_TESTED, transform=ax.transAxes, ha="center", va="center", fontsize="x-small")
+        ax.xaxis.set_visible(False)
+        text = wrapped(str(row["statistic"].item()), inches_of(ax)[0], ax.xaxis.label.get_fontsize())
+        ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", fontsize="x-small", color=color)
         return
     ax.plot(values, np.zeros_like(values), "|", color="0.4", ms=10)
     mean, low, high = (float(row[name]) for name in ("mean", "low", "high"))
     face = "white" if result == UNDECIDED else color
-    ax.errorbar([mean], [0], xerr=[[mean - low], [high - mean]], fmt=marker, color=color, mfc=face, ms=5, capsize=3)
+    bars = np.nan_to_num([[mean - low], [high - mean]])
+    ax.errorbar([mean], [0], xerr=bars, fmt=marker, color=color, mfc=face, ms=5, capsize=3)
     bounds = [float(row[name]) for name in ("above", "below")]
     known = [bound for bound in bounds if np.isfinite(bound)]
     left, right = (f([*values, low, high, *known]) for f in (np.nanmin, np.nanmax))
@@ -104,7 +106,9 @@ def agreement(cube: xr.Dataset, ax: Axes | None = None) -> np.ndarray:
         width = plt.rcParams["figure.figsize"][0]
         height = 0.8 + 0.22 * both.sizes["arm"]
         ax = plt.subplots(figsize=(width, height), layout="constrained")[1]
-    names = [", ".join(f"{dim} {both[dim].values[i]}" for dim in shown) or "all" for i in range(both.sizes["arm"])]
+    names = [
+        cell_words(cube, {dim: both[dim].values[i].item() for dim in shown}) or "all" for i in range(both.sizes["arm"])
+    ]
     both = both.drop_vars(["arm", *others], errors="ignore")
     kinds = [
         ("agreement", "train", "s", "C1"),
@@ -120,5 +124,6 @@ def agreement(cube: xr.Dataset, ax: Axes | None = None) -> np.ndarray:
     ax.set_yticks(range(len(names)), names)
     ax.invert_yaxis()
     ax.set_xlabel("agreement with the teacher")
-    ax.legend(fontsize="x-small")
+    ax.set_ylabel("arm")
+    legend_above(ax)
     return np.array([ax])

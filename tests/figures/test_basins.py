@@ -24,9 +24,11 @@ def test_barriers_are_drawn_by_partner_with_the_means_over_seeds():
     assert [text.get_text() for text in axes[0, 0].get_xticklabels()] == ["λ = 0", "λ = 0.5", "independent"]
     np.testing.assert_allclose(drawn(axes[0, 0], "as they are")[:, 1], [1.0, 0.0, 2.0])
     np.testing.assert_allclose(drawn(axes[0, 0], "weights matched")[:, 1], [0.2, 0.0, 0.6])
-    lines = {line.get_label(): line.get_ydata() for line in axes[0, 1].lines}
-    np.testing.assert_allclose(lines["independent"], [0.0, 2.0, 0.0])
-    assert len(axes[0, 1].lines) == 6
+    paths = [line for line in axes[0, 1].lines if len(line.get_xdata())]
+    np.testing.assert_allclose([line.get_ydata()[1] for line in paths], [1, 0.2, 0.2, 2, 0.6, 0.6])
+    assert [line.get_linestyle() for line in paths] == ["-"] * 3 + ["--"] * 3
+    named = [line for line in axes[0, 1].lines if not len(line.get_xdata())]
+    assert [line.get_label() for line in named] == ["path of λ = 0", "path of independent"]
 
 
 def test_the_removed_share_is_drawn_where_there_was_a_barrier():

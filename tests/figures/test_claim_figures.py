@@ -40,13 +40,13 @@ def test_every_claim_gets_a_picture_with_its_seeds_and_its_side():
     marks = [ax.lines[1].get_marker() for ax in axes[:3]]
     assert marks == [STYLES[outcome][1] for outcome in outcomes[:3]]
     assert len(set(marks)) == 3
-    assert axes[3].texts[0].get_text() == "not tested here"
+    assert axes[3].get_title() == "d: not tested here"
 
 
 def test_every_arm_is_a_row_with_its_means():
     cube = study()
     ax = figures.agreement(cube)[0]
-    assert [text.get_text() for text in ax.get_yticklabels()] == ["augmentation none", "augmentation mixup"]
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["augmentation = none", "augmentation = mixup"]
     test = ax.containers[1].lines[0].get_xdata()
     np.testing.assert_allclose(test, cube["agreement"].sel(split="test").mean("seed").values.ravel())
 
