@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvTransposeNd
 
+from kdlandscape.landscape.draws import seeded
 from kdlandscape.landscape.loss import MeanLoss
 from kdlandscape.landscape.params import Params, Ravel, Theta, matching
 
@@ -39,7 +40,7 @@ def random_directions(
     n: int = 2,
     *,
     normalize: str | None = "filter",
-    generator: torch.Generator,
+    generator: torch.Generator | None = None,
     params: Params = None,
     space: nn.Module | MeanLoss | None = None,
     skip_1d: bool = True,
@@ -58,7 +59,7 @@ def random_directions(
         move); None: as drawn. A filter is a slice along the output axis: the first (rows of an Embedding), the second
         for transposed convolutions. Filters of zero norm get a zero direction.
     generator
-        Of the random draws.
+        Draws the directions; default: seed 0.
     params
         Only parameters whose name matches the pattern, such as ``"layer3.*"``, or one of several; the rest is zero.
     space
@@ -85,6 +86,7 @@ def random_directions(
         raise ValueError(f"expected at most {int(mask.sum())} directions, as many as parameters that move; got {n}")
     axes: list[Tensor] = []
     rows = []
+    generator = seeded(generator, point.device)
     for _ in range(n):
         draw = torch.randn(point.shape, device=generator.device, dtype=point.dtype, generator=generator)
         row = _orthogonal(draw.to(point) * mask.to(point), axes)
@@ -162,6 +164,7 @@ def plane_through(
     c: Tensor | None = None,
     *,
     unit: float | None = None,
+    fill: bool = False,
     generator: torch.Generator | None = None,
 ) -> Plane:
     r"""Lay an orthogonal plane through points: a is the origin, b lies on the positive x axis, c at y > 0.
@@ -175,28 +178,31 @@ def plane_through(
         Points (P,). Without c the plane holds a and b, and its second direction is drawn by the generator.
     unit
         Length of both directions; default: the distance from a to b.
+    fill
+        Whether coincident or collinear points get random orthogonal directions for what they do not determine; they are
+        refused otherwise.
     generator
-        Draws what the points do not determine: with it, coincident or collinear points get random orthogonal
-        directions; without it they are refused.
+        Draws these directions, and the second one where there is no c; default: seed 0.
 
     Raises
     ------
     ValueError
-        If the points lie on one line and there is no generator, or ``unit`` is needed and missing.
+        If the points lie on one line and are not to be filled up, or ``unit`` is needed and missing.
     """
     length = float((b - a).norm()) if unit is None else float(unit)
     if not length > 0:
-        raise ValueError("the first two points coincide: give a unit of length (and a generator) to lay a plane there")
+        raise ValueError("the first two points coincide: give a unit of length, and fill=True, to lay a plane there")
     axes: list[Tensor] = []
     for name, point in (("second", b), ("third", a if c is None else c)):
         offset = point - a
         rest = _orthogonal(offset, axes)
         if float(rest.norm()) <= 100 * torch.finfo(a.dtype).eps * max(float(offset.norm()), length):
-            if generator is None:
+            if not fill and (name == "second" or c is not None):
                 raise ValueError(
                     f"the {name} point adds no direction: expected three points that are not on one line; "
-                    "move one of them, or give a generator to draw the missing direction at random"
+                    "move one of them, or give fill=True to draw the missing direction at random"
                 )
+            generator = seeded(generator, a.device)
             draw = torch.randn(a.shape, device=generator.device, dtype=a.dtype, generator=generator).to(a)
             rest = _orthogonal(draw, axes)
         axes.append(rest / rest.norm())

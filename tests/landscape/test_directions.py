@@ -156,5 +156,6 @@ def test_a_plane_through_two_networks_draws_its_second_direction():
     plane = plane_through(a, b, generator=draw(1))
     torch.testing.assert_close(plane.points, torch.tensor([[0.0, 0.0], [1.0, 0.0]], dtype=torch.float64))
     assert abs(float(plane.directions[0] @ plane.directions[1])) < 1e-10
+    torch.testing.assert_close(plane_through(a, b).directions, plane_through(a, b, generator=draw(0)).directions)
     with pytest.raises(ValueError, match="adds no direction"):
-        plane_through(a, b)
+        plane_through(a, b, b)

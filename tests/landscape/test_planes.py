@@ -35,7 +35,7 @@ def test_points_on_one_line_are_refused_or_completed_at_random():
     for second, third in ((b, a + 2 * (b - a)), (a, a), (b, b)):
         with pytest.raises(ValueError, match="adds no direction"):
             plane_through(a, second, third, unit=1.0)
-        plane = plane_through(a, second, third, unit=1.0, generator=torch.Generator().manual_seed(0))
+        plane = plane_through(a, second, third, unit=1.0, fill=True, generator=torch.Generator().manual_seed(0))
         torch.testing.assert_close(plane.directions @ plane.directions.T, torch.eye(2).double())
         x, y = plane.points[2]
         torch.testing.assert_close(plane.origin + x * plane.directions[0] + y * plane.directions[1], third)

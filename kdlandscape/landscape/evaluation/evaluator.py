@@ -30,11 +30,15 @@ from kdlandscape.landscape.reduction import num_examples
 
 Evaluate = Callable[[Tensor], dict[str, Tensor]]
 Run = Callable[[Tensor], list[Tensor]]
+Rows = Sequence[Tensor] | Tensor
 MEMORY = 2**29
 
 
 def evaluator(
-    objective: MeanLoss, strategy: Strategy, origin: Tensor | None = None, directions: Tensor | None = None
+    objective: MeanLoss,
+    strategy: Strategy,
+    origin: Tensor | None = None,
+    directions: Rows | None = None,
 ) -> Evaluate:
     """Return the function that evaluates every metric at K points: name -> (K,).
 
@@ -43,8 +47,8 @@ def evaluator(
     objective, strategy
         What to evaluate, and how.
     origin, directions
-        (P,) and (D, P): then points are coordinates (K, D), theta = origin + point @ directions; without them points
-        are thetas (K, P).
+        (P,) and (D, P), or D vectors (P,): then points are coordinates (K, D), theta = origin + point @ directions, and
+        one theta is made at a time; without them points are thetas (K, P).
 
     Notes
     -----
@@ -65,7 +69,7 @@ def evaluator(
         return [prepare(objective, strategy, place, piece) for piece in pieces(objective, strategy, batch)]
 
     def evaluate(points: Tensor) -> dict[str, Tensor]:
-        points = points.detach().to(objective.device, objective.dtype)
+        points = _given(objective, place, points)
         blocks = points.tensor_split(min(len(points), 4 * strategy.workers)) if strategy.workers > 1 else (points,)
         sums: list[Any] = [None] * len(blocks)
         with torch.no_grad(), _pool(strategy.workers) as map_:
@@ -135,11 +139,17 @@ class _Plane:
 
     def all(self, points: Tensor) -> Tensor:
         """Combine at K coordinates (K, D) in one product."""
-        return torch.addmm(self.origin, points, torch.stack(self.directions))
+        return torch.addmm(self.origin, points.to(self.origin), torch.stack(self.directions))
 
 
-def _placement(origin: Tensor | None, directions: Tensor | None) -> _Plane | None:
+def _placement(origin: Tensor | None, directions: Rows | None) -> _Plane | None:
     return None if origin is None or directions is None else _Plane(origin, list(directions))
+
+
+def _given(objective: MeanLoss, place: _Plane | None, points: Tensor) -> Tensor:
+    """Return thetas in the precision of theta, and coordinates in full precision."""
+    points = points.detach()
+    return points.to(objective.device, objective.dtype) if place is None else points.double()
 
 
 def pieces(objective: MeanLoss, strategy: Strategy, batch: Any) -> Iterator[Any]:
@@ -155,7 +165,7 @@ def _recalibrating(objective: MeanLoss, strategy: Strategy, place: _Plane | None
     def evaluate(points: Tensor) -> dict[str, Tensor]:
         rows = []
         with torch.no_grad():
-            for theta in _thetas(place, points.detach().to(objective.device, objective.dtype)):
+            for theta in _thetas(place, _given(objective, place, points)):
                 buffers = statistics(objective, theta)
                 parts = [objective.terms(theta, batch, buffers) for batch in objective.stream()]
                 rows.append([torch.stack(values).double().sum(0) for values in zip(*parts, strict=True)])

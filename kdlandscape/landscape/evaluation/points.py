@@ -1,8 +1,9 @@
 """Evaluate the loss and the metrics at any points, by the strategy that is fastest."""
 
+import torch
 from torch import Tensor
 
-from kdlandscape.landscape.evaluation.evaluator import evaluator
+from kdlandscape.landscape.evaluation.evaluator import Rows, evaluator
 from kdlandscape.landscape.evaluation.strategy import Strategy
 from kdlandscape.landscape.evaluation.trial import choose
 from kdlandscape.landscape.loss import MeanLoss
@@ -14,6 +15,36 @@ def evaluate(objective: MeanLoss, thetas: Tensor, *, strategy: Strategy | None =
     if thetas.ndim != 2 or thetas.shape[1] != objective.dim:
         raise ValueError(f"expected points of shape (K, {objective.dim}), got {tuple(thetas.shape)}")
     return evaluator(objective, strategy or choose(objective, thetas))(thetas)
+
+
+def evaluate_along(objective: MeanLoss, rows: Rows, coefficients: Tensor) -> dict[str, Tensor]:
+    r"""Evaluate the loss and every metric at :math:`\theta_k = \sum_d c_{kd} \, \text{rows}_d`: name -> (K,).
+
+    Coefficients of 0 and 1 are exact, and the first and the last point are to the bit what `value` gives. One theta is
+    made at a time: memory is the rows and a few copies of theta, however many points there are.
+
+    Parameters
+    ----------
+    rows
+        D vectors (P,): the ends of a path, or the control points of a curve.
+    coefficients
+        (K, D), in float64.
+    """
+    nothing = torch.zeros_like(rows[0])
+
+    def point(weights: list[float]) -> Tensor:
+        total = nothing
+        for weight, row in zip(weights, rows, strict=True):
+            total = torch.add(total, row, alpha=weight) if weight else total
+        return total
+
+    first, last = (evaluate(objective, point(coefficients[k].tolist())[None]) for k in (0, -1))
+    if len(coefficients) == 2:
+        return {name: torch.cat([first[name], last[name]]) for name in first}
+    inner = coefficients[1:-1]
+    strategy = choose(objective, inner, nothing, rows)
+    between = evaluator(objective, strategy, nothing, rows)(inner)
+    return {name: torch.cat([first[name], between[name], last[name]]) for name in first}
 
 
 def value(objective: MeanLoss, theta: Theta) -> Tensor:

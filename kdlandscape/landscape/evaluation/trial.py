@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from kdlandscape.landscape.batches import preserve_rng
-from kdlandscape.landscape.evaluation.evaluator import MEMORY, evaluator, plain
+from kdlandscape.landscape.evaluation.evaluator import MEMORY, Rows, evaluator, plain
 from kdlandscape.landscape.evaluation.strategy import Strategy
 from kdlandscape.landscape.loss import MeanLoss
 from kdlandscape.landscape.measured import FEW, Budget, activation_bytes, examples_that_fit, fastest
@@ -33,7 +33,10 @@ class Ready(NamedTuple):
 
 
 def choose(
-    objective: MeanLoss, points: Tensor, origin: Tensor | None = None, directions: Tensor | None = None
+    objective: MeanLoss,
+    points: Tensor,
+    origin: Tensor | None = None,
+    directions: Rows | None = None,
 ) -> Strategy:
     """Return the fastest strategy of a short measured trial; a loop where there is too little to do.
 
@@ -61,7 +64,7 @@ def choose(
 
 
 def _measured(
-    objective: MeanLoss, points: Tensor, origin: Tensor | None, directions: Tensor | None
+    objective: MeanLoss, points: Tensor, origin: Tensor | None, directions: Rows | None
 ) -> tuple[Strategy, bool]:
     """Improve the plain loop one setting at a time; both are timed in turn, since a busy machine drifts."""
     sample = points[torch.linspace(0, len(points) - 1, 3).long()][:1]

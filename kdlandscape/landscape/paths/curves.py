@@ -10,9 +10,11 @@ import xarray as xr
 from torch import Tensor
 
 from kdlandscape.cubes.variables import dataset, variable
+from kdlandscape.landscape.draws import seeded
+from kdlandscape.landscape.evaluation.points import evaluate_along
 from kdlandscape.landscape.loss import MeanLoss
 from kdlandscape.landscape.params import Theta
-from kdlandscape.landscape.paths.interpolation import evaluate_path, over_t
+from kdlandscape.landscape.paths.interpolation import mix, over_t
 
 CURVES = ("bezier", "chain")
 
@@ -42,7 +44,7 @@ def bezier(
     start: Theta,
     end: Theta,
     *,
-    generator: torch.Generator,
+    generator: torch.Generator | None = None,
     kind: str = "bezier",
     bends: int = 1,
     steps: int = 500,
@@ -64,7 +66,7 @@ def bezier(
     start, end
         The fixed ends: theta, module or state dict.
     generator
-        Draws every t; the same generator state gives the same curve to the bit.
+        Draws every t; the same generator state gives the same curve to the bit. Default: seed 0.
     kind, bends
         ``bezier`` (one bend: quadratic) or ``chain`` (polygonal), with so many trained points between the ends. They
         start evenly spaced on the straight line.
@@ -99,14 +101,12 @@ def bezier(
     if bends < 1 or steps < 1:
         raise ValueError(f"expected at least one bend and one step, got {bends} and {steps}")
     objective, (first, last) = objective.joined(start, end)
-    shares = torch.arange(1, bends + 1, dtype=torch.float64)[:, None].to(first) / (bends + 1)
-    straight = torch.stack([first, *((1 - shares) * first + shares * last), last])
+    straight = mix(first, last, torch.arange(bends + 2, dtype=torch.float64) / (bends + 1))
     settings = _Settings(kind, bends, steps, lr, momentum)
-    control, losses = _descend(objective, straight, settings, generator)
+    control, losses = _descend(objective, straight, settings, seeded(generator, objective.device))
     points = np.linspace(0.0, 1.0, t) if isinstance(t, int) else np.asarray(t, dtype=float)
-    # Row by row: a sum over k keeps the exact zeros and ones of the ends exact.
-    thetas = torch.stack([_point(control, coefficients(value, bends, kind)) for value in points.tolist()])
-    values = over_t(objective, evaluate_path(objective, thetas))
+    shares = torch.tensor([coefficients(value, bends, kind) for value in points.tolist()], dtype=torch.float64)
+    values = over_t(objective, evaluate_along(objective, control, shares))
     phases = [float(part.mean()) for part in losses.tensor_split(min(10, steps))]
     values["curve_loss"] = variable(
         "phase", phases, f"mean {objective.labels['loss'][0]} on the curve during its training", objective.units

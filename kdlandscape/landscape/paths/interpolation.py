@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from kdlandscape.cubes.variables import dataset, variable
 from kdlandscape.landscape.batch_norm import running_statistics
 from kdlandscape.landscape.curvature.curvatures import hessian
-from kdlandscape.landscape.evaluation.points import evaluate
+from kdlandscape.landscape.evaluation.points import evaluate, evaluate_along
 from kdlandscape.landscape.loss import MeanLoss, differing
 from kdlandscape.landscape.params import Params, SpaceError, Theta, described, matching
 
@@ -71,7 +71,7 @@ def interpolate(
     -------
     xarray.Dataset
         ``loss`` and every metric over ``t``, and the ``distance`` of the ends in the attrs. Costs one forward pass
-        over the data a point. Memory: one theta a point.
+        over the data a point. Memory: six copies of theta.
 
     Raises
     ------
@@ -84,19 +84,30 @@ def interpolate(
     points = _points(t)
     objective = objective if bn is None else objective.with_batch_norm(bn)
     objective, first, last, moving = _ends(objective, start, end, params)
-    point, tangent = _path(first, last, kind)
-    thetas = torch.stack([point(value) for value in points.tolist()])
-    if correct is not None:
-        for k, value in enumerate(points.tolist()):
-            if 0 < value < 1:
-                thetas[k] = correct(thetas[k], value)
-    losses = [objective.holding(_mixed(*moving, value)) for value in points.tolist()] if moving else []
-    values = over_t(objective, evaluate_each(losses, thetas) if losses else evaluate_path(objective, thetas))
+    weights, tangent = _path(first, last, kind)
+    shares = torch.tensor([weights(value) for value in points.tolist()], dtype=torch.float64)
+    if correct is None and not moving:
+        found = evaluate_along(objective, (first, last), shares)
+    else:
+        rows = []
+        for share, value in zip(shares.tolist(), points.tolist(), strict=True):
+            theta = _between(first, last, share)
+            corrected = correct(theta, value) if correct is not None and 0 < value < 1 else theta
+            loss = objective.holding(_mixed(*moving, value)) if moving else objective
+            rows.append(evaluate(loss, corrected[None]))
+        found = {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
+    values = over_t(objective, found)
     if curvature:
-        triples = zip(losses or [objective] * len(thetas), thetas, points.tolist(), strict=True)
-        rows = [_curvature(loss, theta, tangent(value)) for loss, theta, value in triples]
         label = "curvature along the path, vᵀHv of the unit tangent v"
-        values["path_curvature"] = variable("t", torch.stack(rows).cpu(), label, objective.units)
+        bent = [
+            _curvature(
+                objective.holding(_mixed(*moving, value)) if moving else objective,
+                _between(first, last, share),
+                tangent(value),
+            )
+            for share, value in zip(shares.tolist(), points.tolist(), strict=True)
+        ]
+        values["path_curvature"] = variable("t", torch.stack(bent).cpu(), label, objective.units)
     return dataset(
         values,
         coords={"t": points},
@@ -112,21 +123,6 @@ def interpolate(
             else {}
         ),
     )
-
-
-def evaluate_each(losses: Sequence[MeanLoss], thetas: Tensor) -> dict[str, Tensor]:
-    """Evaluate each point of a path (K, P) by a loss of its own."""
-    rows = [evaluate(loss, theta[None]) for loss, theta in zip(losses, thetas, strict=True)]
-    return {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
-
-
-def evaluate_path(objective: MeanLoss, thetas: Tensor) -> dict[str, Tensor]:
-    """Evaluate the points of a path (K, P): the ends one by one, so that they are to the bit what ``value`` gives."""
-    first, last = (evaluate(objective, thetas[k : k + 1]) for k in (0, len(thetas) - 1))
-    if len(thetas) == 2:
-        return {name: torch.cat([first[name], last[name]]) for name in first}
-    inner = evaluate(objective, thetas[1:-1])
-    return {name: torch.cat([first[name], inner[name], last[name]]) for name in first}
 
 
 def over_t(objective: MeanLoss, values: Mapping[str, Tensor]) -> dict[str, xr.Variable]:
@@ -267,8 +263,10 @@ def _tensors(theta: nn.Module | Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     return theta.state_dict() if isinstance(theta, nn.Module) else theta
 
 
-def _path(first: Tensor, last: Tensor, kind: str) -> tuple[Callable[[float], Tensor], Callable[[float], Tensor]]:
-    """Return the point and the unit tangent as functions of t."""
+def _path(
+    first: Tensor, last: Tensor, kind: str
+) -> tuple[Callable[[float], tuple[float, float]], Callable[[float], Tensor]]:
+    """Return the shares of both ends and the unit tangent as functions of t."""
     if kind not in KINDS:
         raise ValueError(f"expected kind to be one of {', '.join(KINDS)}; got {kind!r}")
     norms = float(first.norm() * last.norm())
@@ -278,12 +276,16 @@ def _path(first: Tensor, last: Tensor, kind: str) -> tuple[Callable[[float], Ten
             "the ends of the spherical path are opposite: expected an angle below 180 degrees between them"
         )
     if kind == "linear" or angle < 1e-6:  # a spherical path between parallel ends is straight
-        return lambda t: mix(first, last, torch.tensor([t], dtype=torch.float64))[0], lambda t: _unit(last - first)
+        return lambda t: (1 - t, t), lambda t: _unit(last - first)
 
-    def point(t: float) -> Tensor:
-        return sin((1 - t) * angle) / sin(angle) * first + sin(t * angle) / sin(angle) * last
+    def shares(t: float) -> tuple[float, float]:
+        return sin((1 - t) * angle) / sin(angle), sin(t * angle) / sin(angle)
 
-    return point, lambda t: _unit(cos(t * angle) * last - cos((1 - t) * angle) * first)
+    return shares, lambda t: _unit(cos(t * angle) * last - cos((1 - t) * angle) * first)
+
+
+def _between(first: Tensor, last: Tensor, shares: Sequence[float]) -> Tensor:
+    return first if shares[1] == 0 else torch.add(shares[0] * first, last, alpha=shares[1]) if shares[0] else last
 
 
 def _unit(vector: Tensor) -> Tensor:
