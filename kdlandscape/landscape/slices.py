@@ -161,7 +161,8 @@ def slice_grid(
         ``loss`` and every metric over the axes, the last axis first (``y, x``). ``done`` says what was evaluated,
         ``finite`` where the loss is finite; NaN and inf are kept. ``marked_loss`` and so on over ``mark``, with
         coordinates ``marked_x`` and so on. Attrs: norms and cosines of the directions, number of examples, BatchNorm
-        policy, strategy. Costs one forward pass over the data a point (two with ``bn="recalibrate"``).
+        policy, strategy. Costs one forward pass over the data a point (two with ``bn="recalibrate"``). Memory: six
+        copies of theta beside the directions.
 
     Raises
     ------
@@ -293,8 +294,9 @@ def _span(evaluate: Evaluate, index: int, dims: int, growth: float, name: str) -
 
 
 def _facts(objective: MeanLoss, directions: Any, rows: Tensor) -> dict[str, Any]:
-    norms = rows.double().norm(dim=1)
-    cosines = (rows.double() @ rows.double().T / norms.outer(norms)).cpu()
+    norms = torch.linalg.vector_norm(rows, dim=1, dtype=torch.float64)
+    products = rows @ rows.T if rows.dtype.itemsize >= 4 else rows.float() @ rows.float().T
+    cosines = (products / norms.outer(norms)).cpu()
     facts = {
         "direction_norms": norms.tolist(),
         "direction_cosines": cosines.flatten().tolist(),
