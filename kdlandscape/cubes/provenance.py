@@ -18,6 +18,7 @@ FACTS: dict[str, tuple[str, str]] = {
     "git_commit": ("commit of the notebook's checkout", "1"),
     "git_dirty": ("tracked files differed from the commit", "1"),
     "notebook_hash": ("hash of the notebook's code", "1"),
+    "inputs": ("local modules and files that the run read, and their hashes, JSON", "1"),
     "packages": ("package versions, JSON", "1"),
     "python": ("Python version", "1"),
     "device": ("device that computed", "1"),

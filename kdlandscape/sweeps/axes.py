@@ -6,18 +6,49 @@ from decimal import Decimal
 from typing import Any
 
 from kdlandscape.cubes.grid import Grid
-from kdlandscape.nearest import did_you_mean, listed
+from kdlandscape.nearest import did_you_mean, listed, nearest
 from kdlandscape.sweeps.errors import SpecError
+from kdlandscape.sweeps.values import python_code
 
 Scalar = bool | int | float | str
+_NAMED = (list, tuple, dict, type(None))  # a coordinate of a cube cannot be one of these
 LARGEST = 1_000_000  # runs of a study: ten times what one folder of run files has been measured with
 
 
-def expand(grid: Any) -> Any:
-    """Write out the axes of a grid that are given as ``range: [start, stop, step]``; stop is left out, as in Python."""
-    if not isinstance(grid, dict):
-        return grid
-    return {name: _range(name, value) if isinstance(value, dict) else value for name, value in grid.items()}
+def expand(grid: Any) -> tuple[Any, dict[str, list[Any]]]:
+    """Write out the axes of a grid.
+
+    An axis is a list of values, ``range: [start, stop, step]`` (stop is left out, as in Python), or a mapping of names
+    to values of any kind.  A list with a None, a list or a mapping in it gets names too: how Python spells each value.
+
+    Returns
+    -------
+    grid
+        Coordinates along each axis: its values, or their names; what is no grid comes back as it is.
+    dict
+        Axis -> its values, where they have names.
+    """
+    if not isinstance(grid, Mapping):
+        return grid, {}
+    coords, values = {}, {}
+    for name, given in grid.items():
+        axis = _without_ranges(name, given)
+        if isinstance(axis, Mapping):
+            coords[name], values[name] = list(axis), list(axis.values())
+        elif isinstance(axis, list) and any(isinstance(one, _NAMED) for one in axis):
+            coords[name], values[name] = [one if isinstance(one, str) else python_code(one) for one in axis], axis
+        else:
+            coords[name] = axis
+    return coords, values
+
+
+def _without_ranges(name: str, axis: Any) -> Any:
+    if isinstance(axis, Mapping):
+        looks_like_range = len(axis) == 1 and nearest(next(iter(axis)), ["range"])
+        return _range(name, dict(axis)) if looks_like_range else axis
+    if isinstance(axis, list) and any(isinstance(part, dict) and set(part) == {"range"} for part in axis):
+        return [one for part in axis for one in (_range(name, part) if isinstance(part, dict) else [part])]
+    return axis
 
 
 def _range(name: str, value: dict) -> list[Scalar]:
@@ -33,8 +64,9 @@ def _range(name: str, value: dict) -> list[Scalar]:
     count = max(0, math.ceil((stop - start) / step))
     if count > LARGEST:
         raise SpecError(f"{name}: expected at most {LARGEST:,} values along an axis, got {count:,}")
-    kind = int if all(isinstance(bound, int) for bound in bounds) else float
-    return [kind(start + i * step) for i in range(count)]
+    if all(isinstance(bound, int) for bound in bounds):
+        return list(range(*bounds))
+    return [float(start + i * step) for i in range(count)]
 
 
 def check_axis(name: str, values: list[Any], *, repeats: bool = False) -> list[Any]:
@@ -43,8 +75,6 @@ def check_axis(name: str, values: list[Any], *, repeats: bool = False) -> list[A
         raise SpecError(f"grid: expected an axis name that is a Python identifier, got {name!r}")
     if not values:
         raise SpecError(f"{name}: expected an axis with at least one value, got an empty list")
-    if len(values) > LARGEST:
-        raise SpecError(f"{name}: expected at most {LARGEST:,} values along an axis, got {len(values):,}")
     for value in values:
         _check_value(name, value)
     kinds = {type(value) for value in values}
@@ -63,9 +93,15 @@ def check_axis(name: str, values: list[Any], *, repeats: bool = False) -> list[A
 
 def _check_value(name: str, value: Any) -> None:
     if not isinstance(value, Scalar):
-        raise SpecError(f"{name}: expected numbers, texts or booleans along an axis, got {value!r}")
+        raise SpecError(
+            f"{name}: expected numbers, texts or booleans along an axis, or values with names such as "
+            f"{name}: {{small: [1, 2], none: null}}, got {value!r}"
+        )
     if isinstance(value, float) and not math.isfinite(value):
-        raise SpecError(f"{name}: expected finite values along an axis, got {value!r}")
+        raise SpecError(
+            f"{name}: expected finite values along an axis, got {value!r}; as a value with a name it is fine: "
+            f"{name}: {{none: .{value}}}"
+        )
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
         bits = value.bit_length()
         raise SpecError(f"{name}: expected 64-bit integers along an axis, got one of {bits} bits")
@@ -79,6 +115,18 @@ def _is_unicode(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def check_size(axes: Grid) -> None:
+    """Refuse more runs than a study can have, before anything is done with each of them."""
+    for name, values in axes.values.items():
+        if len(values) > LARGEST:
+            raise SpecError(f"{name}: expected at most {LARGEST:,} values along an axis, got {len(values):,}")
+    count = math.prod(axes.shape)
+    if count > LARGEST:
+        raise SpecError(
+            f"grid: expected at most {LARGEST:,} runs, got {_short(count)}; vectorize an axis, or make several studies"
+        )
 
 
 def check_axes(grid: Mapping[str, list], parameters: Mapping[str, Any], axes: Grid) -> None:
@@ -96,11 +144,6 @@ def check_axes(grid: Mapping[str, list], parameters: Mapping[str, Any], axes: Gr
         if len(group) < 2 or len(set(lengths.values())) > 1:
             raise SpecError(f"zip: expected groups of at least two axes of equal length, got {lengths}")
     _check_exclude(axes, {name: grid[name] for name in outer})
-    count = math.prod(axes.shape)
-    if count > LARGEST:
-        raise SpecError(
-            f"grid: expected at most {LARGEST:,} runs, got {_short(count)}; vectorize an axis, or make several studies"
-        )
     if next(axes.cells(), None) is None:
         raise SpecError("exclude: expected at least one run to be left, got none")
 

@@ -23,9 +23,10 @@ from typing import Any
 import xarray as xr
 
 from kdlandscape.cubes.provenance import package_versions
-from kdlandscape.sweeps.kernel import launch
-from kdlandscape.sweeps.parameters import code_cells, python_of
+from kdlandscape.sweeps.kernel import import_from_here, launch
+from kdlandscape.sweeps.notebook import code_cells, python_of
 from kdlandscape.sweeps.processes import THREADS, can_fork, die_with
+from kdlandscape.sweeps.witness import CONTEXT_VARIABLE, begin
 
 _ALWAYS = (
     "import ipykernel.kernelapp, ipykernel.ipkernel, ipykernel.zmqshell",
@@ -90,14 +91,16 @@ class ForkServer:
             str(notebook),
         ]
         environment = {
-            **os.environ,
+            # no run's mark, because it serves many
+            **{name: value for name, value in os.environ.items() if name != CONTEXT_VARIABLE},
             **dict.fromkeys(THREADS, "1"),
             "JE_ARROW_MALLOC_CONF": "background_thread:false",  # pyarrow's allocator starts a thread on import
             "PYTORCH_NVML_BASED_CUDA_CHECK": "1",  # torch.cuda.is_available() without a CUDA context
             "MPLBACKEND": "module://matplotlib_inline.backend_inline",  # as in a kernel, where matplotlib comes later
         }
+        quiet = subprocess.DEVNULL
         self._process = subprocess.Popen(
-            command, pass_fds=[theirs.fileno()], env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+            command, pass_fds=[theirs.fileno()], env=environment, cwd=notebook.parent, stdin=quiet, stdout=quiet
         )
         theirs.close()
         self._connection = ours
@@ -188,7 +191,10 @@ def serve(number: int, parent: int, notebook: Path) -> None:
     die_with(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     connection = Connection(number)
-    for statement in import_statements(notebook):
+    statements = import_statements(notebook)
+    import_from_here()
+    begin(notebook.parent)
+    for statement in statements:
         try:
             exec(statement, {"__name__": "kdlandscape_fork_server"})
         except Exception:  # in its cell it fails again, and the run's error record says how

@@ -5,20 +5,19 @@ cell is parsed here and every value is checked before anything starts.
 """
 
 import ast
-import hashlib
-import json
+import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-from pydantic.errors import PydanticSchemaGenerationError
-
 from kdlandscape.nearest import did_you_mean, listed
 from kdlandscape.sweeps.errors import SpecError
+from kdlandscape.sweeps.notebook import parameters_cell, python_of
+from kdlandscape.sweeps.values import MismatchError, as_typed
 
+_PLAIN = (int, float, str, bool, list, dict, tuple, None, type(None), Any)
 _TYPES: dict[str, Any] = {
     "int": int,
     "float": float,
@@ -36,7 +35,7 @@ _TYPES: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Parameter:
-    """A parameter's type (``Any`` where it cannot be told), how the notebook spells it, and its literal default."""
+    """A parameter's type (``Any`` where it cannot be told), how the notebook spells it, and its default if literal."""
 
     type: Any
     spelling: str
@@ -48,40 +47,10 @@ class Parameter:
         return self.type is list or typing.get_origin(self.type) is list
 
 
-def code_cells(path: Path) -> list[dict[str, Any]]:
-    """Return the code cells of a notebook, each with its ``source`` as one string and its ``tags``."""
-    try:
-        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-        return [
-            {"source": "".join(cell["source"]), "tags": cell.get("metadata", {}).get("tags", [])}
-            for cell in cells
-            if cell["cell_type"] == "code"
-        ]
-    except (ValueError, KeyError, TypeError) as error:
-        raise SpecError(
-            f"notebook: expected a Jupyter notebook, got {path.name}, which is not one ({error})"
-        ) from error
-
-
-def code_hash(path: Path) -> str:
-    """Return a hash of a notebook's code; its text, outputs and metadata do not change results and do not count."""
-    return hashlib.sha256(json.dumps(code_cells(path)).encode()).hexdigest()[:16]
-
-
-def python_of(source: str) -> str:
-    """Return a cell's Python; a magic is none, but its line stays so that line numbers are right."""
-    return "\n".join("" if line.lstrip().startswith(("%", "!")) else line for line in source.splitlines())
-
-
 def read_parameters(path: Path) -> dict[str, Parameter]:
     """Return the parameters of a notebook by name, in order."""
-    cells = [cell["source"] for cell in code_cells(path) if "parameters" in cell["tags"]]
-    if not cells:
-        raise SpecError(
-            f"notebook: expected a cell tagged 'parameters' with lines like 'seed: int = 0', got none in {path.name}"
-        )
     try:
-        statements = ast.parse(python_of(cells[0])).body
+        statements = ast.parse(python_of(parameters_cell(path))).body
     except SyntaxError as error:
         raise SpecError(
             f"notebook: expected Python in the parameters cell of {path.name}, got {error.msg} in line {error.lineno}"
@@ -112,8 +81,8 @@ def _annotated(node: ast.expr) -> Any:
     """Build the type that an annotation spells; Any for what is not in the table, so that it is not checked."""
     try:
         kind = _build(node)
-        TypeAdapter(kind)
-    except (KeyError, TypeError, ValueError, PydanticSchemaGenerationError):
+        _check_kind(kind)
+    except (KeyError, TypeError, ValueError, SyntaxError):
         return Any
     return kind
 
@@ -139,22 +108,28 @@ def _build(node: ast.expr) -> Any:
     raise TypeError(ast.unparse(node))
 
 
-def check_value(name: str, value: Any, parameter: Parameter) -> None:
-    """Raise SpecError unless a value has the parameter's type: an int is a float, a bool is no number."""
+def _check_kind(kind: Any) -> None:
+    """Raise TypeError for what is put together of known names but is no type."""
+    origin, parts = typing.get_origin(kind), typing.get_args(kind)
+    if origin is tuple and len(parts) == 2 and parts[1] is Ellipsis:
+        parts = parts[:1]
+    if origin in (typing.Union, types.UnionType, tuple) or (origin, len(parts)) in ((list, 1), (dict, 2)):
+        for part in parts:
+            _check_kind(part)
+    elif origin is not typing.Literal and kind not in _PLAIN:
+        raise TypeError(kind)
+
+
+def typed(name: str, value: Any, parameter: Parameter) -> Any:
+    """Return a value as the parameter's type says; SpecError if it does not have that type."""
     try:
-        # JSON rules, because a YAML list stands for a tuple too
-        TypeAdapter(parameter.type).validate_json(json.dumps(value), strict=True)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        at = "".join(f"[{part}]" for part in first["loc"] if isinstance(part, int))
-        got = first["input"]
-        hint = ""
-        if first["type"] == "literal_error" and isinstance(got, str):
-            literals = [text for text in _literals(parameter.type) if isinstance(text, str)]
-            hint = did_you_mean(got, literals)
+        return as_typed(value, parameter.type)
+    except MismatchError as error:
+        at = "".join(f"[{part}]" for part in error.where if isinstance(part, int))
+        literals = [text for text in _literals(parameter.type) if isinstance(text, str)]
+        hint = did_you_mean(error.got, literals) if isinstance(error.got, str) else ""
         raise SpecError(
-            f"{name}{at}: expected {parameter.spelling} (type of the notebook's parameter {name!r}), "
-            f"got {got!r} ({type(got).__name__}).{hint}"
+            f"{name}{at}: expected {parameter.spelling} (type of the notebook's parameter {name!r}), got {error}.{hint}"
         ) from error
 
 

@@ -14,17 +14,17 @@ import xarray as xr
 from kdlandscape.cubes.provenance import FACTS, collect
 from kdlandscape.cubes.schema import SchemaError, check
 from kdlandscape.cubes.store import write_run
+from kdlandscape.sweeps.witness import CONTEXT_VARIABLE, defaults, inputs
 
-CONTEXT_VARIABLE = "KDLANDSCAPE_RUN"
 
-
-def record(dataset: xr.Dataset, *, checkpoints: xr.Dataset | None = None) -> xr.Dataset:
-    """Hand this run's result to the sweep that executes the notebook; by hand, just return it.
+def record(dataset: xr.Dataset | xr.DataArray, *, checkpoints: xr.Dataset | None = None) -> xr.Dataset:
+    """Hand this run's result to the sweep that executes the notebook; by hand, check it as there, and return it.
 
     Parameters
     ----------
     dataset
-        The result, over the vectorized axes and its own dims; see ``cubes.schema.check`` for what it needs.
+        The result, over the vectorized axes and its own dims; see ``cubes.schema.check`` for what it needs. An array
+        with a name is a dataset of that one variable.
     checkpoints
         Weights or other bulk data; kept in the group ``checkpoints`` of the same file, and not part of the cube. With
         the run's parameters, `kdlandscape.cubes.store.read_checkpoints` gives them back.
@@ -33,9 +33,19 @@ def record(dataset: xr.Dataset, *, checkpoints: xr.Dataset | None = None) -> xr.
     -------
     xarray.Dataset
         In a sweep with the run's coordinates as dims of length 1 and its provenance as coordinates.
+
+    Raises
+    ------
+    SchemaError
+        If the dataset cannot go into a cube, by hand too; in a sweep also if it contradicts the run's coordinates.
+    RuntimeError
+        On a second call in one run.
     """
+    dataset = _as_dataset(dataset)
     context_file = os.environ.get(CONTEXT_VARIABLE)
     if not context_file:
+        check(dataset)
+        _check_names(dataset)
         return dataset
     context = json.loads(Path(context_file).read_text(encoding="utf-8"))
     result = Path(context["result"])
@@ -49,12 +59,35 @@ def record(dataset: xr.Dataset, *, checkpoints: xr.Dataset | None = None) -> xr.
     dataset = _follow(dataset, {name: (dim, context["coords"][name]) for name, dim in along.items()})
     outer = [name for name in context["coords"] if name not in along]
     dataset = _attach(dataset, _facts(dataset, context), outer)
-    dataset.attrs |= {key: context[key] for key in ("run", "spec_hash", "parameters")}
-    kept = (
-        {} if checkpoints is None else {"checkpoints": checkpoints.assign_attrs(parameters=context["all_parameters"])}
-    )
+    dataset.attrs |= {"run": context["run"], "spec_hash": context["spec_hash"]}
+    own = _parameters(context)
+    varying = {*context["coords"], *context["vectorized"]}
+    dataset.attrs["parameters"] = json.dumps({name: own[name] for name in own if name not in varying})
+    kept = {} if checkpoints is None else {"checkpoints": checkpoints.assign_attrs(parameters=json.dumps(own))}
+    result.with_name(f"{context['run']}.inputs").write_text(json.dumps(inputs()), encoding="utf-8")
     write_run(dataset, result, kept)
     return dataset
+
+
+def _as_dataset(result: Any) -> xr.Dataset:
+    if isinstance(result, xr.DataArray) and result.name is not None:
+        return result.to_dataset()
+    if not isinstance(result, xr.Dataset):
+        what = "an array without a name" if isinstance(result, xr.DataArray) else type(result).__name__
+        raise SchemaError(f"record: expected a Dataset, or a DataArray with a name, got {what}")
+    return result
+
+
+def _check_names(dataset: xr.Dataset) -> None:
+    taken = sorted(set(FACTS) & set(map(str, dataset.variables)))
+    if taken:
+        raise SchemaError(f"{', '.join(taken)}: expected no variable with the name of a run's provenance; rename it")
+
+
+def _parameters(context: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the value of every parameter: what the spec gives, or else what the notebook's own cell has computed."""
+    own = {**defaults(), **context["given"]}
+    return {name: own[name] for name in sorted(own) if name not in context["injected"]}
 
 
 def _agree(dataset: xr.Dataset, name: str, values: list) -> xr.Dataset:
@@ -97,6 +130,7 @@ def _follow(dataset: xr.Dataset, along: Mapping[str, tuple[str, Any]]) -> xr.Dat
 def _facts(dataset: xr.Dataset, context: Mapping[str, Any]) -> dict[str, Any]:
     return collect(context["folder"]) | {
         "notebook_hash": context["notebook_hash"],
+        "inputs": json.dumps(inputs()),
         "device": str(dataset.attrs.get("device", "")),
         "started_at": datetime.fromtimestamp(context["started"], UTC).isoformat(timespec="seconds"),
         "wall_time": time.time() - context["started"],
@@ -104,9 +138,7 @@ def _facts(dataset: xr.Dataset, context: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _attach(dataset: xr.Dataset, facts: Mapping[str, Any], outer: list[str]) -> xr.Dataset:
-    taken = sorted(set(facts) & set(dataset.variables))
-    if taken:
-        raise SchemaError(f"{', '.join(taken)}: expected no variable with the name of a run's provenance; rename it")
+    _check_names(dataset)
     for name, value in facts.items():
         long_name, units = FACTS[name]
         array = np.full((1,) * len(outer), value)

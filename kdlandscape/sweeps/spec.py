@@ -3,8 +3,6 @@
 Importing this module loads neither torch nor papermill, matplotlib or xarray, so a mistake shows at once.
 """
 
-import hashlib
-import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,14 +11,21 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from kdlandscape.cubes.grid import Grid
-from kdlandscape.cubes.yaml_file import DocumentError, parse
-from kdlandscape.nearest import did_you_mean, listed
+from kdlandscape.cubes.provenance import FACTS
+from kdlandscape.nearest import did_you_mean, listed, nearest
 from kdlandscape.registry import RegistryError, find
-from kdlandscape.sweeps.axes import Scalar, check_axes, check_axis, expand
+from kdlandscape.sweeps.axes import Scalar, check_axes, check_axis, check_size, expand
 from kdlandscape.sweeps.errors import SpecError
 from kdlandscape.sweeps.includes import read_mapping
-from kdlandscape.sweeps.parameters import Parameter, check_known, check_value, code_hash, read_parameters
+from kdlandscape.sweeps.notebook import check_kernel, code_cells, code_hash
+from kdlandscape.sweeps.overrides import override
+from kdlandscape.sweeps.parameters import Parameter, check_known, read_parameters, typed
 from kdlandscape.sweeps.places import find_notebook, find_spec
+from kdlandscape.sweeps.values import MismatchError, canonical, digest, plain
+
+VERSION = 1  # of the file in a study's folder
+_MOST_DIMS = 32  # of an array in HDF5
+_TAKEN = (*FACTS, "done", "planned")  # names that a cube uses itself
 
 
 class Source(BaseModel):
@@ -49,15 +54,35 @@ class Table(BaseModel):
 
 
 class Resolved(BaseModel):
-    """What a spec meant on the day it was run: the notebook it found, its code, and which axes feed lists."""
+    """What a spec meant on the day it was run.
+
+    Attributes
+    ----------
+    version
+        Of the form of this file.
+    notebook_path, notebook_from_here, notebook_hash
+        The notebook, its path from the study's folder on, and its code.
+    lists
+        Axes between runs whose parameter takes a list.
+    values
+        Values along the axes whose coordinates are names.
+    spec_hash, source_hash
+        The recipe of the runs, and of the study that they take checkpoints from.
+    kept
+        Earlier recipes, whose runs stay.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    version: int
     notebook_path: str
+    notebook_from_here: str = ""
     notebook_hash: str
     lists: list[str] = []
+    values: dict[str, list[Any]] = {}
     spec_hash: str
     source_hash: str = ""
+    kept: list[str] = []
 
 
 class Spec(BaseModel):
@@ -113,7 +138,17 @@ def load_spec(
     """
     path = find_spec(path)
     content = read_mapping(path) | ({} if study is None else {"study": study})
-    return make_spec(override(content, parameters, grid), beside=path.parent)
+    if parameters or grid:
+        content = override(content, parameters, grid, _known(content, path.parent))
+    return make_spec(content, beside=path.parent)
+
+
+def _known(content: Mapping[str, Any], beside: Path) -> Mapping[str, Parameter]:
+    """Return the parameters of a spec's notebook; none of one that the checks will refuse."""
+    try:
+        return read_parameters(find_notebook(content["notebook"], beside))
+    except (SpecError, KeyError, TypeError):
+        return {}
 
 
 def make_spec(content: Mapping[str, Any], beside: Path | None = None) -> Spec:
@@ -121,61 +156,79 @@ def make_spec(content: Mapping[str, Any], beside: Path | None = None) -> Spec:
     if "resolved" in content:
         raise SpecError("resolved: expected a spec as written by hand, got the snapshot of a study; remove this key")
     try:
-        spec = Spec.model_validate({**content, "grid": expand(content.get("grid", {}))})
+        content = plain(content)
+        grid, values = expand(content.get("grid", {}))
+        spec = Spec.model_validate({**content, "grid": grid})
+    except MismatchError as error:
+        raise SpecError(f"spec: expected numbers, texts, lists and mappings as values, got {error}") from error
     except ValidationError as error:
         raise SpecError(_explain(error)) from error
     _check_name(spec.study)
+    check_size(spec.axes)
+    _check_axis_names(spec, values)
     along = {name for group in spec.zip for name in group[1:]}
-    grid = {name: check_axis(name, values, repeats=name in along) for name, values in spec.grid.items()}
-    spec = spec.model_copy(update={"grid": grid})
+    grid = {name: check_axis(name, axis, repeats=name in along) for name, axis in spec.grid.items()}
+    spec = spec.model_copy(update={"grid": grid, "exclude": _by_name(spec.exclude, grid, values)})
     check_axes(grid, spec.parameters, spec.axes)
     _check_registered(spec)
     notebook = find_notebook(spec.notebook, beside)
-    lists = _check_parameters(spec, read_parameters(notebook), notebook.name)
+    check_kernel(notebook)
+    _check_table(spec, notebook)
+    spec, lists, values = _typed(spec, values, read_parameters(notebook), notebook.name)
     notebook_hash = code_hash(notebook)
-    recipe = json.dumps([notebook_hash, spec.parameters], sort_keys=True)
     facts = Resolved(
+        version=VERSION,
         notebook_path=str(notebook),
         notebook_hash=notebook_hash,
         lists=lists,
-        spec_hash=hashlib.sha256(recipe.encode()).hexdigest()[:16],
+        values=values,
+        spec_hash=digest([notebook_hash, spec.parameters]),
     )
     return spec.model_copy(update={"resolved": facts})
 
 
-def override(content: dict[str, Any], parameters: Sequence[str] = (), grid: Sequence[str] = ()) -> dict[str, Any]:
-    """Apply ``name=value`` (a fixed parameter) and ``name=v1,v2`` (an axis) to the content of a spec."""
-    content = dict(content)
-    if not parameters and not grid:
-        return content
-    for key in ("parameters", "grid"):
-        if not isinstance(content.get(key) or {}, dict):
-            raise SpecError(f"{key}: expected names with values, got {content[key]!r}")
-    fixed, axes = (dict(content.get(key) or {}) for key in ("parameters", "grid"))
-    for text in parameters:
-        name, value = _assignment(text, "-p", "name=value")
-        if name in axes:
-            raise SpecError(f"{name}: expected a fixed parameter after -p, got an axis; use -g {name}={value}")
-        fixed[name] = _read(value, f"-p {text}")
-    for text in grid:
-        name, value = _assignment(text, "-g", "name=v1,v2")
-        fixed.pop(name, None)
-        axes[name] = _read(f"[{value}]", f"-g {text}")
-    return {**content, "parameters": fixed, "grid": axes}
+def _check_axis_names(spec: Spec, values: Mapping[str, list]) -> None:
+    for name in spec.grid:
+        if name in _TAKEN:
+            raise SpecError(
+                f"{name}: expected an axis name that a cube does not use itself ({listed(_TAKEN)}); rename it"
+            )
+        if name in values and name in spec.vectorize:
+            raise SpecError(
+                f"{name}: expected numbers, texts or booleans along an axis in vectorize, got values with names, which "
+                "only axes between runs can have; take it out of vectorize"
+            )
+    if len(spec.axes.dims) > _MOST_DIMS:
+        raise SpecError(
+            f"grid: expected at most {_MOST_DIMS} axes, because a file can hold arrays of no more dims, got "
+            f"{len(spec.axes.dims)}; make those that change together one axis by zip"
+        )
 
 
-def _read(text: str, source: str) -> Any:
-    try:
-        return parse(text, source)
-    except DocumentError as error:
-        raise SpecError(str(error)) from error
+def _check_table(spec: Spec, notebook: Path) -> None:
+    """Refuse dims of a table that look like a misspelt axis; the first result tells of the notebook's own."""
+    if spec.table is None:
+        return
+    words = set(re.findall(r"\w+", " ".join(cell["source"] for cell in code_cells(notebook))))
+    for key, name in [*(("rows", row) for row in spec.table.rows), ("over", spec.table.over)]:
+        if name not in spec.grid and name not in words and nearest(name, spec.grid):
+            raise SpecError(
+                f"table.{key}: expected an axis of the grid ({listed(spec.grid)}) or a dim that the notebook names, "
+                f"got {name!r}.{did_you_mean(name, spec.grid)}"
+            )
 
 
-def _assignment(text: str, option: str, form: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not equals or not name.strip():
-        raise SpecError(f"{option}: expected {form}, got {text!r}")
-    return name.strip(), value
+def _by_name(rules: list[dict[str, Any]], grid: Mapping[str, list], values: Mapping[str, list]) -> list[dict[str, Any]]:
+    """Return exclusions with the names of values in their place."""
+    names = {
+        axis: {canonical(one): name for one, name in zip(values[axis], grid[axis], strict=True)} for axis in values
+    }
+
+    def by_name(axis: str, value: Any) -> Any:
+        one = names.get(axis, {}).get(canonical(value), value)
+        return [by_name(axis, part) for part in value] if one is value and isinstance(value, list) else one
+
+    return [{axis: by_name(axis, value) for axis, value in rule.items()} for rule in rules]
 
 
 def _explain(error: ValidationError) -> str:
@@ -214,32 +267,31 @@ def _check_registered(spec: Spec) -> None:
                 raise SpecError(str(error)) from error
 
 
-def _check_parameters(spec: Spec, known: Mapping[str, Parameter], notebook: str) -> list[str]:
-    """Check every value against the notebook; return the outer axes whose parameter takes a list."""
-    for name, value in spec.parameters.items():
+def _typed(
+    spec: Spec, values: Mapping[str, list], known: Mapping[str, Parameter], notebook: str
+) -> tuple[Spec, list[str], dict[str, list]]:
+    """Give every value its parameter's type; return also the outer axes that feed lists, and the named values."""
+    for name in [*spec.parameters, *spec.grid]:
         check_known(name, known, notebook)
-        check_value(name, value, known[name])
     if spec.source is not None:
         name = spec.source.parameter
         check_known(name, known, notebook)
-        check_value(name, "path of a file", known[name])
+        typed(name, "path of a file", known[name])
         if name in spec.parameters or name in spec.grid:
             raise SpecError(f"{name}: expected it to be filled by from, got a value in parameters or grid")
-    lists = []
-    for name, values in spec.grid.items():
-        check_known(name, known, notebook)
+    parameters = {name: typed(name, value, known[name]) for name, value in spec.parameters.items()}
+    named = {name: [typed(name, value, known[name]) for value in axis] for name, axis in values.items()}
+    grid, lists = dict(spec.grid), []
+    for name in [name for name in grid if name not in named]:
         parameter = known[name]
-        if name in spec.vectorize:
-            if not parameter.is_list and parameter.type is not Any:
-                raise SpecError(
-                    f"{name}: expected a parameter of type list[{parameter.spelling}] for an axis in vectorize, got "
-                    f"{parameter.spelling} in {notebook}; take it out of vectorize, or let the notebook take a list"
-                )
-            check_value(name, values, parameter)
-        elif parameter.is_list:
-            check_value(name, values, parameter)
-            lists.append(name)
-        else:
-            for value in values:
-                check_value(name, value, parameter)
-    return lists
+        if parameter.is_list:
+            grid[name] = typed(name, grid[name], parameter)
+            lists += [name] if name not in spec.vectorize else []
+        elif name in spec.vectorize and parameter.type is not Any:
+            raise SpecError(
+                f"{name}: expected a parameter of type list[{parameter.spelling}] for an axis in vectorize, got "
+                f"{parameter.spelling} in {notebook}; take it out of vectorize, or let the notebook take a list"
+            )
+        elif name not in spec.vectorize:
+            grid[name] = [typed(name, value, parameter) for value in grid[name]]
+    return spec.model_copy(update={"parameters": parameters, "grid": grid}), lists, named

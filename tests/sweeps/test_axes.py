@@ -200,7 +200,7 @@ class TestCheckpointsOfAnotherStudy:
         ],
     )
     def test_a_run_without_exactly_one_counterpart_is_refused(self, source, message, two, tmp_path):
-        from kdlandscape.sweeps.snapshot import adopt
+        from kdlandscape.sweeps.adoption import adopt
 
         first, second = two
         adopt(load_spec(first), tmp_path / "tiny")

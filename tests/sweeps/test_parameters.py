@@ -3,7 +3,8 @@ from typing import Any
 import pytest
 
 from kdlandscape.sweeps.errors import SpecError
-from kdlandscape.sweeps.parameters import code_hash, read_parameters
+from kdlandscape.sweeps.notebook import code_hash
+from kdlandscape.sweeps.parameters import read_parameters
 from tests.tiny_study import write_notebook
 
 

@@ -7,7 +7,8 @@ import xarray as xr
 
 from kdlandscape.cubes.schema import SchemaError
 from kdlandscape.cubes.store import read_checkpoints
-from kdlandscape.sweeps.record import CONTEXT_VARIABLE, record
+from kdlandscape.sweeps.record import record
+from kdlandscape.sweeps.witness import CONTEXT_VARIABLE
 
 
 def result(lam=(0.1, 0.2), **coords):
@@ -27,8 +28,8 @@ def sweep(tmp_path, monkeypatch):
             "coords": {"seed": 3, "policy": "scaled"},
             "along": {},
             "vectorized": {"lam": [0.1, 0.2]},
-            "parameters": "{}",
-            "all_parameters": json.dumps({"width": 3, "name": None}),
+            "given": {"width": 3, "name": None, "checkpoints": "/here"},
+            "injected": ["checkpoints"],
             "spec_hash": "abc",
             "notebook_hash": "def",
             "folder": str(tmp_path),

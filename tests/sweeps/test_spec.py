@@ -37,8 +37,17 @@ WRONG = {
     "repeated number": ({"grid": {"rate": [1, 1.0]}}, ["rate: expected each value once along an axis, got 1.0 again"]),
     "nan": ({"grid": {"rate": [math.nan]}}, ["rate: expected finite values along an axis, got nan"]),
     "infinite": ({"grid": {"rate": [math.inf]}}, ["rate: expected finite values along an axis, got inf"]),
-    "null": ({"grid": {"width": [None]}}, ["width: expected numbers, texts or booleans along an axis, got None"]),
-    "nested": ({"grid": {"lam": [[0.0]]}}, ["lam: expected numbers, texts or booleans along an axis, got [0.0]"]),
+    "null": ({"grid": {"seed": [None]}}, ["seed: expected int", "got None (NoneType)"]),
+    "nested": ({"grid": {"seed": [[0]]}}, ["seed: expected int", "got [0] (list)"]),
+    "named and vectorized": (
+        {"grid": {"lam": [[0.0]]}, "vectorize": ["lam"]},
+        ["lam: expected numbers, texts or booleans along an axis in vectorize, got values with names"],
+    ),
+    "taken name": (
+        {"grid": {"device": [1]}},
+        ["device: expected an axis name that a cube does not use"],
+    ),
+    "text key": ({"parameters": {"table": {1: 2}}}, ["table[1]: expected dict[str, int]", "got 1 (int)"]),
     "mixed": ({"grid": {"seed": [1, "a"]}}, ["seed: expected values of one type along an axis, got int, str"]),
     "no identifier": (
         {"grid": {"se-ed": [1]}},
