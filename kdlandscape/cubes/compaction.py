@@ -6,7 +6,7 @@ import shutil
 import warnings
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -63,9 +63,9 @@ def compact(study: Path | str) -> Path:
 
 def _assemble(study: Path, spec: dict[str, Any], grid: Grid, path: Path) -> tuple[list[str], list[str]]:
     """Bring the cube up to date; return why files are not part of it, and in what its runs differ."""
-    spec_hash = spec["resolved"]["spec_hash"]
+    recipes = [spec["resolved"]["spec_hash"], *spec["resolved"].get("kept", [])]
     names = {"study": spec["study"], "description": spec.get("description", "")}
-    recipe = hashlib.sha256(json.dumps([spec_hash, names, asdict(grid)]).encode()).hexdigest()
+    recipe = hashlib.sha256(json.dumps([recipes, names, asdict(grid)]).encode()).hexdigest()
     files = stamps(study / "runs", ".nc")
     old = read_index(path, recipe)
     if any(files.get(name) != stamp for name, stamp in old.items()):
@@ -80,7 +80,7 @@ def _assemble(study: Path, spec: dict[str, Any], grid: Grid, path: Path) -> tupl
             unseal(temporary)
         with closing(Cube(temporary, grid, kinds)) as cube:
             new = [study / "runs" / name for name in sorted(files.keys() - old.keys())]
-            used, skipped = _fill(cube, new, spec_hash)
+            used, skipped = _fill(cube, new, recipes)
             if not used and not old:
                 raise CubeError("expected at least one finished run to make a cube of, got none")
             cube.attrs |= names
@@ -94,7 +94,7 @@ def _assemble(study: Path, spec: dict[str, Any], grid: Grid, path: Path) -> tupl
             old = {}
 
 
-def _fill(cube: Cube, paths: Sequence[Path], spec_hash: str) -> tuple[list[str], list[str]]:
+def _fill(cube: Cube, paths: Sequence[Path], recipes: Sequence[str]) -> tuple[list[str], list[str]]:
     """Fill a cube from run files; return the names of those in it, and why others are not part of it."""
     used, skipped = [], []
     for path in paths:
@@ -103,14 +103,16 @@ def _fill(cube: Cube, paths: Sequence[Path], spec_hash: str) -> tuple[list[str],
         except DamagedFileError as error:
             skipped.append(f"{error}; 'kdlandscape clean --corrupt' deletes it, and then it is run again")
             continue
+        run = _in_order(run, cube.grid)
         reason, cell = _cell(run, cube.grid)
         if reason:
             skipped.append(f"{path.name}: {reason}")
             continue
-        if run.attrs["spec_hash"] != spec_hash:
+        if run.attrs["spec_hash"] not in recipes:
             raise CubeError(
-                f"{path.name}: expected a run of recipe {spec_hash} (spec.yaml: notebook code and fixed parameters), "
-                f"got recipe {run.attrs['spec_hash']}; one cube holds one recipe, so move this file to its own study"
+                f"{path.name}: expected a run of recipe {' or '.join(recipes)} (spec.yaml: notebook code and fixed "
+                f"parameters), got recipe {run.attrs['spec_hash']}; "
+                "one cube holds one recipe, so move this file to its own study"
             )
         if cube.done[tuple(cell[name] for name in cube.grid.outer)]:
             skipped.append(
@@ -120,6 +122,22 @@ def _fill(cube: Cube, paths: Sequence[Path], spec_hash: str) -> tuple[list[str],
         cube.place(run, cell, path.name)
         used.append(path.name)
     return used, skipped
+
+
+def _in_order(run: RunFile, grid: Grid) -> RunFile:
+    """Return a run with the grid's order of values along the axes inside it; a spec may name them in another one."""
+    variables = run.variables
+    for name in [name for name in grid.vectorize if name in variables]:
+        own, values = variables[name].values.tolist(), grid.values[name]
+        if own != values and len(own) == len(values) and set(own) == set(values):
+            order = [own.index(value) for value in values]
+            variables = {
+                key: replace(array, values=array.values.take(order, axis=array.dims.index(name)))
+                if name in array.dims
+                else array
+                for key, array in variables.items()
+            }
+    return replace(run, variables=variables)
 
 
 def _cell(run: RunFile, grid: Grid) -> tuple[str, dict[str, int]]:

@@ -13,10 +13,15 @@ from typing import Any
 
 from kdlandscape.cubes.files import DiskFullError, is_full, publish, read_error
 from kdlandscape.cubes.locks import lock
+from kdlandscape.sweeps.inputs import add
+from kdlandscape.sweeps.notebook import parameters_cell
 from kdlandscape.sweeps.parameters import read_parameters
 from kdlandscape.sweeps.plan import Run
-from kdlandscape.sweeps.record import CONTEXT_VARIABLE
+from kdlandscape.sweeps.processes import end_marked, is_out_of_descriptors
+from kdlandscape.sweeps.values import python_code
+from kdlandscape.sweeps.witness import CONTEXT_VARIABLE
 
+OUT_OF_DESCRIPTORS = "OutOfDescriptors"
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 
 
@@ -40,8 +45,8 @@ class Job:
         Values along the axes inside the run.
     spec_hash, notebook_hash
         What the result was made by.
-    began
-        When the driver began, by the clock of the study's file system; an error record since then is another driver's.
+    known_error
+        The run's error record when the driver began, see `stamp`; any other one is a newer one of another driver.
     cell_limit
         Seconds after which a cell is stopped and its run counts as failed; None: never.
     warm
@@ -60,7 +65,7 @@ class Job:
     vectorized: dict[str, list] = field(default_factory=dict)
     spec_hash: str = ""
     notebook_hash: str = ""
-    began: float = float("inf")
+    known_error: tuple[int, ...] | None = None
     cell_limit: float | None = None
     warm: bool = False
     injected: dict[str, Any] = field(default_factory=dict)
@@ -75,6 +80,11 @@ class Job:
     def error_record(self) -> Path:
         """Where it is written how the run failed."""
         return self.study / "errors" / f"{self.run.id}.json"
+
+    @property
+    def claim(self) -> Path:
+        """The lock file of whoever executes the run."""
+        return self.work.parent / f"{self.run.id}.claim"
 
     def unfinished(self, suffix: str) -> Path:
         """Return the path of an unfinished file."""
@@ -98,35 +108,52 @@ class Outcome:
 def execute(job: Job) -> Outcome:
     """Execute a job in this process, one at a time, and report; no exception of the run escapes."""
     try:
-        with lock(job.work.parent / f"{job.run.id}.claim", wait=False) as ours:
+        with lock(job.claim, wait=False) as ours:
             return _attempt(job) if ours else Outcome(job, busy=True)
     except Exception as error:
         return _failed(job, error)
 
 
-def _attempt(job: Job) -> Outcome:
-    if job.result.exists():  # another driver on the same study was faster
+def stamp(path: Path) -> tuple[int, ...] | None:
+    """Return what tells one file at a path from another, without trust in any clock; None if there is none."""
+    try:
+        facts = path.stat()
+    except OSError:
+        return None
+    return facts.st_mtime_ns, facts.st_size, facts.st_ino
+
+
+def settled(job: Job) -> Outcome | None:
+    """Return how another driver on the same study has ended a job since this one began; None if none has."""
+    if job.result.exists():
         return Outcome(job)
-    if job.error_record.exists() and job.error_record.stat().st_mtime > job.began:
-        return Outcome(job, read_error(job.error_record))
+    error = stamp(job.error_record)
+    return Outcome(job, read_error(job.error_record)) if error not in (None, job.known_error) else None
+
+
+def _attempt(job: Job) -> Outcome:
+    ended = settled(job)
+    if ended is not None:
+        return ended
     try:
         _run_notebook(job)
         _keep_notebook(job)
         if not job.unfinished(".nc").exists():
             message = "expected the notebook to call kdlandscape.record(dataset), got to its end without a result"
             return Outcome(job, describe(job, "NotRecorded", message))
+        problem = add(_inputs(job), job.study)
+        if problem:
+            return Outcome(job, describe(job, "InputsChanged", problem))
         publish(job.unfinished(".nc"), job.result)
         return Outcome(job)
     except Exception as error:
         return _failed(job, error)
     finally:
-        for suffix in (".nc", ".json", ".log", ".ipynb"):  # what has not been published
+        for suffix in (".nc", ".json", ".log", ".ipynb", ".inputs", ".pid"):  # what has not been published
             job.unfinished(suffix).unlink(missing_ok=True)
 
 
 def _run_notebook(job: Job) -> None:
-    import papermill
-
     from kdlandscape.sweeps.kernel_manager import RunKernelManager, settings
 
     logging.getLogger("papermill").setLevel(logging.CRITICAL)  # its warnings are errors of ours, raised at the start
@@ -135,7 +162,17 @@ def _run_notebook(job: Job) -> None:
     job.sockets.mkdir(parents=True, exist_ok=True)  # not there yet where the driver is on another machine
     os.environ[CONTEXT_VARIABLE] = str(job.unfinished(".json"))
     os.environ["IPYTHONDIR"] = str(job.sockets / "ipython")  # no start-up files of the user
+    _inject_exactly()
     RunKernelManager.prepare(job.unfinished(".log"), job.notebook if job.warm else None)
+    try:
+        _through_papermill(job, settings(job.sockets / str(os.getpid())), RunKernelManager)
+    finally:
+        end_processes(job)
+
+
+def _through_papermill(job: Job, config: Any, manager: type) -> None:
+    import papermill
+
     papermill.execute_notebook(
         _literal(job.notebook),
         _literal(job.unfinished(".ipynb")),
@@ -148,31 +185,47 @@ def _run_notebook(job: Job) -> None:
         execution_timeout=job.cell_limit,
         shutdown_kernel="immediate",
         store_widget_state=False,
-        kernel_manager_class=RunKernelManager,
-        config=settings(job.sockets / str(os.getpid())),
+        kernel_manager_class=manager,
+        config=config,
         # papermill's own cwd= changes the directory of this process
         resources={"metadata": {"path": str(job.notebook.parent)}},
     )
 
 
+def _inject_exactly() -> None:
+    """Have papermill write parameters as they are: its own way makes texts of the keys of a mapping."""
+    from papermill.translators import PythonTranslator, papermill_translators
+
+    class Exactly(PythonTranslator):
+        translate = staticmethod(python_code)
+
+    papermill_translators.register("python", Exactly)
+
+
 def _context(job: Job) -> dict[str, Any]:
     """Return what ``record`` has to know in the kernel."""
-    defaults = {name: parameter.default for name, parameter in read_parameters(job.notebook).items()}
-    own = {name: value for name, value in {**defaults, **job.run.parameters}.items() if name not in job.injected}
-    fixed = {name: own[name] for name in own if name not in job.run.coords and name not in job.vectorized}
+    known = read_parameters(job.notebook)
     return {
         "run": job.run.id,
         "result": str(job.unfinished(".nc")),
         "coords": job.run.coords,
         "along": job.along,
         "vectorized": job.vectorized,
-        "parameters": json.dumps(fixed, sort_keys=True),
-        "all_parameters": json.dumps(own, sort_keys=True),
+        "given": job.run.parameters,
+        "injected": list(job.injected),
+        "parameter_names": list(known),
+        "parameters_cell": parameters_cell(job.notebook),
         "spec_hash": job.spec_hash,
         "notebook_hash": job.notebook_hash,
         "folder": str(job.notebook.parent),
         "started": time.time(),
     }
+
+
+def _inputs(job: Job) -> dict[str, str]:
+    """Return what the kernel has told that the run read."""
+    told = job.unfinished(".inputs")
+    return json.loads(told.read_text(encoding="utf-8")) if told.exists() else {}
 
 
 def _literal(path: Path) -> str:
@@ -183,6 +236,14 @@ def _literal(path: Path) -> str:
 def _keep_notebook(job: Job) -> None:
     if job.unfinished(".ipynb").exists():
         publish(job.unfinished(".ipynb"), job.result.with_name(f"{job.run.id}.ipynb"))
+
+
+def end_processes(job: Job) -> None:
+    """End what the run has started and left behind."""
+    note = job.unfinished(".pid")
+    kernel = int(note.read_text(encoding="utf-8")) if note.exists() else None
+    end_marked(f"{CONTEXT_VARIABLE}={job.unfinished('.json')}", kernel)
+    note.unlink(missing_ok=True)
 
 
 def _failed(job: Job, error: Exception) -> Outcome:
@@ -198,6 +259,8 @@ def _failed(job: Job, error: Exception) -> Outcome:
         _keep_notebook(job)
         trace = "\n".join(cell_error.traceback)
         return Outcome(job, describe(job, cell_error.ename, cell_error.evalue, source=cell_error.source, trace=trace))
+    if is_out_of_descriptors(error):
+        return Outcome(job, describe(job, OUT_OF_DESCRIPTORS, str(error)))
     if isinstance(error, DeadKernelError | ForkServerDiedError):
         return lost(
             job, "KernelDied", "expected the kernel to live until its notebook ended, but it died (out of memory?)"
@@ -207,6 +270,7 @@ def _failed(job: Job, error: Exception) -> Outcome:
 
 def lost(job: Job, name: str, message: str) -> Outcome:
     """Return the outcome of a job whose process died, with the last lines that its kernel wrote."""
+    end_processes(job)
     _keep_notebook(job)
     log = job.unfinished(".log")
     tail = log.read_text(encoding="utf-8", errors="replace")[-8000:] if log.exists() else ""

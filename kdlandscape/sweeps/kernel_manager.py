@@ -77,6 +77,7 @@ class RunKernelManager(AsyncKernelManager):
             self.provisioner.server, self.provisioner.log_file = self.server, self.log_file
         with self.log_file.open("wb") as errors:
             await super().start_kernel(**options, stdout=errors, stderr=errors)
+        self.log_file.with_suffix(".pid").write_text(str(self.provisioner.pid), encoding="utf-8")
         # ZeroMQ would look for the sockets ten times a second; the kernel makes that of the heartbeat last
         heartbeat, deadline = Path(f"{self.ip}-{self.hb_port}"), time.monotonic() + _START_TIMEOUT
         while not heartbeat.exists() and time.monotonic() < deadline and await self.is_alive():

@@ -1,9 +1,11 @@
 """What belongs to a worker process: its life, its share of the cores, its GPU."""
 
 import ctypes
+import errno
 import os
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
@@ -18,6 +20,34 @@ def die_with(parent: int) -> None:
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it ended before the request was made
         os._exit(1)
+
+
+def end_marked(mark: str, session: int | None = None) -> None:
+    """Kill processes that have a text in the environment they were started with, or belong to a session.
+
+    This is how what a run has started ends with it, even where it has left the run's process group.
+    """
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            its_session = int((entry / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()[3])
+            if its_session == session or mark.encode() in (entry / "environ").read_bytes():
+                found.append(int(entry.name))
+        except (OSError, ValueError, IndexError):  # it has ended, or is another user's
+            continue
+    for pid in found:
+        if pid != os.getpid():
+            with suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def is_out_of_descriptors(error: BaseException | None) -> bool:
+    """Whether an error, or one that it was raised from, says that no more files can be open."""
+    while error is not None:
+        if getattr(error, "errno", None) in (errno.EMFILE, errno.ENFILE):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def usable_cores() -> int:

@@ -6,77 +6,54 @@ Nothing heavy is imported here, and nothing but names is read for each run.
 from dataclasses import dataclass
 from pathlib import Path
 
-from kdlandscape.cubes.files import names, read_error, write
-from kdlandscape.cubes.yaml_file import read_yaml, write_yaml
+from kdlandscape.cubes.files import names, read_error
+from kdlandscape.cubes.yaml_file import read_yaml
 from kdlandscape.sweeps.errors import StudyError
+from kdlandscape.sweeps.places import shipped
 from kdlandscape.sweeps.plan import Run, plan
-from kdlandscape.sweeps.spec import Spec, make_spec
+from kdlandscape.sweeps.spec import VERSION, Spec, make_spec
 
 
 def read_snapshot(folder: Path) -> Spec:
     """Return the spec that a study was last run with; its notebook need not exist any more."""
     path = folder / "spec.yaml"
     try:
-        spec = Spec.model_validate(read_yaml(path))
+        content = read_yaml(path)
+        version = content.get("resolved", {}).get("version", VERSION)
+        if isinstance(version, int) and version > VERSION:
+            raise StudyError(
+                f"{path}: expected a study of version {VERSION} or older, got version {version}, which a newer "
+                "kdlandscape wrote; upgrade this one to read it"
+            )
+        spec = Spec.model_validate(content)
         spec.facts  # noqa: B018 - raises where the file is a spec written by hand
-    except ValueError as error:
-        raise StudyError(f"{path}: expected the spec that a sweep wrote there, got {error}") from error
+    except StudyError:
+        raise
+    except (ValueError, OSError, AttributeError) as error:
+        problem = " ".join(str(error).split())[:300]
+        raise StudyError(f"{path}: expected the spec that a sweep wrote there, got {problem}") from error
     return spec
 
 
 def reopen(folder: Path) -> Spec:
-    """Return a study's spec, checked again against its notebook as it is now."""
-    stored = read_snapshot(folder)
-    content = stored.model_dump(exclude={"resolved"}, by_alias=True)
-    path = Path(stored.facts.notebook_path)
-    if path.is_file():
-        content["notebook"] = str(path)
-    return make_spec(content).model_copy(update={"notebook": stored.notebook})
+    """Return a study's spec, checked again against its notebook as it is now.
 
-
-def adopt(spec: Spec, folder: Path) -> None:
-    """Write a spec into its study's folder, unless finished runs there were made by another recipe.
-
-    Raises
-    ------
-    StudyError
-        If the notebook's code, a fixed parameter or the set of axes differs.  Other values along an axis are fine.
+    A folder that was renamed is a study of that name. One that was moved together with its notebook finds it where it
+    lies seen from here; otherwise the notebook is where it was.
     """
-    path = folder / "spec.yaml"
-    if path.exists():
-        differences = _differences(read_snapshot(folder), spec)
-        if differences:
-            raise StudyError(
-                f"study {spec.study!r} was run with another recipe:\n  "
-                + "\n  ".join(differences)
-                + f"\nExpected the same recipe for all runs of a study. Choose another name (study: in the spec, or "
-                f"--study NAME), or delete {folder}."
-            )
-    write(path, lambda temporary: write_yaml(spec.model_dump(by_alias=True), temporary))
-
-
-def _differences(old: Spec, new: Spec) -> list[str]:
-    found = []
-    if old.facts.notebook_hash != new.facts.notebook_hash:
-        found.append(f"notebook: the code of {new.notebook} has changed since ({old.notebook} then)")
-    for name in sorted(old.parameters.keys() | new.parameters.keys()):
-        before, now = (spec.parameters.get(name, "the notebook's default") for spec in (old, new))
-        if before != now or (name in old.parameters) != (name in new.parameters):
-            found.append(f"parameters.{name}: {before!r} then, {now!r} now")
-    for name in sorted(old.grid.keys() ^ new.grid.keys()):
-        found.append(
-            f"grid.{name}: an axis {'then' if name in old.grid else 'now'}, not {'now' if name in old.grid else 'then'}"
+    stored = read_snapshot(folder)
+    facts = stored.facts
+    content = stored.model_dump(exclude={"resolved"}, by_alias=True)
+    content["grid"] |= {name: dict(zip(stored.grid[name], facts.values[name], strict=True)) for name in facts.values}
+    places = [(folder / facts.notebook_from_here).resolve(), Path(facts.notebook_path)]
+    found = [place for place in places if place.is_file()]
+    if not found and not (shipped("notebooks") / stored.notebook).is_file():
+        raise StudyError(
+            f"{folder}: expected the study's notebook at {' or '.join(map(str, dict.fromkeys(places)))}, got none; put "
+            "it back, or say where it is in a spec and run that"
         )
-    for key in ("vectorize", "zip"):
-        before, now = getattr(old, key), getattr(new, key)
-        if sorted(before) != sorted(now):
-            found.append(f"{key}: {before!r} then, {now!r} now")
-    sources = [spec.source and spec.source.model_dump() for spec in (old, new)]
-    if sources[0] != sources[1]:
-        found.append(f"from: {sources[0]!r} then, {sources[1]!r} now")
-    elif new.source and old.facts.source_hash != new.facts.source_hash:
-        found.append(f"from: the study {new.source.study} has been run with another recipe since")
-    return found
+    content["notebook"] = str(found[0]) if found else stored.notebook
+    return make_spec(content).model_copy(update={"notebook": stored.notebook, "study": folder.resolve().name})
 
 
 @dataclass(frozen=True)

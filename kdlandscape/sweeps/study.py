@@ -1,30 +1,29 @@
 """Run a study: execute what is missing, keep every result and every error, make the cube."""
 
-import time
 import warnings
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from kdlandscape.cubes.files import DiskFullError, names, write_error
+from kdlandscape.cubes.files import DiskFullError, names
 from kdlandscape.cubes.store import CubeError, compact
+from kdlandscape.sweeps.adoption import Choice, adopt
+from kdlandscape.sweeps.drive import Engine, drive
 from kdlandscape.sweeps.engines import local
 from kdlandscape.sweeps.errors import StudyError
-from kdlandscape.sweeps.execute import Job, Outcome
+from kdlandscape.sweeps.execute import Job, stamp
+from kdlandscape.sweeps.first_look import check_table, look_at
+from kdlandscape.sweeps.options import check_options
 from kdlandscape.sweeps.places import studies_root
 from kdlandscape.sweeps.plan import Run, plan, shard_of
 from kdlandscape.sweeps.processes import can_fork
 from kdlandscape.sweeps.progress import Bar, Lines, Progress, Silent
-from kdlandscape.sweeps.snapshot import Status, adopt, reopen, status
+from kdlandscape.sweeps.snapshot import Status, reopen, status
 from kdlandscape.sweeps.spec import Spec, load_spec, make_spec
 from kdlandscape.sweeps.upstream import bind, waiting
 from kdlandscape.sweeps.workspace import Workspace, workspace
-
-Engine = Callable[[Iterable[Job]], Generator[Outcome | int]]
-_REFRESH = 30.0  # seconds; the cube is made anew at most so often while the study runs
-_SHARE = 0.05  # of the driver's time goes into that at most
 
 
 class WaitingRuns(UserWarning):
@@ -43,6 +42,7 @@ def run_study(
     warm: bool | None = False,
     shard: str | None = None,
     scheduler: str | None = None,
+    changed: Choice | None = None,
 ) -> Path:
     """Execute the runs of a study that are missing, and make its cube.
 
@@ -68,9 +68,12 @@ def run_study(
         Fork each kernel from a process that has done the notebook's imports, instead of starting a new interpreter;
         None: where the system can (Linux).
     shard
-        ``"i/n"``: only every n-th run, starting at the i-th (from 1 on), for job arrays.
+        ``"i/n"``: only every n-th run, starting at the i-th, for job arrays that count from 0 or from 1.
     scheduler
         Address of a Dask scheduler, or ``"dask"`` to have a Dask cluster started on this machine.
+    changed
+        What to do with finished runs where code or files that they depend on have changed: ``"keep"`` them beside new
+        ones, or ``"rerun"`` them; default: refuse.
 
     Returns
     -------
@@ -80,25 +83,36 @@ def run_study(
     Raises
     ------
     SpecError
-        If the spec cannot be run.
+        If the spec or an option cannot be run with.
     StudyError
-        If the folder holds runs of another recipe.
+        If the folder holds runs of another recipe, or the table does not fit the first result.
     DiskFullError
         If there is no room for results; what is finished stays.
     """
+    check_options(
+        workers=workers,
+        time_limit=time_limit,
+        cell_limit=cell_limit,
+        shard=shard,
+        progress=progress,
+        scheduler=scheduler,
+        changed=changed,
+    )
     if not isinstance(spec, Spec | Mapping) and (Path(spec) / "spec.yaml").is_file():
-        root = Path(spec).absolute().parent if root is None else root
-        spec = reopen(Path(spec))
-    elif not isinstance(spec, Spec):
-        spec = make_spec(spec) if isinstance(spec, Mapping) else load_spec(spec)
-    folder = studies_root(root) / spec.study
+        folder = Path(spec).absolute()
+        spec = reopen(folder)
+    else:
+        if not isinstance(spec, Spec):
+            spec = make_spec(spec) if isinstance(spec, Mapping) else load_spec(spec)
+        folder = studies_root(root) / spec.study
     spec, checkpoints = bind(spec, folder.parent)
-    adopt(spec, folder)
+    look_at(spec, folder)
+    adopt(spec, folder, changed)
     for name in ("runs", "errors"):
         (folder / name).mkdir(exist_ok=True)
     now = status(folder)
-    ours = {run.id for run in shard_of(plan(spec), shard)}
-    todo = [run for run in now.missing + (now.failed if retry_failed else []) if run.id in ours]
+    ours = {run.id: run for run in shard_of(plan(spec), shard)}
+    todo = [ours[run.id] for run in now.missing + (now.failed if retry_failed else []) if run.id in ours]
     todo = _without_waiting(todo, checkpoints, spec)
     engine = _engine(scheduler, workers, time_limit)
     reporter = _reporter(progress, now, len(todo))
@@ -106,7 +120,7 @@ def run_study(
         with workspace(folder) as place, closing(reporter):
             options = {"warm": can_fork() if warm is None else warm, "cell_limit": cell_limit}
             jobs = [_job(spec, folder, place, run, checkpoints.get(run.id), **options) for run in todo]
-            _execute(jobs, engine, reporter, _Refresh(folder))
+            drive(jobs, engine, reporter, _FirstLook(spec), folder)
     except (DiskFullError, StudyError, KeyboardInterrupt) as stop:
         if isinstance(stop, KeyboardInterrupt):
             stop.add_note(f"Finished runs of {spec.study!r} are kept; the same command again executes what is missing.")
@@ -159,57 +173,20 @@ def _job(spec: Spec, folder: Path, place: Workspace, run: Run, checkpoints: Path
         vectorized={name: list(spec.grid[name]) for name in spec.grid if name in spec.vectorize},
         spec_hash=facts.spec_hash,
         notebook_hash=facts.notebook_hash,
-        began=place.began,
+        known_error=stamp(folder / "errors" / f"{run.id}.json"),
         injected=injected,
         along=spec.axes.along,
         **options,
     )
 
 
-def _execute(jobs: list[Job], engine: Engine, reporter: Progress, refresh: "_Refresh") -> None:
-    """Execute jobs, in rounds: what another driver was executing in one is looked at again in the next."""
-    while jobs:
-        busy = []
-        with closing(engine(jobs)) as events:
-            for event in events:
-                if not isinstance(event, Outcome):
-                    reporter.running(event)
-                elif event.busy:
-                    busy.append(event.job)
-                else:
-                    _file(event)
-                    reporter.ended(event)
-                refresh.if_due()
-        jobs = busy
-        if jobs:
-            time.sleep(1)
+class _FirstLook:
+    """Compares what a spec says about results with the first one."""
 
+    def __init__(self, spec: Spec):
+        self._spec, self._seen = spec, False
 
-def _file(outcome: Outcome) -> None:
-    """Keep how a run failed; raise if no other run can do better."""
-    record = outcome.job.error_record
-    if outcome.error is None:
-        record.unlink(missing_ok=True)
-    elif outcome.error["name"] == DiskFullError.__name__:
-        raise DiskFullError(outcome.job.study)
-    elif outcome.error["name"] == "CannotForkError":
-        raise StudyError(f"warm: {outcome.error['value']}")
-    else:
-        write_error(outcome.error, record)
-
-
-class _Refresh:
-    """Makes the cube anew now and then while the study runs."""
-
-    def __init__(self, folder: Path):
-        self._folder = folder
-        self._due = time.monotonic() + _REFRESH
-
-    def if_due(self) -> None:
-        began = time.monotonic()
-        if began < self._due:
-            return
-        with suppress(CubeError), warnings.catch_warnings(action="ignore"):  # the last compaction will speak of it
-            compact(self._folder)
-        now = time.monotonic()
-        self._due = now + max(_REFRESH, (now - began) / _SHARE)
+    def __call__(self, result: Path) -> None:
+        if not self._seen:
+            self._seen = True
+            check_table(self._spec, result)

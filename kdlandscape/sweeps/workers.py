@@ -35,9 +35,10 @@ class Worker:
         self.place = place
         self.connection, theirs = Pipe()
         command = [sys.executable, "-m", "kdlandscape.sweeps.workers", str(theirs.fileno()), str(os.getpid())]
-        self._process = subprocess.Popen(
-            command, pass_fds=[theirs.fileno()], env={**os.environ, **environment}, stdin=subprocess.DEVNULL
-        )
+        own = {**os.environ, **environment}
+        if "PYTHONPATH" in own:  # a kernel starts in its notebook's folder
+            own["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, own["PYTHONPATH"].split(os.pathsep)))
+        self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=own, stdin=subprocess.DEVNULL)
         theirs.close()
         self.job: Job | None = None
         self._since = 0.0

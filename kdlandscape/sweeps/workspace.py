@@ -1,5 +1,6 @@
 """Where a driver and its workers keep what is unfinished, and what removes that which a killed one has left."""
 
+import os
 import shutil
 import tempfile
 import uuid
@@ -12,16 +13,17 @@ from kdlandscape.cubes.files import leftovers, names, remove
 from kdlandscape.cubes.locks import lock
 from kdlandscape.cubes.runfile import read_run
 from kdlandscape.sweeps.plan import plan
+from kdlandscape.sweeps.processes import end_marked
 from kdlandscape.sweeps.snapshot import read_snapshot
+from kdlandscape.sweeps.witness import CONTEXT_VARIABLE
 
 
 @dataclass(frozen=True)
 class Workspace:
-    """A driver's place for unfinished files, a short path for sockets, and when it began by the file system's clock."""
+    """A driver's place for unfinished files, and a short path for sockets."""
 
     work: Path
     sockets: Path
-    began: float
 
 
 @contextmanager
@@ -40,7 +42,7 @@ def workspace(folder: Path) -> Iterator[Workspace]:
         work.mkdir()
         (work / "sockets").write_text(sockets, encoding="utf-8")
         try:
-            yield Workspace(work, Path(sockets), lock_file.stat().st_mtime)
+            yield Workspace(work, Path(sockets))
         finally:
             shutil.rmtree(work, ignore_errors=True)
             remove_leftovers(folder)
@@ -56,6 +58,7 @@ def remove_leftovers(folder: Path) -> list[Path]:
                 continue
             work = lock_file.with_suffix("")
             if lock_file.suffix == ".lock" and work.is_dir():
+                end_marked(f"{CONTEXT_VARIABLE}={work}{os.sep}")
                 note = work / "sockets"
                 removed += [Path(note.read_text(encoding="utf-8"))] if note.is_file() else []
                 removed.append(work)

@@ -26,9 +26,9 @@ import xarray as xr
 from kdlandscape.cubes.provenance import FACTS, collect
 from kdlandscape.cubes.seals import seal, unseal
 from kdlandscape.cubes.store import write_run
+from kdlandscape.sweeps.adoption import adopt
 from kdlandscape.sweeps.plan import plan
 from kdlandscape.sweeps.processes import usable_cores
-from kdlandscape.sweeps.snapshot import adopt
 from kdlandscape.sweeps.spec import load_spec
 from tests.bench.goals import goal
 from tests.tiny_study import write_spec

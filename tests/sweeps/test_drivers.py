@@ -52,15 +52,23 @@ def test_two_drivers_at_once_execute_each_run_once(tmp_path):
 
 def test_shards_divide_the_runs_among_job_arrays(tmp_path):
     path = write_spec(tmp_path, grid={"seed": [0, 1, 2]}, parameters={"folder": str(tmp_path)})
-    folder = run_study(path, root=tmp_path, shard="2/2", progress=False, warm=True)
+    folder = run_study(path, root=tmp_path, shard="1/2", progress=False, warm=True)
     assert [run.coords["seed"] for run in status(folder).done] == [1]
-    runs = plan(load_spec(path))
-    assert sorted(run.id for i in "123" for run in shard_of(runs, f"{i}/3")) == sorted(run.id for run in runs)
 
 
-@pytest.mark.parametrize("shard", ["0/2", "3/2", "1", "a/b", "-1/2", ""])
+@pytest.mark.parametrize("first", [0, 1])
+@pytest.mark.parametrize("count", [1, 2, 3, 8])
+def test_a_job_array_may_count_its_shards_from_zero_or_from_one(first, count, tmp_path):
+    runs = plan(load_spec(write_spec(tmp_path, grid={"seed": list(range(7))})))
+    shards = [shard_of(runs, f"{i}/{count}") for i in range(first, first + count)]
+    assert sorted(run.id for shard in shards for run in shard) == sorted(run.id for run in runs)
+
+
+@pytest.mark.parametrize("shard", ["3/2", "0/0", "1", "a/b", "-1/2", "", "1/2/3", "٣/٤", "1 /2"])
 def test_a_shard_that_is_none_is_refused(shard):
-    with pytest.raises(SpecError, match=r"shard: expected i/n with i from 1 to n, such as 1/4, got"):
+    with pytest.raises(
+        SpecError, match=r"shard: expected i/n with i from 0 to n - 1 or from 1 to n, such as 0/4 or 4/4"
+    ):
         shard_of([], shard)
 
 

@@ -112,7 +112,6 @@ class TestAnEventfulStudy:
         assert not list((folder / "runs").glob(".*"))
         assert not list((folder / ".work").iterdir())
         assert sorted(path.name for path in folder.iterdir()) == [
-            ".cube.lock",
             ".work",
             "cube.nc",
             "errors",
