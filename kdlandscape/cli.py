@@ -1,14 +1,15 @@
 """The command line: every command is a call of the library.  Heavy imports are inside the commands."""
 
-import signal
 import sys
 import warnings
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
+from kdlandscape.reporting import collect, draw, dry_run, run_and_report
 from kdlandscape.sweeps.errors import SpecError, StudyError
+from kdlandscape.sweeps.terminal import show
 
 app = typer.Typer(
     help="Optimization landscapes in Jupyter, with knowledge distillation as the first subject.",
@@ -17,14 +18,25 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Root = Annotated[Path | None, typer.Option(help="Folder of studies; default: papermill_runs.", show_default=False)]
+Root = Annotated[str | None, typer.Option(help="Folder of studies; default: papermill_runs.", show_default=False)]
 Workers = Annotated[int | None, typer.Option(min=1, help="Worker processes; default: one a core.", show_default=False)]
 TimeLimit = Annotated[float | None, typer.Option(help="Seconds after which a run is stopped.", show_default=False)]
 CellLimit = Annotated[float | None, typer.Option(help="Seconds after which a cell is stopped.", show_default=False)]
 Warm = Annotated[bool, typer.Option("--warm", help="Fork kernels from a process that has done the imports.")]
-Shard = Annotated[str | None, typer.Option(metavar="I/N", help="Every N-th run from the I-th on.", show_default=False)]
-Scheduler = Annotated[str | None, typer.Option(metavar="tcp://…", help="Address of a Dask scheduler.")]
+Shard = Annotated[
+    str | None,
+    typer.Option(metavar="I/N", help="Every N-th run from the I-th on, counted from 0 or from 1.", show_default=False),
+]
+Scheduler = Annotated[str | None, typer.Option(metavar="tls://…", help="Address of a Dask scheduler.")]
 Dask = Annotated[bool, typer.Option("--dask", help="Start a Dask cluster on this machine.")]
+Changed = Annotated[
+    str | None,
+    typer.Option(
+        metavar="keep|rerun",
+        help="What to do with finished runs whose code or files have changed since.",
+        show_default=False,
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print a JSON object a line instead of text.")]
 Parameter = Annotated[list[str], typer.Option("-p", metavar="NAME=VALUE", help="Override a fixed parameter.")]
 Grid = Annotated[list[str], typer.Option("-g", metavar="NAME=V1,V2", help="Override or add an axis.")]
@@ -49,7 +61,7 @@ def new(
     from kdlandscape.sweeps.templates import new_study
 
     spec, notebook = new_study(study, template, folder)
-    typer.echo(f"spec: {spec}\nnotebook: {notebook}\nrun it: kdlandscape run {spec}")
+    show(f"spec: {spec}\nnotebook: {notebook}\nrun it: kdlandscape run {spec}")
 
 
 @app.command()
@@ -66,19 +78,21 @@ def run(
     shard: Shard = None,
     scheduler: Scheduler = None,
     dask: Dask = False,
+    changed: Changed = None,
     json: Json = False,
-    dry_run: DryRun = False,
+    only_check: DryRun = False,
 ) -> None:
     """Execute the runs of a study that are missing, then draw and tabulate its result."""
     from kdlandscape.sweeps.spec import load_spec
 
     checked = load_spec(spec, parameters, grid, study=study)
-    if dry_run:
-        _list_runs(checked)
-        return
-    limits = {"time_limit": time_limit, "cell_limit": cell_limit}
-    places = {"workers": workers, "shard": shard, "scheduler": "dask" if dask else scheduler}
-    _run_and_report(checked, root=root, warm=warm, progress="json" if json else True, **limits, **places)
+    options = {"time_limit": time_limit, "cell_limit": cell_limit, "changed": changed}
+    options |= {"workers": workers, "shard": shard, "scheduler": _scheduler(scheduler, dask)}
+    options["progress"] = "json" if json else True
+    if only_check:
+        dry_run(checked, root, options)
+    else:
+        run_and_report(checked, root=root, warm=warm, **options)
 
 
 @app.command()
@@ -93,15 +107,16 @@ def retry(
     shard: Shard = None,
     scheduler: Scheduler = None,
     dask: Dask = False,
+    changed: Changed = None,
     json: Json = False,
 ) -> None:
     """Go on with a study: execute what is missing, and with --failed also what failed."""
     from kdlandscape.sweeps.places import find_study
 
     folder = find_study(study, root)
-    limits = {"time_limit": time_limit, "cell_limit": cell_limit, "retry_failed": failed}
-    places = {"workers": workers, "shard": shard, "scheduler": "dask" if dask else scheduler}
-    _run_and_report(folder, warm=warm, progress="json" if json else True, **limits, **places)
+    limits = {"time_limit": time_limit, "cell_limit": cell_limit, "retry_failed": failed, "changed": changed}
+    places = {"workers": workers, "shard": shard, "scheduler": _scheduler(scheduler, dask)}
+    run_and_report(folder, warm=warm, progress="json" if json else True, **limits, **places)
 
 
 @app.command()
@@ -117,30 +132,30 @@ def status(study: Study, root: Root = None, json: Json = False) -> None:
     now = status_of(folder)
     counts = {"done": len(now.done), "failed": len(now.failed), "missing": len(now.missing)}
     if json:
-        typer.echo(dumps({"study": str(folder), **counts}))
+        show(dumps({"study": str(folder), **counts}))
         return
-    typer.echo(f"{folder}: " + ", ".join(f"{count} {state}" for state, count in counts.items()))
+    show(f"{folder}: " + ", ".join(f"{count} {state}" for state, count in counts.items()))
     for failure in now.failed[:20]:
-        typer.echo(f"  failed {error_line(folder, failure)}")
+        show(f"  failed {error_line(folder, failure)}")
     if len(now.failed) > 20:
-        typer.echo(f"  ... and {len(now.failed) - 20} more")
+        show(f"  ... and {len(now.failed) - 20} more")
     for hole in now.missing[:20]:
-        typer.echo(f"  missing {hole.id}")
+        show(f"  missing {hole.id}")
     if len(now.missing) > 20:
-        typer.echo(f"  ... and {len(now.missing) - 20} more")
+        show(f"  ... and {len(now.missing) - 20} more")
 
 
 @app.command()
 def cube(study: Study, root: Root = None) -> None:
     """Assemble a study's cube from its finished runs, and describe it."""
-    from kdlandscape.cubes.store import compact, missing, open_cube
+    from kdlandscape.cubes.store import missing, open_cube
     from kdlandscape.sweeps.places import find_study
 
-    path = compact(find_study(study, root))
+    path = collect(find_study(study, root))
     with open_cube(path) as opened:
-        typer.echo(f"cube: {path}")
-        typer.echo("  " + ", ".join(f"{dim}: {size}" for dim, size in opened.sizes.items()))
-        typer.echo(f"  {len(missing(opened))} cells missing")
+        show(f"cube: {path}")
+        show("  " + ", ".join(f"{dim}: {size}" for dim, size in opened.sizes.items()))
+        show(f"  {len(missing(opened))} cells missing")
 
 
 @app.command()
@@ -153,7 +168,7 @@ def missing(study: Study, root: Root = None, json: Json = False) -> None:
 
     now = status_of(find_study(study, root))
     for hole in [*now.failed, *now.missing]:
-        typer.echo(dumps(hole.coords) if json else hole.id)
+        show(dumps(hole.coords) if json else hole.id)
 
 
 @app.command()
@@ -169,8 +184,8 @@ def clean(
     folder = find_study(study, root)
     removed = clean_up(folder, corrupt=corrupt)
     for path in removed:
-        typer.echo(f"  removed {path}")
-    typer.echo(f"{folder}: {len(removed)} removed")
+        show(f"  removed {path}")
+    show(f"{folder}: {len(removed)} removed")
 
 
 @app.command()
@@ -180,108 +195,62 @@ def export(
     root: Root = None,
 ) -> None:
     """Write a study's cube as a zarr store; needs the extra 'zarr'."""
-    from kdlandscape.cubes.store import compact, export_zarr
+    from kdlandscape.cubes.store import export_zarr
     from kdlandscape.sweeps.places import find_study
 
     folder = find_study(study, root)
-    compact(folder)
-    typer.echo(f"zarr: {export_zarr(folder, path)}")
+    collect(folder)
+    show(f"zarr: {export_zarr(folder, path)}")
 
 
 @app.command()
-def figures(study: Study, root: Root = None) -> None:
+def figures(
+    study: Study,
+    root: Root = None,
+    to: Annotated[Path | None, typer.Option(help="Where to draw; default: in the study.", show_default=False)] = None,
+) -> None:
     """Draw a study's figures again."""
-    from kdlandscape.cubes.store import compact
     from kdlandscape.sweeps.places import find_study
 
     folder = find_study(study, root)
-    compact(folder)
-    _draw(folder)
+    collect(folder)
+    draw(folder, to)
 
 
 def main() -> None:
-    """Run the command line; a mistake in a spec or a study is one message, not a traceback."""
+    """Run the command line; a mistake in a spec, a study or an option is one message, not a traceback."""
     warnings.showwarning = _show_warning
     try:
         app()
     except (SpecError, StudyError) as error:
-        _fail(f"error: {error}", 2)
-    except (ValueError, OSError) as error:
-        from kdlandscape.cubes.files import DiskFullError
+        _fail(error)
+    except OSError as error:
+        if error.filename is None or error.strerror is None:
+            _fail(error)
+        _fail(f"{error.filename}: expected a file or folder that can be read and written, got: {error.strerror}")
+    except ValueError as error:
+        from kdlandscape.cubes.seals import DamagedFileError
         from kdlandscape.cubes.store import CubeError
         from kdlandscape.registry import RegistryError
 
-        if not isinstance(error, CubeError | DiskFullError | RegistryError):
+        if not isinstance(error, CubeError | DamagedFileError | RegistryError):
             raise
-        _fail(f"error: {error}", 2)
+        _fail(error)
 
 
-def _fail(message: str, code: int) -> None:
-    typer.echo(message, err=True)
-    sys.exit(code)
+def _fail(message: object) -> NoReturn:
+    show(f"error: {message}", sys.stderr)
+    sys.exit(2)
 
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    typer.echo(f"warning: {message}", err=True)
+    show(f"warning: {message}", sys.stderr)
 
 
-def _list_runs(spec: Any) -> None:
-    from kdlandscape.sweeps.plan import plan
-
-    runs = plan(spec)
-    axes = ", ".join(f"{name}: {len(spec.grid[name])}" for name in spec.vectorize)
-    typer.echo(f"{spec.study}: {len(runs)} runs of {spec.facts.notebook_path}" + (f" (in each: {axes})" * bool(axes)))
-    for one in runs:
-        typer.echo(f"  {one.id}")
-
-
-def _draw(folder: Path) -> None:
-    from kdlandscape.cubes.store import open_cube
-    from kdlandscape.cubes.tables import format_table
-    from kdlandscape.sweeps.snapshot import read_snapshot
-
-    spec = read_snapshot(folder)
-    with open_cube(folder) as opened:
-        if spec.figures:
-            from kdlandscape.figures import export_study
-
-            files = export_study(opened, spec.figures, folder / "figures")
-            typer.echo("figures: " + ", ".join(map(str, files)))
-        if spec.table is not None:
-            table = format_table(opened, rows=spec.table.rows, over=spec.table.over, values=spec.table.values)
-            typer.echo(table)
-        if spec.findings:
-            from kdlandscape.studies.sentences import say
-
-            for sentence in say(opened, spec.findings):
-                typer.echo(sentence)
-
-
-def _run_and_report(study: Any, **options: Any) -> None:
-    """Run a study and say where everything is; exit code 1 if a run failed."""
-    from kdlandscape.sweeps.snapshot import error_line
-    from kdlandscape.sweeps.snapshot import status as status_of
-    from kdlandscape.sweeps.study import run_study
-
-    # a job scheduler ends a job by SIGTERM: stop as for Ctrl-C
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        folder = run_study(study, **options)
-    except KeyboardInterrupt as stop:  # here, because typer says no more than "Aborted!"
-        typer.echo("\n".join(["stopped.", *getattr(stop, "__notes__", [])]), err=True)
-        raise typer.Exit(130) from stop
-    now = status_of(folder)
-    if options["progress"] != "json":
-        typer.echo(f"executed notebooks: {folder / 'runs'} ({len(now.done)} done, {len(now.failed)} failed)")
-        if now.done:
-            typer.echo(f"cube: {folder / 'cube.nc'}")
-            _draw(folder)
-    for failure in now.failed[:20]:
-        typer.echo(f"failed {error_line(folder, failure)}", err=True)
-    if len(now.failed) > 20:
-        typer.echo(f"... and {len(now.failed) - 20} more: kdlandscape status {folder}", err=True)
-    if now.failed:
-        raise typer.Exit(1)
+def _scheduler(address: str | None, dask: bool) -> str | None:
+    if dask and address is not None:
+        raise SpecError(f"scheduler: expected --dask or the address of a scheduler, got both ({address})")
+    return "dask" if dask else address
 
 
 if __name__ == "__main__":

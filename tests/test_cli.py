@@ -106,7 +106,7 @@ def test_a_dry_run_lists_the_runs_and_writes_nothing(command, spec, tmp_path):
     code, output, _ = command("run", spec, "-g", "lam=0.1,0.2", "--dry-run")
     assert code == 0
     assert "tiny: 4 runs of" in output
-    assert "mode=fail_once,lam=0.2-" in output
+    assert "lam=0.2,mode=fail_once-" in output
     assert not (tmp_path / "studies").exists()
 
 
@@ -151,6 +151,6 @@ def test_one_command_runs_the_studies_of_the_paper_and_ends_with_the_table_of_cl
 
 def test_the_demo_is_the_shipped_spec(command, monkeypatch):
     seen = []
-    monkeypatch.setattr("kdlandscape.cli._run_and_report", lambda spec, **options: seen.append((spec.study, options)))
+    monkeypatch.setattr("kdlandscape.cli.run_and_report", lambda spec, **options: seen.append((spec.study, options)))
     code, _, _ = command("demo", "--workers", "1")
     assert (code, seen[0][0], seen[0][1]["workers"]) == (0, "demo", 1)

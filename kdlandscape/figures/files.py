@@ -140,7 +140,12 @@ def _write_data(data: xr.Dataset, stem: Path) -> None:
     data = data.drop_encoding()
     data.to_netcdf(f"{stem}.nc", engine="netcdf4")
     if len({variable.dims for variable in data.data_vars.values()}) == 1 and next(iter(data.data_vars.values())).dims:
-        data.to_dataframe().to_csv(f"{stem}.csv")
+        data.to_dataframe().reset_index().map(_harmless).to_csv(f"{stem}.csv", index=False)
+
+
+def _harmless(cell: Any) -> Any:
+    """Return a text that a spreadsheet would take for a formula with a quote before it, which it takes for text."""
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
 
 
 class UndrawnFigure(UserWarning):

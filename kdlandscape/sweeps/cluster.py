@@ -1,5 +1,8 @@
 """The engine for several machines: dask.distributed hands out the runs, and tries again where a machine goes away.
 
+Whoever can reach a scheduler can run code as its owner, so all connections are by TLS with certificates: made for the
+occasion where a cluster is started here, and those of Dask's own configuration for a scheduler that runs already.
+
 The study's folder has to be at the same path on every machine.  A Dask worker executes nothing itself: each of its
 threads keeps a worker process as the local engine does, so that time limits and kills work the same way everywhere.
 """
@@ -8,7 +11,7 @@ import shutil
 import threading
 import time
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import islice
 from multiprocessing.connection import wait
 from typing import Any
@@ -20,6 +23,11 @@ from kdlandscape.sweeps.workers import TICK, Worker
 
 _AHEAD = 3  # jobs submitted for each thread: enough that none waits, few enough that a scheduler holds 100,000 runs
 _CONNECT = 20  # seconds
+_NOT_SECURE = (
+    "scheduler: expected an address that begins with tls://, because any user who can reach another one can run code "
+    "as you, got {!r}; start the scheduler and its workers with --tls-ca-file, --tls-cert and --tls-key, and name the "
+    "same files in Dask's configuration (distributed.comm.tls); --dask starts a cluster with certificates by itself"
+)
 _LOCAL = threading.local()
 
 
@@ -33,7 +41,7 @@ def on_dask(
     jobs
         What to execute, in this order.
     scheduler
-        Address such as ``tcp://host:8786``; None: start a cluster of one-thread workers on this machine.
+        Address such as ``tls://host:8786``; None: start a cluster of one-thread workers on this machine.
     workers
         Number of workers of the cluster that is started; default: as for the local engine.
     time_limit
@@ -47,7 +55,8 @@ def on_dask(
     Raises
     ------
     StudyError
-        If Dask is not installed, or the scheduler does not answer any more.
+        If Dask is not installed, a scheduler takes connections from everybody, workers do not start, or the scheduler
+        does not answer any more.
     """
     queue = iter(jobs)
     waiting: dict[Any, Job] = {}
@@ -88,26 +97,45 @@ def _client(scheduler: str | None, workers: int | None) -> Iterator[Any]:
             f"dask: expected the extra 'dask' (pip install 'kdlandscape[dask]'), got no package {error.name!r}"
         ) from error
     if scheduler is not None:
+        if not scheduler.startswith("tls://"):
+            raise StudyError(_NOT_SECURE.format(scheduler))
         try:
             client = Client(scheduler, timeout=_CONNECT)
-        except (OSError, ValueError, TimeoutError) as error:
+        except (OSError, ValueError, TypeError, TimeoutError) as error:
             raise StudyError(f"scheduler: expected a Dask scheduler at {scheduler}, got {error}") from error
         with client:
             yield client
         return
     places = environments(workers or default_workers())
-    loopback = {"host": "127.0.0.1", "dashboard": False}
+    security = _temporary_certificates()
+    loopback = {"host": "127.0.0.1", "dashboard": False, "security": security}
     crew = {
         i: {"cls": Nanny, "options": {"nthreads": 1, "env": environment, **loopback}}
         for i, environment in enumerate(places)
     }
-    head = {"cls": Scheduler, "options": {"port": 0, "dashboard_address": "127.0.0.1:0", **loopback}}
-    with (
-        dask.config.set({"distributed.admin.system-monitor.disk": False}),
-        SpecCluster(workers=crew, scheduler=head, silence_logs="critical") as cluster,
-        Client(cluster) as client,
-    ):
+    head = {"cls": Scheduler, "options": {"port": 0, "dashboard_address": "127.0.0.1:0", "protocol": "tls", **loopback}}
+    with dask.config.set({"distributed.admin.system-monitor.disk": False}), ExitStack() as started:
+        try:
+            cluster = SpecCluster(workers=crew, scheduler=head, security=security, silence_logs="critical")
+            client = started.enter_context(Client(started.enter_context(cluster), security=security))
+        except (OSError, RuntimeError, ValueError, TimeoutError) as error:
+            problem = " ".join(str(error).split())[:300] or type(error).__name__
+            raise StudyError(
+                f"dask: expected {len(places)} Dask workers to start on this machine, got {problem}; finished runs are "
+                "kept, and the same command without --dask executes what is missing"
+            ) from error
         yield client
+
+
+def _temporary_certificates() -> Any:
+    from distributed.security import Security
+
+    try:
+        return Security.temporary()
+    except ImportError as error:
+        raise StudyError(
+            "dask: expected the package 'cryptography' for certificates (pip install 'kdlandscape[dask]'), got none"
+        ) from error
 
 
 def _check_connection(client: Any) -> None:

@@ -51,14 +51,21 @@ def studies_root(root: Path | str | None = None) -> Path:
 
     In this order: ``root``, the variable ``KDLANDSCAPE_RUNS``, the checkout's ``papermill_runs``, ``./papermill_runs``.
     """
+    if root is not None and not str(root).strip():
+        raise SpecError(f"root: expected a folder for studies, got {str(root)!r}")
     if root is None:
         root = os.environ.get(ROOT_VARIABLE) or (shipped("papermill_runs") if checkout() else "papermill_runs")
-    return Path(root).absolute()
+    folder = Path(root).absolute()
+    if folder.exists() and not folder.is_dir():
+        raise SpecError(f"root: expected a folder for studies, got {folder}, which is none")
+    return folder
 
 
 def find_study(name: str | Path, root: Path | str | None = None) -> Path:
     """Return a study's folder, given the folder or its name under the root."""
     under = studies_root(root)
+    if not str(name).strip():
+        raise StudyError(f"study: expected a study's folder or its name under {under}, got {str(name)!r}")
     for folder in (Path(name).absolute(), under / name):
         if (folder / "spec.yaml").is_file():
             return folder

@@ -1,6 +1,5 @@
 """Dask: a real scheduler and real workers on loopback, one of which is killed."""
 
-import importlib.util
 import json
 import os
 import signal
@@ -20,23 +19,37 @@ from kdlandscape.sweeps.execute import Job
 from kdlandscape.sweeps.plan import Run
 from kdlandscape.sweeps.snapshot import status
 from kdlandscape.sweeps.study import run_study
+from kdlandscape.sweeps.workspace import workspace
 from tests.processes import alive, wait_until
 from tests.tiny_study import write_notebook, write_spec
 
-if importlib.util.find_spec("distributed") is None and os.environ.get("CI") != "true":
-    pytest.skip("needs the extra 'dask'", allow_module_level=True)
+dask = pytest.importorskip("dask")
+distributed = pytest.importorskip("distributed")
 
 
 @pytest.fixture(scope="module")
-def scheduler(tmp_path_factory):
+def certificates(tmp_path_factory):
+    """Make certificates of the user's own, as Dask's configuration names them."""
+    place = tmp_path_factory.mktemp("certificates")
+    made = distributed.security.Security.temporary()
+    (place / "key.pem").write_text(made.tls_client_key)
+    (place / "cert.pem").write_text(made.tls_client_cert)
+    files = {"ca-file": place / "cert.pem", "client.cert": place / "cert.pem", "client.key": place / "key.pem"}
+    return {f"distributed.comm.tls.{name}": str(path) for name, path in files.items()}
+
+
+@pytest.fixture(scope="module")
+def scheduler(tmp_path_factory, certificates):
     """Yield the address of a scheduler with two worker processes, and the workers."""
     place = tmp_path_factory.mktemp("dask")
     told = place / "scheduler.json"
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    loopback = ["--host", "127.0.0.1", "--no-dashboard"]
+    ca, cert, key = certificates.values()
+    tls = ["--tls-ca-file", ca, "--tls-cert", cert, "--tls-key", key]
+    loopback = ["--host", "127.0.0.1", "--no-dashboard", "--protocol", "tls", *tls]
     here = {"cwd": place, "env": environment, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    dask = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--port", "0", "--scheduler-file", told]
-    started = [subprocess.Popen([*dask, *loopback], **here)]
+    head = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--port", "0", "--scheduler-file", told]
+    started = [subprocess.Popen([*head, *loopback], **here)]
     worker = [sys.executable, "-m", "distributed.cli.dask_worker", "--scheduler-file", told, "--nthreads", "1"]
     started += [subprocess.Popen([*worker, "--no-nanny", *loopback], **here) for _ in range(2)]
     end = time.monotonic() + 60
@@ -44,7 +57,8 @@ def scheduler(tmp_path_factory):
         assert time.monotonic() < end
         time.sleep(0.1)
     try:
-        yield json.loads(told.read_text())["address"], started[1:]
+        with dask.config.set(certificates):
+            yield json.loads(told.read_text())["address"], started[1:]
     finally:
         for process in started:
             process.kill()
@@ -54,8 +68,74 @@ def scheduler(tmp_path_factory):
 def test_a_scheduler_that_does_not_answer_is_one_message(tmp_path, monkeypatch):
     monkeypatch.setattr(cluster, "_CONNECT", 0.5)
     path = write_spec(tmp_path, parameters={"folder": str(tmp_path)})
-    with pytest.raises(StudyError, match=r"expected a Dask scheduler at tcp://127.0.0.1:9, got"):
-        run_study(path, root=tmp_path, scheduler="tcp://127.0.0.1:9", progress=False)
+    with pytest.raises(StudyError, match=r"expected a Dask scheduler at tls://127.0.0.1:9, got"):
+        run_study(path, root=tmp_path, scheduler="tls://127.0.0.1:9", progress=False)
+
+
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:8786", "127.0.0.1:8786", "ws://127.0.0.1:8786"])
+def test_a_scheduler_that_takes_connections_from_everybody_is_refused(address, tmp_path):
+    path = write_spec(tmp_path, parameters={"folder": str(tmp_path)})
+    with pytest.raises(StudyError, match="expected an address that begins with tls://, because any user"):
+        run_study(path, root=tmp_path, scheduler=address, progress=False)
+
+
+def test_without_certificates_nothing_is_started(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "cryptography", None)
+    path = write_spec(tmp_path, parameters={"folder": str(tmp_path)})
+    with pytest.raises(StudyError, match=r"dask: expected the package 'cryptography' for certificates"):
+        run_study(path, root=tmp_path, scheduler="dask", progress=False)
+
+
+def test_workers_that_do_not_start_are_one_message(tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise RuntimeError("Nanny failed to start.")
+
+    monkeypatch.setattr(distributed, "SpecCluster", fail)
+    path = write_spec(tmp_path, parameters={"folder": str(tmp_path)})
+    with pytest.raises(StudyError, match=r"dask: expected 2 Dask workers to start on this machine, got Nanny failed"):
+        run_study(path, root=tmp_path, scheduler="dask", workers=2, progress=False)
+
+
+OTHER = """\
+import asyncio, json, os, sys
+from distributed.comm import connect
+from distributed.security import Security
+
+async def talk(address):
+    comm = await connect(address, timeout=3, **Security().get_connection_args("client"))
+    await comm.write({"op": "identity", "reply": True})
+    return await comm.read()
+
+os.setuid(65534)
+answers = {}
+for address in sys.argv[1:]:
+    for one in (address, address.replace("tls://", "tcp://")):
+        try:
+            asyncio.run(asyncio.wait_for(talk(one), 5))
+            answers[one] = "connected"
+        except BaseException as error:
+            answers[one] = type(error).__name__
+print(json.dumps(answers))
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to be another user")
+def test_another_user_cannot_connect_to_a_cluster_that_is_started_here(tmp_path):
+    with cluster._client(None, 1) as client:
+        client.wait_for_workers(1, timeout=60)
+        addresses = [client.scheduler.address, *client.scheduler_info()["workers"]]
+        answers = subprocess.run([sys.executable, "-c", OTHER, *addresses], capture_output=True, text=True, cwd="/")
+    told = json.loads(answers.stdout)
+    assert len(told) == 4, answers.stderr
+    assert "connected" not in told.values()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to be another user")
+def test_another_user_cannot_reach_the_sockets_of_kernels(tmp_path):
+    (tmp_path / "study").mkdir()
+    with workspace(tmp_path / "study") as place:
+        look = f"import os; os.setuid(65534); os.listdir({str(place.sockets)!r})"
+        assert "PermissionError" in subprocess.run([sys.executable, "-c", look], capture_output=True, text=True).stderr
 
 
 def test_without_dask_the_extra_is_named(tmp_path, monkeypatch):

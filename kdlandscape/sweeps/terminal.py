@@ -1,0 +1,18 @@
+"""Text on a terminal: what names, paths and errors of others say is shown, and never obeyed."""
+
+import sys
+from typing import Any
+
+_KEPT = "\n\t\u00a0"
+
+
+def visible(text: str) -> str:
+    """Return a text with each character that a terminal may obey, or that hides others, as Python spells it."""
+    return "".join(one if one.isprintable() or one in _KEPT else one.encode("unicode_escape").decode() for one in text)
+
+
+def show(text: object, stream: Any = None) -> None:
+    """Print a text of any origin; what the stream's encoding lacks is spelled out too."""
+    stream = stream or sys.stdout  # as it is now: a test may have replaced it
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    print(visible(str(text)).encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
