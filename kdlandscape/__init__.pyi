@@ -18,6 +18,7 @@ from .landscape.paths.curves import bezier
 from .landscape.paths.interpolation import barrier, interpolate, interpolate_blocks
 from .landscape.permutations.alignment import align
 from .landscape.permutations.repair import repair
+from .landscape.permutations.rescaling import rescaling
 from .landscape.reduction import Pooled, labelled
 from .landscape.sharpness.measures import sharpness
 from .landscape.slices import slice_grid, slice_line, slice_plane
@@ -70,6 +71,7 @@ __all__ = [
     "read_checkpoints",
     "record",
     "repair",
+    "rescaling",
     "run_study",
     "sharpness",
     "slice_grid",

@@ -70,6 +70,10 @@ def align(
 ) -> Alignment:
     r"""Permute ``other`` onto ``reference``; its function stays the same, and this is checked on a batch.
 
+    What is removed is the order of units, of heads, and of units inside a head (queries with keys, values with
+    outputs). Nothing else is: signs (under tanh), positive scales (under ReLU) and rotations (of linear units, of
+    attention) of the same function remain in the distance. `rescaling` says how much of it is scale and sign.
+
     Parameters
     ----------
     objective
