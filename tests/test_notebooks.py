@@ -84,6 +84,15 @@ def test_a_notebook_stores_no_outputs_and_defines_nothing(name):
 
 
 @pytest.mark.parametrize("name", notebooks())
+def test_no_cell_ends_with_the_axes_that_a_figure_returns(name):
+    for cell in nbformat.read(NOTEBOOKS / name, as_version=4).cells:
+        if cell.cell_type == "code" and "kdl.figures." in cell.source:
+            last = ast.parse(cell.source).body[-1]
+            drawn = isinstance(last, ast.Expr) and ast.unparse(last).startswith("kdl.figures.")
+            assert not drawn or cell.source.rstrip().endswith(";"), cell.source
+
+
+@pytest.mark.parametrize("name", notebooks())
 def test_a_notebook_runs_at_a_small_size(name, tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     assert "KDLANDSCAPE_CACHE" in os.environ

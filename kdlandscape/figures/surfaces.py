@@ -1,6 +1,6 @@
 """Planes through a loss surface: from above, and as a surface."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -47,6 +47,7 @@ def plane(
     ax: Axes | None = None,
     *,
     points: xr.DataArray | None = None,
+    at_points: xr.DataArray | None = None,
     limits: tuple[float, float] | None = None,
 ) -> QuadMesh:
     """Draw the loss on a plane on a logarithmic colour scale with its contours; return the mesh.
@@ -62,6 +63,8 @@ def plane(
     points
         Coordinates over ``point, axis`` of networks to mark; default: none. The points ``teacher``, ``init`` and
         ``student`` have their own markers; points along a dim ``step`` are joined to a trajectory.
+    at_points
+        The loss of these networks over ``point``: it colours the marks, because no cell of a grid has its exact value.
     limits
         Of the colours, to share them between panels; default: of this loss.
 
@@ -83,7 +86,7 @@ def plane(
     if min(shown.shape) > 1:
         ax.contour(x, y, shown, levels=np.geomspace(*limits, 10)[1:], colors="white", linewidths=0.4)
     if points is not None:
-        _mark(points, ax)
+        _mark(points, ax, {} if at_points is None else _colours(at_points, mesh))
     ax.set_aspect("equal")
     ax.set_xlim(x[0], x[-1])
     ax.set_ylim(y[0], y[-1])
@@ -108,7 +111,13 @@ def colour_bar(mesh: Any, axes: Sequence[Axes], values: xr.DataArray) -> None:
     bar.set_label(wrapped(variable_label(values), inches, plt.rcParams["axes.labelsize"]), linespacing=1.0)
 
 
-def _mark(points: xr.DataArray, ax: Axes) -> None:
+def _colours(losses: xr.DataArray, mesh: QuadMesh) -> dict[str, Any]:
+    """Return the colour of each network on the scale of a mesh."""
+    clipped = np.clip(losses.values, *mesh.get_clim())
+    return dict(zip(losses["point"].values.tolist(), mesh.to_rgba(clipped), strict=True))
+
+
+def _mark(points: xr.DataArray, ax: Axes, colours: Mapping[str, Any]) -> None:
     style: Any = {"color": "white", "mec": "black", "mew": 0.6, "ms": 4.5}
     if "step" in points.dims:
         path = points.transpose("step", "axis").sel(axis=["x", "y"]).values
@@ -116,8 +125,10 @@ def _mark(points: xr.DataArray, ax: Axes) -> None:
         return
     for name in points["point"].values.tolist():
         x, y = points.sel(point=name, axis=["x", "y"]).values
-        size = {"ms": 8.0} if MARKERS.get(name) == "*" else {}
-        ax.plot(x, y, MARKERS.get(name, "D"), label=NAMES.get(name, name), ls="", **(style | size))
+        look: dict[str, Any] = {"ms": 8.0} if MARKERS.get(name) == "*" else {}
+        if name in colours:
+            look |= {"mfc": colours[name], "mec": "white", "mew": 0.9}
+        ax.plot(x, y, MARKERS.get(name, "D"), label=NAMES.get(name, name), ls="", **(style | look))
 
 
 def surface(loss: xr.DataArray, ax: Any = None) -> Any:
@@ -160,7 +171,7 @@ def planes(cube: xr.Dataset, axes: Sequence[Axes] | None = None, *, num: int = 4
     Parameters
     ----------
     cube
-        With ``plane_loss`` over ``init_lambda, y, x`` and ``plane_points``.
+        With ``plane_loss`` over ``init_lambda, y, x`` and ``plane_points``; ``plane_point_loss`` colours the marks.
     axes
         As many axes as planes; default: new ones.
     num
@@ -176,13 +187,15 @@ def planes(cube: xr.Dataset, axes: Sequence[Axes] | None = None, *, num: int = 4
     if not len(below):
         raise ValueError(f"expected some λ below 1, got {cube['init_lambda'].values.tolist()}")
     chosen = below[np.unique(np.linspace(0, len(below) - 1, num).round().astype(int))]
-    cube = cube[["plane_loss", "plane_points"]].isel(init_lambda=chosen)
+    exact = "plane_point_loss" in cube
+    cube = cube[["plane_loss", "plane_points", *["plane_point_loss"] * exact]].isel(init_lambda=chosen)
     grid = grid_of_axes(len(chosen), 2, height=0.9, sharex=True, sharey=True) if axes is None else None
     drawn = np.asarray(axes if grid is None else [ax for ax in grid.flat if ax.get_visible()])
     limits = log_limits(cube["plane_loss"])
     for ax, share in zip(drawn, cube["init_lambda"].values, strict=True):
         part = cube.sel(init_lambda=share)
-        mesh = plane(part["plane_loss"], ax, points=part["plane_points"], limits=limits)
+        losses = part["plane_point_loss"] if exact else None
+        mesh = plane(part["plane_loss"], ax, points=part["plane_points"], at_points=losses, limits=limits)
         ax.set_title(cell_words(cube, {"init_lambda": float(share)}))
     colour_bar(mesh, drawn.tolist(), cube["plane_loss"])
     legend_of_all(drawn)

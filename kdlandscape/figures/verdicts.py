@@ -10,14 +10,14 @@ from matplotlib.axes import Axes
 from kdlandscape.cubes.statistics import t_interval
 from kdlandscape.cubes.words import cell_words
 from kdlandscape.figures.layout import grid_of_axes, inches_of, legend_above, wrap_labels, wrapped
-from kdlandscape.studies.claims import CONTRADICTED, NOT_TESTED, REPRODUCED, UNDECIDED, outcome
+from kdlandscape.studies.decisions import CONTRADICTED, NOT_TESTABLE, REPRODUCED, UNDECIDED
 
 #: Colour and mark of each outcome, apart for colour-blind eyes and in greyscale.
 STYLES = {
     REPRODUCED: ("#0072b2", "o"),
     CONTRADICTED: ("#d55e00", "X"),
     UNDECIDED: ("0.45", "D"),
-    NOT_TESTED: ("0.6", ""),
+    NOT_TESTABLE: ("0.6", ""),
 }
 
 
@@ -50,7 +50,7 @@ def claims(table: xr.Dataset, axes: Sequence[Axes] | None = None, *, columns: in
 
 
 def _claim(row: xr.Dataset, ax: Axes) -> None:
-    result = outcome(str(row["verdict"].values), bool(row["contradicted"]))
+    result = str(row["verdict"].values)
     color, marker = STYLES[result]
     values = row["values"].values[np.isfinite(row["values"].values)]
     ax.set_title(f"{row['claim'].item()}: {result}", fontsize="x-small", color=color)

@@ -1,26 +1,36 @@
-from .basins import compare_shares, share_removed, shares_of_run
-from .claims import NOT_TESTED, Claim, difference, format_verdicts, pick, value, verdicts
-from .flatness import relative
-from .onsets import basin_onsets, onset
+from .basins import compare, share_removed, shares_of_run
+from .claims import Claim, Number, Precondition, best_of, difference, format_verdicts, pick, value, verdicts
+from .decisions import NOT_TESTABLE, Bounds, Decision, decide, holm, seeds_needed
+from .flatness import flatness_of_run, relative
+from .onsets import lambda_of_run, turns
 from .sentences import say
 from .stanton2021 import CLAIMS, STUDIES, open_studies
 
 __all__ = [
     "CLAIMS",
-    "NOT_TESTED",
+    "NOT_TESTABLE",
     "STUDIES",
+    "Bounds",
     "Claim",
-    "basin_onsets",
-    "compare_shares",
+    "Decision",
+    "Number",
+    "Precondition",
+    "best_of",
+    "compare",
+    "decide",
     "difference",
+    "flatness_of_run",
     "format_verdicts",
-    "onset",
+    "holm",
+    "lambda_of_run",
     "open_studies",
     "pick",
     "relative",
     "say",
+    "seeds_needed",
     "share_removed",
     "shares_of_run",
+    "turns",
     "value",
     "verdicts",
 ]

@@ -4,9 +4,19 @@ import numpy as np
 import xarray as xr
 
 from kdlandscape.cubes.statistics import t_interval
+from kdlandscape.studies.decisions import (
+    CONTRADICTED,
+    LEAST_SEEDS,
+    REPRODUCED,
+    UNDECIDED,
+    Bounds,
+    decide,
+    seeds_in_words,
+)
 from kdlandscape.studies.sentences import cells, require
 
-STUDENT, INDEPENDENT = "λ = 0", "independent"
+STUDENT, INDEPENDENT, MATCHED = "λ = 0", "independent", "independent student"
+MARGIN = 0.1  # of shares, and of the barrier before alignment: a smaller difference counts as none
 
 
 def share_removed(cube: xr.Dataset, metric: str = "barrier") -> xr.DataArray:
@@ -20,23 +30,20 @@ def share_removed(cube: xr.Dataset, metric: str = "barrier") -> xr.DataArray:
     return share.rename("share_removed").assign_attrs(long_name="share of the barrier removed by alignment", units="1")
 
 
-def compare_shares(
-    cube: xr.Dataset,
+def compare(
+    values: xr.DataArray,
     *,
-    metric: str = "barrier",
     student: str = STUDENT,
     baseline: str = INDEPENDENT,
     over: str = "seed",
     level: float = 0.95,
 ) -> xr.Dataset:
-    """Compare how much of the barrier alignment removes for a student and for two independent networks.
+    """Compare a number of a student with that of another partner of the same teacher, seed by seed.
 
     Parameters
     ----------
-    cube
-        With ``barrier`` over ``partner``, ``alignment``, ``correction`` and a dim of seeds.
-    metric
-        Which barrier.
+    values
+        Over ``partner`` and a dim of seeds, such as `share_removed` of a cube, or a barrier after alignment.
     student, baseline
         The two partners. Both are paired with the same teacher, so their difference is taken seed by seed.
     over, level
@@ -45,64 +52,85 @@ def compare_shares(
     Returns
     -------
     xarray.Dataset
-        ``mean``, ``low``, ``high``, ``count`` over ``quantity`` (student, baseline, difference) and every other dim.
+        ``mean``, ``low``, ``high``, ``count`` over ``quantity`` (student, baseline, difference) and every other dim;
+        ``values``, the differences over the dim of repetitions.
 
     Raises
     ------
     ValueError
-        If the cube lacks a dim or a partner.
+        If a dim or a partner is missing.
     """
-    require(cube, [metric], ["partner", "alignment", "correction", over])
-    known = cube["partner"].values.tolist()
+    require(values.to_dataset(name="values"), ["values"], ["partner", over])
+    known = values["partner"].values.tolist()
     for name in (student, baseline):
         if name not in known:
             raise ValueError(f"expected a partner of {', '.join(known)}; got {name!r}")
-    share = share_removed(cube, metric)
-    first, second = share.sel(partner=student, drop=True), share.sel(partner=baseline, drop=True)
+    first, second = values.sel(partner=student, drop=True), values.sel(partner=baseline, drop=True)
     parts = xr.concat(
         [first, second, first - second],
         xr.DataArray(["student", "baseline", "difference"], dims="quantity", name="quantity"),
         combine_attrs="override",
     )
-    return t_interval(parts, over, level).assign_attrs(student=student, baseline=baseline, metric=metric)
+    found = t_interval(parts, over, level).assign(values=(first - second).drop_attrs())
+    return found.assign_attrs(student=student, baseline=baseline)
 
 
 def findings(cube: xr.Dataset) -> list[str]:
-    """Say for every setting what share of the student's barrier permutation removes, beside two independent networks.
+    """Say for every setting what permutation removes of the student's barrier and what it leaves, beside a baseline.
 
-    Fewer than 3 seeds decide nothing, and are said to.
+    The baseline is the matched control, the independent student, where the cube has it; else an independent network
+    that learned from labels, which is said. Shares and residual barriers tell different stories, so both are compared,
+    each with a margin of a tenth (of the barrier before): the same within it, different beyond it, or undecided.
 
     Raises
     ------
     ValueError
         If the cube lacks the barrier over partners, alignments, corrections and seeds, or one of both partners.
     """
-    answer = compare_shares(cube).sel(correction="none", drop=True)
-    answer = answer.sel(alignment=answer["alignment"] != "none")
-    before = cube["barrier"].sel(alignment="none", correction="none", drop=True)
-    height = before.sel(partner=[STUDENT, INDEPENDENT]).mean("seed").drop_attrs()
-    answer["height"] = height.assign_coords(partner=["student", "baseline"]).rename(partner="quantity")
-    return [f"{where}: {_sentence(cell)}" for where, cell in cells(answer, kept=["quantity"])]
+    require(cube, ["barrier"], ["partner", "alignment", "correction", "seed"])
+    baseline = MATCHED if MATCHED in cube["partner"].values else INDEPENDENT
+    barrier = cube["barrier"].sel(correction="none", drop=True)
+    before = barrier.sel(alignment="none", drop=True)
+    aligned = barrier.sel(alignment=barrier["alignment"] != "none")
+    share = share_removed(cube).sel(correction="none", alignment=aligned["alignment"], drop=True)
+    compare(before, baseline=baseline)  # both partners are there
+    parts = xr.Dataset({"share": share, "left": aligned, "before": before})
+    return [f"{where}: {_sentence(cell, baseline)}" for where, cell in cells(parts, kept=["seed", "partner"])]
 
 
-def _sentence(answer: xr.Dataset) -> str:
-    count = int(answer["count"].sel(quantity="difference"))
-    if count < 3:
-        return f"not decided: {count} seeds are done, a verdict needs at least 3."
-    student, baseline, difference = (
-        "{mean:.0%} ({low:.0%} to {high:.0%})".format(
-            **{k: float(answer[k].sel(quantity=q)) for k in ("mean", "low", "high")}
-        )
-        for q in ("student", "baseline", "difference")
-    )
-    tall = [float(answer["height"].sel(quantity=name)) for name in ("student", "baseline")]
-    low, high = (float(answer[k].sel(quantity="difference")) for k in ("low", "high"))
-    verdict = "no difference is shown" if low <= 0 <= high else ("more than" if low > 0 else "less than") + " there"
+def _sentence(cell: xr.Dataset, baseline: str) -> str:
+    share, left = (compare(cell[name], baseline=baseline) for name in ("share", "left"))
+    count = int(share["count"].sel(quantity="difference"))
+    if count < LEAST_SEEDS:
+        return f"not decided: {count} seeds are done, a verdict needs at least {LEAST_SEEDS}."
+    height = cell["before"].sel(partner=[STUDENT, baseline]).mean("seed").values
+    rest = [float(left["mean"].sel(quantity=name)) for name in ("student", "baseline")]
+    other = "the independent student" if baseline == MATCHED else "an independent network (trained on labels)"
+    gaps = _compared(share, MARGIN, "{:.0%}", ""), _compared(left, MARGIN * float(height.mean()), "{:.2f}", " nat")
     return (
-        f"permutation removes {student} of the barrier between teacher and {STUDENT} student "
-        f"({tall[0]:.2f} nat before), {baseline} between two independent networks ({tall[1]:.2f} nat); "
-        f"difference {difference}: {verdict} (95 % t intervals, {count} seeds, paired)."
+        f"permutation removes {_interval(share, 'student', '{:.0%}')} of the barrier between teacher and {STUDENT} "
+        f"student ({height[0]:.2f} nat before, {rest[0]:.2f} left), {_interval(share, 'baseline', '{:.0%}')} of that "
+        f"between teacher and {other} ({height[1]:.2f} nat, {rest[1]:.2f} left); difference of the shares {gaps[0]}; "
+        f"of what is left {gaps[1]} (95 % t intervals, {count} seeds, paired)."
     )
+
+
+def _interval(found: xr.Dataset, quantity: str, form: str, unit: str = "") -> str:
+    mean, low, high = (form.format(float(found[key].sel(quantity=quantity))) for key in ("mean", "low", "high"))
+    return f"{mean} ({low} to {high}){unit}"
+
+
+def _compared(found: xr.Dataset, margin: float, form: str, unit: str) -> str:
+    """Return a difference with its interval, and what it shows against a margin."""
+    values = found["values"].values
+    decision = decide(values[np.isfinite(values)], Bounds(-margin, margin))
+    size = f"{form.format(margin)}{unit}"
+    shown = {
+        REPRODUCED: f"the same within {size}",
+        CONTRADICTED: f"{'more' if decision.mean > 0 else 'less'} than there by over {size}",
+        UNDECIDED: f"undecided against a margin of {size}, {seeds_in_words(decision.seeds_needed)}",
+    }
+    return f"{_interval(found, 'difference', form, unit)}: {shown[decision.verdict]}"
 
 
 def shares_of_run(run: xr.Dataset) -> list[str]:

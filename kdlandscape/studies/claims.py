@@ -1,4 +1,4 @@
-"""Claims about a study and their verdicts, by a rule that is stated before the numbers are seen."""
+"""Claims about studies and their verdicts, by a rule that is stated before the numbers are seen."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,47 +7,98 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from kdlandscape.cubes.statistics import t_interval
+from kdlandscape.cubes.variables import dataset, variable
+from kdlandscape.studies.decisions import (
+    LEAST_SEEDS,
+    NOT_TESTABLE,
+    REPRODUCED,
+    UNDECIDED,
+    VERDICTS,
+    Bounds,
+    Decision,
+    decide,
+    holm,
+    seeds_in_words,
+)
 from kdlandscape.studies.sentences import require
 
-REPRODUCED, NOT_REPRODUCED, NOT_TESTED = "reproduced", "not reproduced", "not tested here"
-CONTRADICTED, UNDECIDED = "contradicted", "undecided"  # what is not reproduced: beyond a bound, or across it
-_REMARKS = {CONTRADICTED: " [contradicted]", UNDECIDED: " [undecided: the interval crosses the bound]"}
-LEAST_SEEDS = 3
 Measure = Callable[[xr.Dataset], xr.DataArray]
+NOTHING = Decision(np.nan, np.nan, np.nan, UNDECIDED, np.nan, np.nan)  # no value at all
+
+
+@dataclass(frozen=True)
+class Number:
+    """A number of a study over seeds.
+
+    Attributes
+    ----------
+    study
+        The study whose cube has it.
+    statistic, measure
+        What it is, in words, and the function that takes it from the cube, over ``seed``.
+    """
+
+    study: str
+    statistic: str
+    measure: Measure
+
+
+@dataclass(frozen=True)
+class Precondition:
+    """What has to be shown before a claim can be tested: a number whose whole interval lies within bounds.
+
+    Attributes
+    ----------
+    name
+        In words, such as "the teacher is trained".
+    number, bounds
+        As of a claim.
+    """
+
+    name: str
+    number: Number
+    bounds: Bounds
 
 
 @dataclass(frozen=True)
 class Claim:
     """A statement of a paper, and the number of a study that decides it.
 
-    It counts as reproduced if the t interval of the number over seeds (at least three) lies wholly above ``above`` and
-    wholly below ``below``; a claim that there is no effect has both bounds.
+    It is reproduced if the t interval of the number over seeds (at least three) lies wholly within the bounds,
+    contradicted if it lies wholly beyond one of them, and undecided otherwise; a claim that there is no effect has both
+    bounds, its margin.  Where a precondition is not shown, it is not testable.
 
     Attributes
     ----------
     name, source, statement
         A short unique name, where the paper says it, and what.
-    study
-        The study whose cube has the number.
-    statistic, measure
-        What the number is, in words, and the function that takes it from the cube, over ``seed``.
+    number
+        The number that decides.
     above, below
         Bounds; at least one.
+    yardstick
+        Subtracted from the number, seed by seed: a positive control in place of a threshold from elsewhere.
+    needs
+        Preconditions.
     """
 
     name: str
     source: str
     statement: str
-    study: str
-    statistic: str
-    measure: Measure
+    number: Number
     above: float | None = None
     below: float | None = None
+    yardstick: Number | None = None
+    needs: tuple[Precondition, ...] = ()
 
     def __post_init__(self) -> None:
         if self.above is None and self.below is None:
             raise ValueError(f"claim {self.name!r}: expected a bound above or below, got none")
+
+    @property
+    def bounds(self) -> Bounds:
+        """Both bounds; infinite where the claim has none."""
+        return Bounds(-np.inf if self.above is None else self.above, np.inf if self.below is None else self.below)
 
     @property
     def rule(self) -> str:
@@ -87,6 +138,22 @@ def value(name: str, **coords: Any) -> Measure:
     return lambda cube: pick(cube, name, **coords)
 
 
+def best_of(name: str, dim: str, *, leave_out: Sequence[Any] = (), **coords: Any) -> Measure:
+    """Return the measure: a variable at the arm that is best in all *other* seeds, for each seed.
+
+    An arm that is chosen and measured on the same seeds looks better than it is.
+    """
+
+    def measure(cube: xr.Dataset) -> xr.DataArray:
+        known = [one for one in cube[dim].values.tolist() if one not in leave_out]
+        arms = xr.concat([pick(cube, name, **coords, **{dim: one}) for one in known], "arm")
+        count = arms.notnull().sum("seed") - arms.notnull()
+        others = (arms.fillna(0).sum("seed") - arms.fillna(0)) / count.where(count > 0)
+        return arms.isel(arm=others.fillna(-np.inf).argmax("arm")) if arms.sizes["seed"] > 1 else arms.max("arm")
+
+    return measure
+
+
 def verdicts(claims: Sequence[Claim], cubes: Mapping[str, xr.Dataset], level: float = 0.95) -> xr.Dataset:
     """Decide claims from the cubes of their studies.
 
@@ -95,76 +162,103 @@ def verdicts(claims: Sequence[Claim], cubes: Mapping[str, xr.Dataset], level: fl
     claims
         With unique names.
     cubes
-        By name of the study. A claim whose study or number is not there, or has fewer than 3 seeds, is not tested.
+        By name of the study.
     level
-        Of the t intervals over seeds.
+        Of the t intervals over seeds, and of the family of all claims that can be tested.
 
     Returns
     -------
     xarray.Dataset
-        Over ``claim``: ``verdict``, ``contradicted`` (the interval lies wholly beyond a bound), ``mean``, ``low``,
-        ``high``, ``seeds``, ``above`` and ``below`` (NaN: no bound), ``source``, ``statement``, ``statistic``,
-        ``rule``, ``study``; and ``values`` over ``claim, trial``.
+        Over ``claim``: ``verdict``, ``adjusted`` (the verdict after Holm's correction over all claims tested),
+        ``reason`` (why it is not testable, or how many seeds would decide it), ``mean``, ``low``, ``high``, ``seeds``,
+        ``p``, ``p_holm``, ``above`` and ``below`` (infinite: no bound), ``teacher_train`` and ``teacher_test`` (the
+        accuracies of the study's teachers), ``source``, ``statement``, ``statistic``, ``rule``, ``study``; and
+        ``values`` over ``claim, trial``.
     """
-    rows = [_decide(claim, cubes, level) for claim in claims]
+    rows = [_row(claim, cubes, level) for claim in claims]
+    for row, p in zip(rows, holm([row["p"] for row in rows]), strict=True):
+        decided = row["verdict"] in (UNDECIDED, NOT_TESTABLE) or p < 1 - level
+        row |= {"p_holm": p, "adjusted": row["verdict"] if decided else UNDECIDED}
     measured = [row.pop("values") for row in rows]
     values = np.full((len(rows), max(1, *map(len, measured))), np.nan)
     for line, found in zip(values, measured, strict=True):
         line[: len(found)] = found
-    variables = {name: ("claim", np.array([row[name] for row in rows])) for name in rows[0]}
-    units = {name: {"long_name": name, "units": "1"} for name in (*variables, "values")}
-    return xr.Dataset(
-        {name: (*variable, units[name]) for name, variable in variables.items()}
-        | {"values": (("claim", "trial"), values, units["values"])},
-        coords={"claim": [claim.name for claim in claims], "trial": range(values.shape[1])},
-        attrs={"level": level},
+    table = {name: variable("claim", [row[name] for row in rows], name.replace("_", " ")) for name in rows[0]}
+    table["values"] = variable(("claim", "trial"), values, "the number, seed by seed")
+    coords = {"claim": [claim.name for claim in claims], "trial": range(values.shape[1])}
+    return dataset(table, coords, level=level)
+
+
+def _row(claim: Claim, cubes: Mapping[str, xr.Dataset], level: float) -> dict[str, Any]:
+    cube = cubes.get(claim.number.study)
+    measured, reason = _measured(claim.number, cubes, claim.yardstick)
+    if not reason:
+        reason = next((missing for need in claim.needs if (missing := _not_shown(need, cubes, level))), "")
+    decision = (
+        decide(measured, claim.bounds, level) if len(measured) else Decision(np.nan, np.nan, np.nan, "", np.nan, np.nan)
     )
-
-
-def _decide(claim: Claim, cubes: Mapping[str, xr.Dataset], level: float) -> dict[str, Any]:
-    measured = _measured(claim, cubes)
-    found = t_interval(xr.DataArray(measured, dims="seed"), level=level)
-    mean, low, high = (float(found[name]) for name in ("mean", "low", "high"))
-    verdict, contradicted = NOT_TESTED, False
-    if len(measured) >= LEAST_SEEDS:
-        contradicted = (claim.above is not None and high <= claim.above) or (
-            claim.below is not None and low >= claim.below
-        )
-        inside = (claim.above is None or low > claim.above) and (claim.below is None or high < claim.below)
-        verdict = REPRODUCED if inside else NOT_REPRODUCED
+    verdict = NOT_TESTABLE if reason else decision.verdict
+    if verdict == UNDECIDED:
+        reason = seeds_in_words(decision.seeds_needed)
+    statistic = claim.number.statistic
+    if claim.yardstick:
+        statistic += f", minus {claim.yardstick.statistic}"
     return {
         "verdict": verdict,
-        "contradicted": contradicted,
-        "mean": mean,
-        "low": low,
-        "high": high,
+        "reason": reason,
+        "mean": decision.mean,
+        "low": decision.low,
+        "high": decision.high,
         "seeds": len(measured),
-        "above": np.nan if claim.above is None else claim.above,
-        "below": np.nan if claim.below is None else claim.below,
+        "p": np.nan if verdict == NOT_TESTABLE else decision.p,
+        "above": claim.bounds.above,
+        "below": claim.bounds.below,
+        "teacher_train": _accuracy(cube, "teacher_train_accuracy"),
+        "teacher_test": _accuracy(cube, "teacher_accuracy", split="test"),
         "source": claim.source,
         "statement": claim.statement,
-        "statistic": claim.statistic,
+        "statistic": statistic,
         "rule": claim.rule,
-        "study": claim.study,
+        "study": claim.number.study,
         "values": measured,
     }
 
 
-def _measured(claim: Claim, cubes: Mapping[str, xr.Dataset]) -> np.ndarray:
-    """Return the number for every seed that has it; none where the study lacks it."""
-    if claim.study not in cubes:
-        return np.array([])
-    try:
-        values = claim.measure(cubes[claim.study]).values
-    except (KeyError, ValueError):
-        return np.array([])
-    values = np.asarray(values, dtype=float).ravel()
-    return values[np.isfinite(values)]
+def _measured(
+    number: Number, cubes: Mapping[str, xr.Dataset], yardstick: Number | None = None
+) -> tuple[np.ndarray, str]:
+    """Return the number for every seed that has it, and why it cannot be tested."""
+    found = []
+    for part in [number] + ([yardstick] if yardstick else []):
+        if part.study not in cubes:
+            return np.array([]), f"{part.study} has not been run"
+        try:
+            found.append(part.measure(cubes[part.study]))
+        except (KeyError, ValueError) as error:
+            return np.array([]), f"{part.study} does not have the {part.statistic}: {str(error).strip(chr(34))}"
+    values = np.asarray((found[0] - found[1] if yardstick else found[0]).values, dtype=float).ravel()
+    values = values[np.isfinite(values)]
+    few = len(values) < LEAST_SEEDS
+    return values, f"{len(values)} seeds have it, a verdict needs at least {LEAST_SEEDS}" if few else ""
 
 
-def outcome(verdict: str, contradicted: bool) -> str:
-    """Return the verdict on a claim, with what is not reproduced told apart: contradicted or undecided."""
-    return verdict if verdict != NOT_REPRODUCED else CONTRADICTED if contradicted else UNDECIDED
+def _not_shown(need: Precondition, cubes: Mapping[str, xr.Dataset], level: float) -> str:
+    """Return why a precondition is not shown; empty if it is."""
+    values, reason = _measured(need.number, cubes)
+    if reason:
+        return f"it is not known whether {need.name}: {reason}"
+    found = decide(values, need.bounds, level)
+    if found.verdict == REPRODUCED:
+        return ""
+    numbers = f"{need.number.statistic} {found.mean:.3f} ({found.low:.3f} to {found.high:.3f})"
+    return f"it is not shown that {need.name}: {numbers}"
+
+
+def _accuracy(cube: xr.Dataset | None, name: str, **at: str) -> float:
+    """Return the mean accuracy of a study's teachers; NaN where the study does not say it."""
+    if cube is None or name not in cube or not set(at) <= set(cube[name].dims):
+        return np.nan
+    return float(cube[name].sel(at).mean())
 
 
 def format_verdicts(table: xr.Dataset) -> str:
@@ -173,17 +267,34 @@ def format_verdicts(table: xr.Dataset) -> str:
         table = table.isel(level=0)
     lines = []
     for i in range(table.sizes["claim"]):
-        row = {name: value.values[i] for name, value in table.data_vars.items() if value.dims == ("claim",)}
-        numbers = f"{row['mean']:+.3f} ({row['low']:+.3f} to {row['high']:+.3f}), {row['seeds']:.0f} seeds"
-        measured = numbers if row["seeds"] else "no data"
-        remark = _REMARKS.get(outcome(row["verdict"], row["contradicted"]), "")
-        lines.append(f"{row['verdict'].upper():15}  {row['source']}: {row['statement']}{remark}")
-        lines.append(f"{'':15}  {row['statistic']}: {measured}; rule: {row['rule']}")
-    decided = table["verdict"].values != NOT_TESTED
-    sources = {str(source) for source in table["source"].values[decided]}
-    counts = {verdict: int((table["verdict"] == verdict).sum()) for verdict in (REPRODUCED, NOT_REPRODUCED, NOT_TESTED)}
-    summary = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
-    return "\n".join([*lines, f"{summary}; {len(sources)} rows of the paper decided ({', '.join(sorted(sources))})"])
+        row = {str(name): value.values[i] for name, value in table.data_vars.items() if value.dims == ("claim",)}
+        adjusted = "" if row["adjusted"] == row["verdict"] else f" [after Holm: {row['adjusted']}]"
+        reason = f": {row['reason']}" if row["reason"] else ""
+        lines.append(f"{str(row['verdict']).upper():17}  {row['source']}: {row['statement']}{adjusted}")
+        lines.append(f"{'':17}  {row['statistic']}: {_numbers(row)}; rule: {row['rule']}{reason}")
+    return "\n".join([*lines, _counts(table)])
+
+
+def _numbers(row: Mapping[str, Any]) -> str:
+    """Return mean, interval, seeds and the teachers' accuracies in words."""
+    if not row["seeds"]:
+        return "no data"
+    spread = f" ({row['low']:+.3f} to {row['high']:+.3f})" if np.isfinite(row["low"]) else ""
+    words = f"{row['mean']:+.3f}{spread}, {row['seeds']:.0f} {'seed' if row['seeds'] == 1 else 'seeds'}"
+    known = {"train": row["teacher_train"], "test": row["teacher_test"]}
+    told = ", ".join(f"{value:.2f} {data}" for data, value in known.items() if np.isfinite(value))
+    return words + (f", teacher's accuracy {told}" if told else "")
+
+
+def _counts(table: xr.Dataset) -> str:
+    verdict = table["verdict"].values
+    sources = sorted({str(source) for source in table["source"].values[(verdict != NOT_TESTABLE)]})
+    counts = ", ".join(f"{int((verdict == one).sum())} {one}" for one in VERDICTS)
+    after = ", ".join(f"{int((table['adjusted'] == one).sum())} {one}" for one in VERDICTS[:3])
+    return (
+        f"{counts}; after Holm's correction {after}; "
+        f"{len(sources)} rows of the paper tested ({', '.join(sources) or 'none'})"
+    )
 
 
 def findings(table: xr.Dataset) -> list[str]:

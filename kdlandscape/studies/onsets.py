@@ -1,40 +1,66 @@
-"""Where students change basin: the λ from which on the barrier vanishes and the distance to the teacher shrinks."""
+"""Where students change basin: between which λ the barrier vanishes and the distance to the teacher turns."""
+
+from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
 
-from kdlandscape.cubes.statistics import mean_in_words, mean_sem
+from kdlandscape.cubes.statistics import t_interval
+from kdlandscape.cubes.words import unit_of
+from kdlandscape.studies.decisions import CONTRADICTED, LEAST_SEEDS, REPRODUCED, UNDECIDED
 from kdlandscape.studies.sentences import cells, require
 
-
-def onset(holds: xr.DataArray, dim: str = "init_lambda") -> xr.DataArray:
-    """Return the first coordinate from which on a condition holds to the end of a dim; NaN where it never does."""
-    tail = holds.isel({dim: slice(None, None, -1)}).astype(int).cumprod(dim).isel({dim: slice(None, None, -1)})
-    return holds[dim].where(tail.astype(bool)).min(dim)
+SHARE = 0.05  # of the barrier at the smallest λ, below which it counts as vanished
 
 
-def basin_onsets(cube: xr.Dataset, share: float = 0.01) -> xr.Dataset:
-    r"""Return for each run the λ from which on students end in the teacher's basin, by two independent signs.
+class Turn(NamedTuple):
+    """The last λ at which a sign shows one basin, and the first from which on it shows the other; NaN: none does."""
 
-    ``barrier_vanishes``: the first λ from which on the linear barrier stays below ``share`` of its value at the
-    smallest λ.  ``distance_shrinks``: the first λ < 1 from which on training brings the student closer to the
-    teacher (Stanton et al. 2021, section 6.2).  At λ = 1 there is no distance to shrink, so that cell is left out.
+    last: float
+    first: float
+
+
+def turn(low: np.ndarray, high: np.ndarray, bound: float, share: np.ndarray) -> Turn:
+    """Return between which λ intervals pass from wholly above a bound to wholly below it, for good.
+
+    Parameters
+    ----------
+    low, high
+        Of the interval at each λ. Where it crosses the bound, nothing is shown.
+    bound
+        The bound.
+    share
+        λ, increasing.
+    """
+    above, below = low > bound, high < bound
+    last = float(share[above].max()) if above.any() else np.nan
+    settled = below & (share > (-np.inf if np.isnan(last) else last))
+    return Turn(last, float(share[settled].min()) if settled.any() else np.nan)
+
+
+def turns(cube: xr.Dataset) -> tuple[Turn, Turn]:
+    r"""Return where the barrier vanishes and where the distance to the teacher turns, by 95 % t intervals over seeds.
+
+    The barrier has vanished where the interval of its share of the barrier at the smallest λ lies below 5 %, and is
+    there where it lies above. Training leads to the teacher where the interval of distance after over before lies
+    below 1, and away from it where it lies above (Stanton et al. 2021, section 6.2). At λ = 1 there is no distance.
     """
     cube = cube.sortby("init_lambda")
-    inside = cube["barrier"] <= share * cube["barrier"].isel(init_lambda=0, drop=True)
+    height = cube["barrier"] / cube["barrier"].isel(init_lambda=0, drop=True)
     between = cube.sel(init_lambda=cube["init_lambda"] < 1)
-    shrinks = between["distance_end"] < between["distance_start"]
-    done = cube["barrier"].notnull().all("init_lambda")
-    return xr.Dataset(
-        {"barrier_vanishes": onset(inside).where(done), "distance_shrinks": onset(shrinks).where(done), "done": done}
-    )
+    ratio = between["distance_end"] / between["distance_start"]
+    found = []
+    for values, bound in ((height, SHARE), (ratio, 1.0)):
+        interval = t_interval(values)
+        found.append(turn(interval["low"].values, interval["high"].values, bound, values["init_lambda"].values))
+    return found[0], found[1]
 
 
 def findings(cube: xr.Dataset) -> list[str]:
     """Say in sentences whether and where the barrier vanishes and the distance to the teacher turns, over seeds.
 
-    The claim counts as reproduced when in every seed (at least three) both signs exist below λ = 1, and their onsets
-    lie within one step of the λ grid of each other; anything else is said as it is.
+    The claim is reproduced where both turn and the steps of the λ grid in which they do so touch or overlap, and
+    contradicted where these lie further apart; where a sign does not turn, it is undecided.
 
     Raises
     ------
@@ -42,34 +68,65 @@ def findings(cube: xr.Dataset) -> list[str]:
         If the cube lacks the barrier or the distances over ``init_lambda`` and ``seed``.
     """
     require(cube, ["barrier", "distance_start", "distance_end"], ["init_lambda", "seed"])
-    onsets = basin_onsets(cube)
-    grid = np.sort(cube["init_lambda"].values)
-    sentences = []
-    for where, cell in cells(onsets, kept=["seed"]):
-        cell = cell.isel(seed=np.flatnonzero(cell["done"].values))
-        sentences.append(f"{where or 'all runs'}: {_verdict(cell, grid)}")
-    return sentences
+    part = cube[["barrier", "distance_start", "distance_end"]]
+    return [f"{where or 'all runs'}: {_sentence(cell)}" for where, cell in cells(part, kept=["seed", "init_lambda"])]
 
 
-def _verdict(cell: xr.Dataset, grid: np.ndarray) -> str:
-    barrier, distance = cell["barrier_vanishes"].values, cell["distance_shrinks"].values
-    n = len(barrier)
-    if n < 3:
-        return f"not decided: {n} seeds are done, a verdict needs at least 3."
-    both = np.isfinite(barrier) & np.isfinite(distance) & (barrier < 1)
-    steps = np.abs(np.searchsorted(grid, barrier[both]) - np.searchsorted(grid, distance[both]))
-    reproduced = both.all() and (steps <= 1).all()
-    spread = {name: _spread(cell[name]) for name in ("barrier_vanishes", "distance_shrinks")}
+def _sentence(cell: xr.Dataset) -> str:
+    done = cell["barrier"].notnull().all("init_lambda").values
+    count = int(done.sum())
+    if count < LEAST_SEEDS:
+        return f"not decided: {count} seeds are done, a verdict needs at least {LEAST_SEEDS}."
+    barrier, distance = turns(cell.isel(seed=np.flatnonzero(done)))
     return (
-        f"the linear barrier vanishes (below 1 % of its height at λ = {grid[0]:g}) from λ = "
-        f"{spread['barrier_vanishes']} on, the distance to the teacher shrinks from λ = {spread['distance_shrinks']} "
-        f"on; both signs in {int(both.sum())} of {n} seeds, within one grid step in {int((steps <= 1).sum())}: "
-        f"{'reproduced' if reproduced else 'NOT reproduced'}."
+        f"the linear barrier {_between('vanishes', barrier)} (to less than {SHARE:.0%} of its height at λ = "
+        f"{float(cell['init_lambda'].min()):g}), and training {_between('turns towards the teacher', distance)} "
+        f"(95 % t intervals, {count} seeds): {verdict(barrier, distance)}."
     )
 
 
-def _spread(onsets: xr.DataArray) -> str:
-    mean, sem, count = (float(part) for part in mean_sem(onsets))
-    if not count:
-        return "nowhere"
-    return f"{mean_in_words(mean, sem, count)} (range {float(onsets.min()):g}–{float(onsets.max()):g})"
+def _between(words: str, found: Turn) -> str:
+    if np.isnan(found.first):
+        return f"is not shown to {words.replace('vanishes', 'vanish').replace('turns', 'turn')}"
+    if np.isnan(found.last):
+        return f"{words} at λ = {found.first:g} already"
+    return f"{words} between λ = {found.last:g} and {found.first:g}"
+
+
+def verdict(barrier: Turn, distance: Turn) -> str:
+    """Return whether both signs turn together."""
+    if np.isnan([*barrier, *distance]).any():
+        return UNDECIDED
+    return REPRODUCED if max(barrier.last, distance.last) <= min(barrier.first, distance.first) else CONTRADICTED
+
+
+def lambda_of_run(run: xr.Dataset) -> list[str]:
+    """Say what one run shows against λ: barrier, distance and agreement at both ends; a single run has no spread.
+
+    Raises
+    ------
+    ValueError
+        If the run lacks what is said.
+    """
+    require(run, ["barrier", "distance_start", "distance_end"], ["init_lambda"])
+    require(run, ["agreement", "control_agreement"], ["split"])
+    run = run.sortby("init_lambda")
+    inside = run.sel(init_lambda=run["init_lambda"] < 1)
+    share = inside["init_lambda"].values
+    ratio = (inside["distance_end"] / inside["distance_start"]).values
+    barrier, unit = inside["barrier"].values, unit_of(run["barrier"])
+    test = run.sel(split="test")
+    towards = share[ratio < 1]
+    control = float(test["control_agreement"].mean())
+    return [
+        f"The barrier to the teacher falls from {barrier[0]:.3g} to {barrier[-1]:.3g} {unit} between λ = {share[0]:g} "
+        f"and {share[-1]:g}.",
+        f"Training leads towards the teacher from λ = {_values(towards)}, and away from it at the others.",
+        f"Test agreement goes from {float(test['agreement'][0]):.1%} at λ = {float(run['init_lambda'][0]):g} to "
+        f"{float(test['agreement'][-1]):.1%} at λ = {float(run['init_lambda'][-1]):g}; the independent student's is "
+        f"{control:.1%}. (One seed: no verdict.)",
+    ]
+
+
+def _values(values: np.ndarray) -> str:
+    return ", ".join(f"{value:g}" for value in values) or "none of them"

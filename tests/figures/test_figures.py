@@ -68,6 +68,17 @@ def test_planes_mark_teacher_init_and_student_where_they_are():
     np.testing.assert_allclose(mesh[6:, 6:], expected[6:, 6:])
 
 
+def test_marks_have_the_colour_of_their_own_loss():
+    cube = demo_cube()
+    losses = np.broadcast_to([0.0, 2.0, 0.5], (4, 2, 4, 3))
+    cube["plane_point_loss"] = ("seed", "lr_policy", "init_lambda", "point"), losses
+    ax = figures.planes(cube)[0]
+    mesh = ax.collections[0]
+    marked = {line.get_label(): line.get_markerfacecolor() for line in ax.lines}
+    np.testing.assert_allclose(marked["initial student"], mesh.to_rgba(2.0))
+    np.testing.assert_allclose(marked["teacher"], mesh.to_rgba(mesh.get_clim()[0]))  # 0 has no place on a log scale
+
+
 def test_planes_show_the_first_run_that_is_done():
     cube = demo_cube()
     cube["done"].values[0] = False
@@ -220,6 +231,9 @@ def test_what_cannot_be_drawn_says_what_is_missing():
         figures.plane(cube["plane_loss"][0, 0, 0] * np.nan)
     with pytest.raises(ValueError, match="at least one finished run"):
         figures.planes(cube.assign(done=cube["done"] & False))
+    words = cube["plane_loss"][0, 0, 0].assign_coords(x=list("abcdefghi"))
+    with pytest.raises(ValueError, match=r"expected numbers along x, got \['a', 'b', 'c'\]; use heatmap"):
+        figures.plane(words)
     with pytest.raises(ValueError, match="some λ below 1"):
         figures.planes(cube.sel(init_lambda=[1.0]))
 

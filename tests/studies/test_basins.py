@@ -3,7 +3,7 @@ import pytest
 import xarray as xr
 from scipy import stats
 
-from kdlandscape.studies.basins import compare_shares, findings, share_removed, shares_of_run
+from kdlandscape.studies.basins import compare, findings, share_removed, shares_of_run
 from tests.synthetic import basins_cube
 
 
@@ -16,7 +16,7 @@ def test_the_share_removed_is_taken_of_the_barrier_as_it_is():
 
 
 def test_the_difference_is_paired_over_seeds():
-    answer = compare_shares(basins_cube()).sel(alignment="weights", correction="none")
+    answer = compare(share_removed(basins_cube())).sel(alignment="weights", correction="none")
     assert answer["mean"].sel(quantity="student") == pytest.approx(0.8)
     assert answer["mean"].sel(quantity="baseline") == pytest.approx(0.7)
     difference = answer.sel(quantity="difference")
@@ -26,23 +26,44 @@ def test_the_difference_is_paired_over_seeds():
     assert answer["low"].sel(quantity="student") == pytest.approx(0.8 - half)
 
 
-def test_findings_state_shares_intervals_and_the_verdict():
+def test_findings_state_shares_residuals_intervals_and_what_they_show():
     sentences = findings(basins_cube())
     assert len(sentences) == 2
-    assert sentences[0].startswith(
-        "network=mlp, alignment=weights: permutation removes 80% (55% to 105%) of the barrier"
+    first = sentences[0]
+    assert first.startswith("network=mlp, alignment=weights: permutation removes 80% (55% to 105%) of the barrier")
+    assert "(1.00 nat before, 0.20 left), 70% (45% to 95%) of that between teacher and an independent network" in first
+    assert "(trained on labels) (2.00 nat, 0.60 left)" in first
+    assert first.endswith("less than there by over 0.15 nat (95 % t intervals, 3 seeds, paired).") or (
+        "of what is left -0.40" in first
     )
-    assert "70% (45% to 95%) between two independent networks (2.00 nat)" in sentences[0]
-    assert "difference 10% (10% to 10%): more than there (95 % t intervals, 3 seeds, paired)." in sentences[0]
 
 
-def test_findings_show_no_difference_where_the_interval_holds_zero():
+def set_shares(student, baseline):
+    """A cube in which alignment removes given shares, seed by seed."""
+    cube = basins_cube(len(student))
+    for partner, shares, height in (("λ = 0", student, 1.0), ("independent", baseline, 1.0)):
+        at = {"partner": partner, "correction": "none"}
+        cube["barrier"].loc[{**at, "alignment": "none"}] = height
+        for alignment in ("weights", "activations"):
+            cube["barrier"].loc[{**at, "alignment": alignment}] = (1 - np.array(shares))[:, None] * height
+    return cube
+
+
+def test_a_difference_is_the_same_within_the_margin_beyond_it_or_undecided():
+    same = findings(set_shares([0.80, 0.81, 0.79], [0.80, 0.80, 0.80]))[0]
+    assert "difference of the shares 0% (-2% to 2%): the same within 10%" in same
+    more = findings(set_shares([0.80, 0.81, 0.79], [0.40, 0.40, 0.40]))[0]
+    assert "more than there by over 10%" in more
+    assert "less than there by over 0.10 nat" in more  # what is left is the other side of it
+    open_question = findings(set_shares([0.9, 0.5, 0.7], [0.7, 0.7, 0.6]))[0]
+    assert "undecided against a margin of 10%, about" in open_question
+    assert "seeds would decide it" in open_question
+
+
+def test_the_matched_control_is_the_baseline_where_the_cube_has_it():
     cube = basins_cube()
-    cube["barrier"].loc[{"partner": "independent", "alignment": "weights", "seed": 0}] = 0.0
-    assert "no difference is shown" in findings(cube)[0]
-    cube["barrier"].loc[{"partner": "independent", "alignment": "weights"}] = 0.0
-    cube["barrier"].loc[{"partner": "λ = 0", "alignment": "weights"}] = 0.5
-    assert "less than there" in findings(cube)[0]
+    cube = cube.assign_coords(partner=["λ = 0", "independent", "independent student"])
+    assert "between teacher and the independent student (2.00 nat" in findings(cube)[0]
 
 
 def test_two_seeds_decide_nothing_and_other_studies_are_refused():
@@ -65,6 +86,6 @@ def test_one_run_gives_its_shares_without_a_spread():
 
 def test_a_cube_without_the_partners_is_refused():
     with pytest.raises(ValueError, match=r"a partner of λ = 0, λ = 0\.5, independent; got 'twin'"):
-        compare_shares(basins_cube(), student="twin")
+        compare(share_removed(basins_cube()), student="twin")
     with pytest.raises(ValueError, match=r"barrier over the dims partner, alignment, correction, seed; seed missing"):
-        compare_shares(basins_cube().isel(seed=0))
+        findings(basins_cube().isel(seed=0))

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -5,17 +7,27 @@ from scipy import stats
 
 from kdlandscape.cubes.schema import check
 from kdlandscape.studies.claims import (
-    LEAST_SEEDS,
-    NOT_REPRODUCED,
-    NOT_TESTED,
-    REPRODUCED,
     Claim,
+    Number,
+    Precondition,
+    best_of,
     difference,
     findings,
     format_verdicts,
     pick,
     value,
     verdicts,
+)
+from kdlandscape.studies.decisions import (
+    CONTRADICTED,
+    LEAST_SEEDS,
+    NOT_TESTABLE,
+    REPRODUCED,
+    UNDECIDED,
+    Bounds,
+    decide,
+    holm,
+    seeds_needed,
 )
 from kdlandscape.studies.stanton2021 import CLAIMS, STUDIES, open_studies
 from kdlandscape.sweeps.parameters import read_parameters
@@ -35,64 +47,152 @@ def cube(values=VALUES):
 
 def claim(name="gain", *, above=0.0, below=None, study="s", **settings):
     measure = settings.get("measure", difference("agreement", {"arm": "mixup"}, {"arm": "none"}))
-    return Claim(name, "Fig. 3", "MixUp helps", study, "agreement, MixUp minus none", measure, above, below)
+    number = Number(study, "agreement, MixUp minus none", measure)
+    more = {key: settings[key] for key in ("needs", "yardstick") if key in settings}
+    return Claim(name, "Fig. 3", "MixUp helps", number, above, below, **more)
 
 
-def decide(*claims, values=VALUES):
-    return verdicts(claims, {"s": cube(values)})
+def tables(*claims, values=VALUES, **cubes):
+    return verdicts(claims, {"s": cube(values), **cubes})
 
 
 def test_a_claim_holds_if_the_whole_interval_lies_on_its_side():
-    table = decide(claim(), claim("more", above=0.105), claim("less", above=None, below=0.2), claim("wide", above=0.1))
+    table = tables(claim(), claim("more", above=0.105), claim("less", above=None, below=0.2), claim("wide", above=0.15))
     half = stats.t.ppf(0.975, 3) * VALUES.std(ddof=1) / 2
     np.testing.assert_allclose(table["mean"], VALUES.mean())
     np.testing.assert_allclose(table["low"], VALUES.mean() - half)
     np.testing.assert_allclose(table["high"], VALUES.mean() + half)
-    assert table["verdict"].values.tolist() == [REPRODUCED, NOT_REPRODUCED, REPRODUCED, NOT_REPRODUCED]
+    assert table["verdict"].values.tolist() == [REPRODUCED, UNDECIDED, REPRODUCED, CONTRADICTED]
     assert table["seeds"].values.tolist() == [4] * 4
-    assert not table["contradicted"].any()
-
-
-def test_what_is_not_reproduced_is_contradicted_or_undecided():
-    table = decide(claim("against", above=0.2), claim("open", above=0.1), claim("beyond", above=None, below=0.05))
-    assert (table["verdict"] == NOT_REPRODUCED).all()
-    assert table["contradicted"].values.tolist() == [True, False, True]
-    text = format_verdicts(table)
-    assert text.count("[contradicted]") == 2
-    assert text.count("[undecided: the interval crosses the bound]") == 1
 
 
 def test_no_effect_needs_the_interval_within_both_bounds():
-    table = decide(claim(above=-0.2, below=0.2), claim("tight", above=-0.13, below=0.13))
-    assert table["verdict"].values.tolist() == [REPRODUCED, NOT_REPRODUCED]
+    table = tables(claim(above=-0.2, below=0.2), claim("tight", above=-0.13, below=0.13))
+    assert table["verdict"].values.tolist() == [REPRODUCED, UNDECIDED]
     assert table["rule"].values.tolist()[0] == "interval above -0.2 and below 0.2"
 
 
+def test_the_p_value_is_that_of_a_t_test_against_the_bound():
+    found = decide(VALUES, Bounds(above=0.1))
+    assert found.p == pytest.approx(stats.ttest_1samp(VALUES, 0.1).pvalue)
+    both = decide(VALUES, Bounds(above=-0.2, below=0.2))  # two one-sided tests
+    assert both.p == pytest.approx(2 * stats.ttest_1samp(VALUES, 0.2, alternative="less").pvalue)
+
+
 def test_an_effect_that_every_seed_shares_to_the_bit_is_decided():
-    table = decide(claim(above=0.999, measure=value("agreement", arm="mixup")), values=np.ones(3))
-    assert table["verdict"].item() == REPRODUCED
+    assert decide(np.ones(3), Bounds(above=0.999)).verdict == REPRODUCED
+    assert decide(np.ones(3), Bounds(above=1.001)).verdict == CONTRADICTED
 
 
-def test_what_is_missing_or_has_few_seeds_is_not_tested():
+def test_a_difference_within_rounding_decides_nothing():
+    values = np.full(5, 0.3)
+    assert decide(values + 1e-17, Bounds(above=0.3)).verdict == UNDECIDED
+    assert decide(values, Bounds(above=0.1 + 0.2)).verdict == UNDECIDED  # 0.30000000000000004
+
+
+def test_what_is_missing_or_has_few_seeds_is_not_testable_and_says_why():
     missing = (
         claim(study="other"),
         claim("name", measure=value("kl")),
         claim("arm", measure=value("agreement", arm="x")),
     )
-    table = decide(*missing, claim("open"), values=np.array([0.1, np.nan, 0.1, np.nan]))
-    assert (table["verdict"] == NOT_TESTED).all()
+    table = tables(*missing, claim("open"), values=np.array([0.1, np.nan, 0.1, np.nan]))
+    assert (table["verdict"] == NOT_TESTABLE).all()
     assert table["seeds"].values.tolist() == [0, 0, 0, LEAST_SEEDS - 1]
+    first, second, _, last = table["reason"].values.tolist()
+    assert first == "other has not been run"
+    assert second.startswith("s does not have the agreement, MixUp minus none: ")
+    assert last == "2 seeds have it, a verdict needs at least 3"
+
+
+def test_a_claim_whose_precondition_is_not_shown_is_not_testable():
+    accuracy = value("teacher_train_accuracy")
+    trained = Precondition("the teacher is trained", Number("s", "train accuracy", accuracy), Bounds(above=0.95))
+    data = cube()
+    table = verdicts([claim(needs=(trained,))], {"s": data})
+    assert (
+        table["reason"].item().startswith("it is not known whether the teacher is trained: s does not have the train")
+    )
+    data["teacher_train_accuracy"] = "seed", [0.6, 0.7, 0.6, 0.7]
+    table = verdicts([claim(needs=(trained,))], {"s": data})
+    assert (table["verdict"].item(), table["adjusted"].item()) == (NOT_TESTABLE, NOT_TESTABLE)
+    assert (
+        table["reason"].item() == "it is not shown that the teacher is trained: train accuracy 0.650 (0.558 to 0.742)"
+    )
+    assert table["teacher_train"].item() == pytest.approx(0.65)
+    assert "teacher's accuracy 0.65 train" in format_verdicts(table)
+    data["teacher_train_accuracy"] = "seed", [1.0, 0.99, 1.0, 1.0]
+    assert verdicts([claim(needs=(trained,))], {"s": data})["verdict"].item() == REPRODUCED
+
+
+def test_a_positive_control_is_the_yardstick_in_place_of_a_number_from_elsewhere():
+    control = Number("control", "agreement of the control", value("agreement", arm="mixup"))
+    short = claim(above=None, below=-0.02, yardstick=control)
+    table = tables(short, control=cube(np.array([0.5, 0.52, 0.51, 0.5])))
+    assert table["mean"].item() == pytest.approx(VALUES.mean() - 0.5075)
+    assert table["verdict"].item() == REPRODUCED
+    assert table["statistic"].item() == "agreement, MixUp minus none, minus agreement of the control"
+    assert tables(short)["reason"].item() == "control has not been run"
+
+
+def test_the_best_arm_is_chosen_on_the_other_seeds():
+    """Two arms that differ by chance alone: choosing on the same seeds finds a gain, choosing on others none."""
+    draws = np.random.default_rng(0).normal(size=(2000, 5, 4))
+    arms = xr.DataArray(draws, dims=("repeat", "arm", "seed"), coords={"arm": list("abcde"), "seed": range(4)})
+    choose = best_of("agreement", "arm")
+    found = [float(choose(xr.Dataset({"agreement": one})).mean()) for one in arms]
+    assert abs(np.mean(found)) < 0.05
+    assert float(arms.mean("seed").max("arm").mean()) > 0.5
+    first = xr.Dataset({"agreement": arms[0]})
+    seed = 2
+    others = first["agreement"].drop_sel(seed=seed).mean("seed")
+    assert choose(first).sel(seed=seed) == first["agreement"].sel(seed=seed)[int(others.values.argmax())]
+
+
+def test_holm_adjusts_the_family_of_all_claims_that_are_tested():
+    np.testing.assert_allclose(holm([0.01, np.nan, 0.04, 0.03]), [0.03, np.nan, 0.06, 0.06])
+    p = np.random.default_rng(0).random(20) ** 3
+    ranked = np.sort(p)
+    expected = np.maximum.accumulate(np.minimum(1, (20 - np.arange(20)) * ranked))
+    np.testing.assert_allclose(np.sort(holm(p)), expected)
+    rough = claim("rough", measure=value("agreement", arm="mixup"), above=0.09)  # p = 0.04
+    table = tables(rough, *[claim(str(i), above=0.12) for i in range(5)])
+    assert table["verdict"].values[0] == REPRODUCED
+    assert table["adjusted"].values[0] == UNDECIDED
+    assert "[after Holm: undecided]" in format_verdicts(table)
+
+
+def test_an_undecided_claim_says_how_many_seeds_would_decide_it():
+    needed = seeds_needed(0.01, 0.02, Bounds(above=0.0))
+    rng = np.random.default_rng(0)
+    decided = [decide(rng.normal(0.01, 0.02, int(needed)), Bounds(above=0.0)).verdict for _ in range(2000)]
+    assert decided.count(REPRODUCED) / 2000 == pytest.approx(0.8, abs=0.03)
+    assert seeds_needed(1e-6, 0.02, Bounds(above=0.0)) == np.inf
+    reason = tables(claim(above=0.105))["reason"].item()
+    assert (
+        reason == f"about {seeds_needed(VALUES.mean(), VALUES.std(ddof=1), Bounds(above=0.105))} seeds would decide it"
+    )
 
 
 def test_the_table_goes_into_a_cube_and_reads_as_text():
-    table = decide(claim(), claim("other", study="other"))
+    table = tables(claim(), claim("other", study="other"))
     check(table.expand_dims(level=[0.95]))
     text = format_verdicts(table)
     assert findings(table.expand_dims(level=[0.95])) == text.splitlines()
-    assert "REPRODUCED" in text
     assert "agreement, MixUp minus none: +0.117 (+0.090 to +0.145), 4 seeds; rule: interval above 0" in text
-    assert "no data" in text
-    assert text.endswith("1 reproduced, 0 not reproduced, 1 not tested here; 1 rows of the paper decided (Fig. 3)")
+    assert "nan" not in text
+    assert text.splitlines()[-1].startswith(
+        "1 reproduced, 0 contradicted, 0 undecided, 1 not testable here; after Holm"
+    )
+    assert text.endswith("1 rows of the paper tested (Fig. 3)")
+    with pytest.raises(ValueError, match="expected the variables verdict; verdict missing"):
+        findings(cube())
+
+
+def test_one_seed_prints_no_nan():
+    text = format_verdicts(tables(claim(), values=VALUES[:1]))
+    assert "nan" not in text
+    assert "+0.100, 1 seed;" in text
 
 
 def test_picking_needs_every_coordinate_that_varies():
@@ -132,8 +232,16 @@ def test_the_specs_of_the_paper_hold_every_number_that_their_claims_need(name):
         for key in ("barrier", "distance_start", "distance_end")
     }
     filled = xr.Dataset(dict.fromkeys(variables, array) | flat, grid | {"split": ["train", "test"]})
-    table = verdicts([one for one in CLAIMS if one.study == name], {name: filled})
-    assert (table["seeds"] == len(spec.grid["seed"])).all(), table["statement"].values[table["seeds"].values == 0]
+    own = [replace(one, yardstick=None, needs=()) for one in CLAIMS if one.number.study == name]
+    table = verdicts(own, {name: filled})
+    assert (table["seeds"] == len(spec.grid["seed"])).all(), table["reason"].values
+
+
+def test_every_claim_needs_a_trained_teacher_and_no_threshold_is_a_number_of_another_data_set():
+    assert all("the teacher is trained" in [need.name for need in one.needs] for one in CLAIMS)
+    assert {one.name for one in CLAIMS if one.yardstick} == {"3-best", "6a-short", "13-network"}
+    bounds = [bound for one in CLAIMS for bound in one.bounds if np.isfinite(bound)]
+    assert not {0.85, 0.86, 0.95} & set(bounds)
 
 
 def test_studies_without_a_cube_are_left_out(tmp_path):

@@ -3,7 +3,7 @@ import pytest
 import xarray as xr
 from scipy import stats
 
-from kdlandscape.studies.flatness import findings, relative
+from kdlandscape.studies.flatness import findings, flatness_of_run, relative
 
 RATIOS = np.array([0.5, 0.6, 0.4, 0.55])
 
@@ -24,7 +24,7 @@ def test_a_student_is_compared_with_its_own_teacher_on_a_logarithmic_scale():
     ratio = f"{np.exp(mean):.2f} ({low:.2f} to {high:.2f})"
     said = f"member=0.0: largest eigenvalue {ratio} times the teacher's, 4 seeds: flatter"
     assert findings(cube())[0].split(";")[0] == said
-    assert "no difference is shown" in findings(cube())[1].split(";")[0]
+    assert "undecided" in findings(cube())[1].split(";")[0]
 
 
 def test_a_measure_that_is_not_positive_has_no_ratio():
@@ -35,3 +35,11 @@ def test_a_measure_that_is_not_positive_has_no_ratio():
 def test_a_cube_without_members_is_refused():
     with pytest.raises(ValueError, match="expected eigenvalues over the dims member, seed; member missing"):
         findings(cube().isel(member=0))
+    with pytest.raises(ValueError, match="expected eigenvalues over the dims member, seed; seed missing"):
+        findings(cube().isel(seed=0))
+
+
+def test_one_run_gives_its_ratios_without_a_verdict():
+    first, _ = flatness_of_run(cube().isel(seed=0))
+    assert first.startswith("student 0.0: largest eigenvalue 0.50, ")
+    assert first.endswith("times the teacher's (one seed: no verdict)")
