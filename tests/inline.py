@@ -49,7 +49,7 @@ def run_notebook(job):
                 if "parameters" in cell["tags"]:
                     shell.run("\n".join(f"{name} = {python_code(value)}" for name, value in given.items()))
         finally:
-            witness._here._busy = True  # an audit hook stays; this one has seen its run
+            witness._here._thread.is_reading = True  # an audit hook stays; this one has seen its run
             sys.path[:] = path
             del os.environ[witness.CONTEXT_VARIABLE]
             for name in set(sys.modules) - before:

@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 
 from kdlandscape.cli import main
 from kdlandscape.cubes.files import write_error
+from kdlandscape.cubes.store import open_cube
 from kdlandscape.sweeps.snapshot import status
 from kdlandscape.sweeps.study import run_study
 from tests.bench.chaos import small_disk
 from tests.inline import execute_inline
-from tests.tiny_study import write_spec
+from tests.tiny_study import write_notebook, write_spec
 
 COMMANDS = [["status"], ["cube"], ["figures"], ["missing"], ["clean"], ["retry"], ["export"]]
 
@@ -279,3 +280,66 @@ def test_a_cell_that_a_spreadsheet_would_take_for_a_formula_is_text(tmp_path):
     assert lines[0] == "mode,b"
     assert [line.partition(",")[0] for line in lines[1:]] == ["'=cmd|' /C calc'!A0", "'+1", "'@a", "'-x", "plain"]
     assert lines[1].endswith(",-1.0")
+
+
+READS = """\
+import xarray as xr
+from pathlib import Path
+import helper
+from kdlandscape.sweeps.record import record
+value = float(Path("data.csv").read_text()) + helper.offset + seed
+record(xr.Dataset({"value": ((), value, {"long_name": "value", "units": "1"})}))
+"""
+
+
+class TestProjects:
+    """Two projects in one root, a study that is renamed and moved, a colleague's: by the command line."""
+
+    @pytest.fixture(autouse=True)
+    def inline(self, monkeypatch):
+        execute_inline(monkeypatch)
+
+    def project(self, folder, data):
+        folder.mkdir()
+        (folder / "data.csv").write_text(data)
+        (folder / "helper.py").write_text("offset = 10\n")
+        write_notebook(folder / "n.ipynb", "seed: int = 0", READS)
+        (folder / "s.yaml").write_text("study: s\nnotebook: n.ipynb\ngrid: {seed: [0, 1]}\n")
+        return folder / "s.yaml"
+
+    def values(self, folder):
+        with open_cube(folder) as cube:
+            return cube["value"].values.tolist()
+
+    def test_two_projects_in_one_root_are_told_apart(self, command, tmp_path):
+        one, other = self.project(tmp_path / "one", "1"), self.project(tmp_path / "other", "2")
+        root = ["--root", tmp_path / "studies"]
+        assert command("run", one, *root)[0] == 0
+        code, _, errors = command("run", other, *root)
+        assert (code, "data.csv: has changed since; read by 2 finished runs (seed=0-" in errors) == (2, True)
+        assert "--changed rerun" in errors
+        assert command("run", other, *root, "--dry-run")[0] == 2
+        assert command("run", other, *root, "--study", "t")[0] == 0
+        assert (self.values(tmp_path / "studies" / "s"), self.values(tmp_path / "studies" / "t")) == (
+            [11, 12],
+            [12, 13],
+        )
+        assert command("run", other, *root, "--changed", "rerun")[0] == 0
+        assert self.values(tmp_path / "studies" / "s") == [12, 13]
+
+    def test_a_study_is_renamed_moved_with_its_project_and_goes_on(self, command, tmp_path, monkeypatch):
+        path = self.project(tmp_path / "one", "1")
+        command("run", path, "--root", path.parent / "studies")
+        (path.parent / "studies" / "s").rename(path.parent / "studies" / "kept")
+        path.parent.rename(tmp_path / "elsewhere")
+        folder = tmp_path / "elsewhere" / "studies" / "kept"
+        next((folder / "runs").glob("seed=1*.nc")).unlink()
+        monkeypatch.chdir(folder.parent)
+        code, output, errors = command("retry", "kept")
+        assert (code, f"executed notebooks: {folder / 'runs'} (2 done, 0 failed)" in output) == (0, True), errors
+        assert not (folder.parent / "s").exists()
+        assert self.values(folder) == [11, 12]
+        (tmp_path / "elsewhere" / "n.ipynb").unlink()
+        code, _, errors = command("retry", "kept")
+        assert (code, "expected the study's notebook at" in errors) == (2, True)
+        assert command("cube", "kept")[0] == 0

@@ -1,7 +1,7 @@
 """What a run depends on, as its kernel sees it: the local modules and files that it read, and its computed defaults.
 
-Python reports every file that it opens, also to import a module, so nothing has to be declared.  Files that a library
-in C opens by itself are not seen: netCDF, HDF5 and Arrow do that.
+Python reports every file that it opens, also to import a module, so nothing has to be declared.  Not seen are files
+that a library in C opens by itself, as netCDF, HDF5 and Arrow do, and those that another process opens.
 """
 
 import hashlib
@@ -10,6 +10,7 @@ import os
 import re
 import stat
 import sys
+import threading
 from importlib.util import source_from_cache
 from pathlib import Path
 from typing import Any
@@ -38,19 +39,19 @@ class Witness:
         self._read: dict[str, str] = {}
         self._written: set[str] = set()
         self._seen: set[str] = set()
-        self._busy = False
+        self._thread = threading.local()
         sys.addaudithook(self._hear)
 
     def _hear(self, event: str, arguments: tuple) -> None:
-        if event != "open" or self._busy or not isinstance(arguments[0], str | bytes):
+        if event != "open" or not isinstance(arguments[0], str | bytes) or getattr(self._thread, "is_reading", False):
             return
-        self._busy = True  # what is opened here is not the run's
+        self._thread.is_reading = True  # what is opened here is not the run's
         try:
             self._note(os.path.abspath(os.fsdecode(arguments[0])), arguments[1], arguments[2])
         except Exception:
             pass
         finally:
-            self._busy = False
+            self._thread.is_reading = False
 
     def _note(self, path: str, mode: Any, flags: Any) -> None:
         if not path.startswith(self._project):
