@@ -22,8 +22,7 @@ def outputs_of(module: nn.Module, state: State, inputs: Any, counted: Counted, m
     """Run a module in float64 with these parameters and buffers, and return the outputs that count."""
     held = {name: as_double(state[name]) for name in full(module)}
     with torch.no_grad(), mode or InDouble():
-        outputs = run(module, held, as_double(inputs))
-    return counted(outputs)
+        return counted(run(module, held, as_double(inputs)))  # inside the mode, which sees the cast to a loss's dtype
 
 
 def counted(outputs: Any) -> list[Tensor]:
