@@ -126,11 +126,12 @@ def _surface(panel: Panel, ax: Any, angle: Sequence[float]) -> None:
     ax.plot_surface(x, y, height, cmap=panel["map"], vmin=low, vmax=high, rcount=64, ccount=64, rasterized=True)
     ax.set_zlim(low, high)
     ax.view_init(elev=math.degrees(tilt), azim=math.degrees(math.atan2(-math.cos(turn), -math.sin(turn))))
-    ax.set_box_aspect((2, 2, 1.15), zoom=zoom * 0.85)
-    ax.set_xlabel(plain(panel["x"]["name"]), fontsize="small")
-    ax.set_ylabel(plain(panel["y"]["name"]), fontsize="small")
-    unit = f"log10 of {panel['label']}" if panel["log"] else panel["label"]
-    ax.set_zlabel(plain(unit), fontsize="small")
+    ax.set_box_aspect((2, 2, 1.15), zoom=zoom * 0.9)
+    for name in "xy":  # a label that is longer than the edge it stands on would cross the other one
+        words = panel[name]["name"]
+        getattr(ax, f"set_{name}label")(plain(words if len(words) <= 14 else panel[name]["short"]), fontsize="small")
+    unit = f"log10 {panel['label']}" if panel["log"] else panel["label"]
+    ax.set_zlabel(plain(unit), fontsize="small", labelpad=-2)
     ax.tick_params(labelsize="small")
     for mark in panel["marks"]:
         spot = _height(panel, height, mark)
