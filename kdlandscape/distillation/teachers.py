@@ -11,9 +11,8 @@ import torch
 from torch import Tensor, nn
 
 import kdlandscape
-from kdlandscape.cubes.seals import cached
+from kdlandscape.cubes.seals import cache_folder, cached
 from kdlandscape.distillation.augment import NamedViews
-from kdlandscape.distillation.data import cache_folder
 from kdlandscape.distillation.networks import random_thetas
 from kdlandscape.distillation.recipe import Recipe
 from kdlandscape.distillation.training import train
