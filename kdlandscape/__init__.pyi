@@ -4,6 +4,7 @@ from .cubes.spectra import effective_dimension
 from .cubes.store import missing, open_cube, read_checkpoints
 from .cubes.variables import dataset, variable
 from .distillation.comparison import fidelity
+from .distillation.problems import Problem, problem
 from .distillation.recipe import Recipe
 from .distillation.similarity import cka, layer_cka
 from .distillation.training import distill, train
@@ -34,6 +35,7 @@ __all__ = [
     "Curvature",
     "Objective",
     "Pooled",
+    "Problem",
     "Recipe",
     "Strategy",
     "__version__",
@@ -67,6 +69,7 @@ __all__ = [
     "pca_directions",
     "perturb",
     "plane_through",
+    "problem",
     "random_directions",
     "read_checkpoints",
     "record",

@@ -13,13 +13,16 @@ from kdlandscape.sweeps.terminal import show
 
 def collect(folder: Path) -> Path:
     """Bring a study's cube up to date; one in a folder that cannot be written is taken as it is."""
-    from kdlandscape.cubes.store import UnwritableError, compact
+    from kdlandscape.cubes.files import READ_ONLY
+    from kdlandscape.cubes.store import compact
     from kdlandscape.sweeps.snapshot import read_snapshot
 
     read_snapshot(folder)
     try:
         return compact(folder)
-    except UnwritableError as error:
+    except OSError as error:
+        if error.errno not in READ_ONLY:
+            raise
         cube = folder / "cube.nc"
         if not cube.is_file():
             raise StudyError(

@@ -7,10 +7,12 @@ from .arms import (
     epochs_for,
     initial_students,
     random_teacher,
+    steps_in,
     teacher_groups,
 )
 from .augment import named_views, one_pass
 from .comparison import excess, fidelity
+from .copies import Members, joined, members
 from .data import Data
 from .descent import Checkpoint, Trained
 from .inputs import distillation_set
@@ -18,7 +20,8 @@ from .losses import ensemble_logits, named_loss, tempered_kl, to_teacher
 from .networks import mixed_starts, network, random_thetas
 from .partners import Partners, train_partners
 from .predictions import Teacher, ensemble_of, logits
-from .problems import Problem, network_for, problem
+from .problem_files import ProblemError
+from .problems import Problem, first_examples, network_for, problem
 from .recipe import Recipe
 from .similarity import cka, layer_cka
 from .teachers import train_teachers
@@ -27,8 +30,10 @@ from .training import distill, train
 __all__ = [
     "Checkpoint",
     "Data",
+    "Members",
     "Partners",
     "Problem",
+    "ProblemError",
     "Recipe",
     "Teacher",
     "Trained",
@@ -45,10 +50,13 @@ __all__ = [
     "epochs_for",
     "excess",
     "fidelity",
+    "first_examples",
     "initial_students",
+    "joined",
     "layer_cka",
     "logits",
     "losses",
+    "members",
     "metrics",
     "mixed_starts",
     "named_loss",
@@ -60,6 +68,7 @@ __all__ = [
     "problem",
     "random_teacher",
     "random_thetas",
+    "steps_in",
     "teacher_groups",
     "tempered_kl",
     "to_teacher",

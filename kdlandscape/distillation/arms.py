@@ -4,7 +4,8 @@ Everything has the leading axes (role, seed, temperature, hard weight): role 0 i
 *independent student*, distilled by the same recipe from an independent teacher. What both agree on is no fidelity.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 import xarray as xr
@@ -13,15 +14,16 @@ from torch import Tensor, nn
 from kdlandscape.cubes.variables import variable
 from kdlandscape.distillation.augment import NamedViews, Views
 from kdlandscape.distillation.comparison import excess, fidelity
+from kdlandscape.distillation.copies import Members, members
 from kdlandscape.distillation.descent import Checkpoint
 from kdlandscape.distillation.losses import DistillationLoss, tempered_kl
 from kdlandscape.distillation.metrics import confidence_slope, invariance_agreement
-from kdlandscape.distillation.networks import random_thetas
+from kdlandscape.distillation.networks import Architecture, random_thetas
 from kdlandscape.distillation.predictions import Teacher, ensemble_of, logits
 from kdlandscape.distillation.recipe import Recipe
 from kdlandscape.distillation.teachers import train_teachers
 from kdlandscape.distillation.training import distill
-from kdlandscape.landscape.reduction import label_of
+from kdlandscape.landscape.reduction import cross_entropy, label_of, num_examples
 
 _ROLES = 2
 _AXES = ("seed", "temperature", "hard_weight")
@@ -34,25 +36,26 @@ def teacher_seed(seed: int, role: int, member: int) -> int:
 
 
 def teacher_groups(
-    network: nn.Module,
-    inputs: Tensor,
-    targets: Tensor,
+    network: Architecture,
+    inputs: Any,
+    targets: Any,
     recipe: Recipe,
     *,
     seeds: Sequence[int],
     ensemble_size: int = 1,
+    loss: Callable[[Tensor, Any], Tensor] = cross_entropy,
     views: NamedViews | None = None,
-) -> Tensor:
+) -> Members:
     """Return trained teachers (role, seed, m, P): for every seed m members, and m independent ones.
 
     Each is trained once and kept; see `kdlandscape.distillation.teachers.train_teachers`.
     """
     order = [teacher_seed(s, role, i) for role in range(_ROLES) for s in seeds for i in range(ensemble_size)]
-    trained = train_teachers(network, inputs, targets, recipe, seeds=order, views=views)
-    return trained.view(_ROLES, len(seeds), ensemble_size, -1)
+    trained = train_teachers(network, inputs, targets, recipe, seeds=order, loss=loss, views=views)
+    return trained.map(lambda rows: rows.view(_ROLES, len(seeds), ensemble_size, *rows.shape[1:]))
 
 
-def initial_students(network: nn.Module, *, seeds: Sequence[int], init: str = "random") -> Tensor:
+def initial_students(network: Architecture, *, seeds: Sequence[int], init: str = "random") -> Tensor:
     """Return initial weights (role, seed, P): the same random ones for both roles, or each teacher's own initial ones.
 
     Parameters
@@ -83,8 +86,8 @@ def random_teacher(num_classes: int) -> Teacher:
 def distil_arm(
     network: nn.Module,
     init: Tensor,
-    teacher_thetas: Tensor | Teacher,
-    inputs: Tensor,
+    teachers: Tensor | Members | Teacher,
+    inputs: Any,
     recipe: Recipe,
     *,
     seeds: Sequence[int],
@@ -97,15 +100,15 @@ def distil_arm(
     teacher_view: str = "consistent",
     checkpoint: Checkpoint | None = None,
     chunk_size: int | None = None,
-) -> Tensor:
+) -> Members:
     """Distil all students of an arm in one batch; each seed has its own order of the examples, shared by both roles.
 
     Parameters
     ----------
     network, init
         The students' architecture and initial weights (role, seed, P).
-    teacher_thetas
-        (role, seed, m, P), or a function that labels for all.
+    teachers
+        Networks (role, seed, m, P), or a function that labels for all.
     inputs, recipe
         The distillation set, the optimizer.
     seeds, temperature, hard_weight
@@ -117,21 +120,22 @@ def distil_arm(
 
     Returns
     -------
-    Tensor
-        Weights (role, seed, temperature, hard weight, P).
+    Members
+        Networks (role, seed, temperature, hard weight, P).
     """
     shape = (_ROLES, len(seeds), len(temperature), len(hard_weight))
-    device = inputs.device
+    device = init.device
     every_seed = torch.arange(shape[1]).view(1, -1, 1, 1).expand(shape).flatten().tolist()
     tau = torch.tensor(list(temperature)).view(1, 1, -1, 1).expand(shape).flatten()
     weight = torch.tensor(list(hard_weight)).view(1, 1, 1, -1).expand(shape).flatten()
-    if isinstance(teacher_thetas, Tensor):
-        single = teacher_thetas.shape[2] == 1
-        teacher_thetas = _rows(teacher_thetas[:, :, 0] if single else teacher_thetas, shape)
+    if isinstance(teachers, Tensor | Members):
+        known = members(teacher_network or network, teachers)
+        single = known.thetas.shape[2] == 1
+        teachers = known.map(lambda rows: _rows(rows[:, :, 0] if single else rows, shape))
     trained = distill(
         network,
         _rows(init, shape),
-        teacher_thetas,
+        teachers,
         inputs,
         recipe,
         generator=[torch.Generator(device).manual_seed(int(seeds[i])) for i in every_seed],
@@ -145,26 +149,26 @@ def distil_arm(
         checkpoint=checkpoint,
         chunk_size=chunk_size,
     )
-    return trained.thetas.view(*shape, -1)
+    return trained.members.map(lambda rows: rows.view(*shape, *rows.shape[1:]))
 
 
 def arm_fidelity(
     network: nn.Module,
-    thetas: Tensor,
-    inputs: Tensor,
+    students: Tensor | Members,
+    inputs: Any,
     targets: Tensor | None,
-    teacher_thetas: Tensor,
+    teachers: Tensor | Members,
     teacher_network: nn.Module,
 ) -> xr.Dataset:
     """Compare students with their teachers, beside the independent students with the same teachers.
 
     Parameters
     ----------
-    network, thetas
+    network, students
         Students (role, seed, temperature, hard weight, P).
     inputs, targets
         What to compare on; without labels the numbers that need them are NaN.
-    teacher_thetas, teacher_network
+    teachers, teacher_network
         (role, seed, m, P). Role 1 is not asked.
 
     Returns
@@ -173,9 +177,9 @@ def arm_fidelity(
         Over ``seed``, ``temperature`` and ``hard_weight``: all that `kdlandscape.distillation.comparison.fidelity` and
         `excess` give, and ``confidence_slope``.
     """
-    z_t = ensemble_of(teacher_network, teacher_thetas[0], inputs)[:, None, None]
-    z_s = logits(network, thetas.flatten(0, 3), inputs).unflatten(0, thetas.shape[:4])
-    known = torch.zeros(len(inputs), dtype=torch.long, device=inputs.device) if targets is None else targets
+    z_t = ensemble_of(teacher_network, teachers[0], inputs)[:, None, None]
+    z_s = logits(network, students, inputs)
+    known = torch.zeros(z_s.shape[-2], dtype=torch.long, device=z_s.device) if targets is None else targets
     found, control = (fidelity(z_t, z, known, dims=_AXES) for z in z_s)
     found = found.merge(excess(found, control))
     if targets is None:
@@ -188,9 +192,9 @@ def arm_fidelity(
 
 def arm_invariance(
     network: nn.Module,
-    thetas: Tensor,
+    students: Tensor | Members,
     inputs: Tensor,
-    teacher_thetas: Tensor,
+    teachers: Tensor | Members,
     teacher_network: nn.Module,
     views: Views,
     *,
@@ -199,15 +203,20 @@ def arm_invariance(
     """Return the invariance agreement of students and teachers under views, over seed, temperature and hard weight."""
     pairs = []
     for x in (inputs, views(inputs, generator)):
-        z_s = logits(network, thetas[0].flatten(0, 2), x).unflatten(0, thetas.shape[1:4])
-        pairs.append((ensemble_of(teacher_network, teacher_thetas[0], x)[:, None, None], z_s))
+        z_t = ensemble_of(teacher_network, teachers[0], x)[:, None, None]
+        pairs.append((z_t, logits(network, students[0], x)))
     share = invariance_agreement(pairs[0][0], pairs[1][0], pairs[0][1], pairs[1][1])
     return xr.DataArray(variable(_AXES, share.cpu(), *label_of(invariance_agreement)))
 
 
-def epochs_for(steps: int, num_examples: int, batch_size: int) -> int:
-    """Return how many epochs make about so many steps, at least one."""
-    return max(1, round(steps / -(-num_examples // batch_size)))
+def epochs_for(steps: int, inputs: Any, batch_size: int) -> int:
+    """Return how many epochs over the inputs make about so many steps, at least one."""
+    return max(1, round(steps / -(-num_examples(inputs) // batch_size)))
+
+
+def steps_in(recipe: Recipe, inputs: Any) -> int:
+    """Return how many steps a recipe takes on the inputs."""
+    return recipe.epochs * -(-num_examples(inputs) // recipe.batch_size)
 
 
 def _rows(x: Tensor, shape: tuple[int, int, int, int]) -> Tensor:

@@ -1,6 +1,5 @@
 """Many copies of one network, each a pure function of its theta: as one batched program, or one after another."""
 
-import copy
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,11 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
-from torch.utils._pytree import tree_leaves
 
 from kdlandscape.landscape.batches import preserve_rng
-from kdlandscape.landscape.network import plain_attention
-from kdlandscape.landscape.params import Ravel, SpaceError
+from kdlandscape.landscape.network import own_copy, picked, plain_attention
+from kdlandscape.landscape.params import Ravel, SpaceError, unwrapped
 
 
 @dataclass(frozen=True)
@@ -26,8 +24,8 @@ class Members:
     thetas
         Weights (..., P).
     buffers
-        Buffers (..., shape) by name, of networks that have their own, such as the running statistics of BatchNorm. What
-        is missing here is as in the architecture.
+        Buffers, and frozen parameters, (..., shape) by name, where networks have their own: the running statistics of
+        BatchNorm, say. What is missing here is as in the architecture.
     space
         Names and shapes of the parameters.
     """
@@ -38,6 +36,10 @@ class Members:
 
     def __len__(self) -> int:
         return len(self.thetas)
+
+    def __getitem__(self, index: Any) -> "Members":
+        """Return the networks at an index, or a slice, of the first axes."""
+        return self.map(lambda rows: rows[index])
 
     def map(self, function: Callable[[Tensor], Tensor]) -> "Members":
         """Apply a function of leading axes, such as an index or an expansion, to weights and buffers alike."""
@@ -54,6 +56,13 @@ class Members:
         one = self.flat()
         own = [{name: rows[k] for name, rows in one.buffers.items()} for k in range(len(one))]
         return [self.space.unravel(theta) | buffers for theta, buffers in zip(one.thetas, own, strict=True)]
+
+
+def joined(*networks: Members) -> Members:
+    """Return networks of one architecture along one axis, one group after another."""
+    names = [name for name in networks[0].buffers if all(name in group.buffers for group in networks)]
+    buffers = {name: torch.cat([group.buffers[name] for group in networks]) for name in names}
+    return Members(torch.cat([group.thetas for group in networks]), buffers, networks[0].space)
 
 
 def members(network: nn.Module, given: Any) -> Members:
@@ -88,10 +97,21 @@ def members(network: nn.Module, given: Any) -> Members:
             "expected networks as weights (K, P), modules, state dicts or what train or distill gave; got "
             f"{type(given).__name__}"
         )
-    states = [one.state_dict() if isinstance(one, nn.Module) else one for one in each]
-    own = [name for name, _ in network.named_buffers() if all(name in state for state in states)]
     thetas = torch.stack([space.ravel(one) for one in each])
-    return Members(thetas, {name: torch.stack([state[name] for state in states]) for name in own}, space)
+    states = [{} if isinstance(one, Tensor) else space.named(one) for one in each]
+    own = {}
+    for name, constant in _constants(network, space).items():
+        rows = [state.get(name, constant).detach() for state in states]
+        if not all(torch.equal(row, constant) for row in rows):
+            own[name] = torch.stack(rows)
+    return Members(thetas, own, space)
+
+
+def _constants(network: nn.Module, space: Ravel) -> dict[str, Tensor]:
+    """Return what theta does not hold of a network: its buffers and frozen parameters."""
+    network = unwrapped(network)
+    tensors = {**dict(network.named_parameters()), **dict(network.named_buffers())}
+    return {name: tensor.detach() for name, tensor in tensors.items() if name not in space.shapes}
 
 
 class Copies:
@@ -107,8 +127,8 @@ class Copies:
 
     def __init__(self, network: nn.Module, *, training: bool) -> None:
         self.space = Ravel.of(network)
-        self.network = copy.deepcopy(network).train(training)
-        self.name = type(network).__name__
+        self.network = own_copy(network).train(training)
+        self.name = type(self.network).__name__
 
     def outputs(self, theta: Tensor, inputs: Any, buffers: dict[str, Tensor] | None = None) -> Tensor:
         """Return the prediction of one copy on a batch of inputs: a tensor, or a tuple or dict of arguments.
@@ -121,7 +141,7 @@ class Copies:
         found = functional_call(self.network, tensors, arguments, named)
         if buffers is not None:
             buffers.update({name: tensors[name] for name in buffers})
-        return prediction(found)
+        return picked(found)
 
     def moving(self, theta: Tensor, inputs: Any) -> list[str]:
         """Return the names of the buffers that a forward pass changes."""
@@ -162,16 +182,3 @@ def batching() -> Iterator[None]:
     with warnings.catch_warnings(), plain_attention():
         warnings.filterwarnings("error", message=".*performance drop.*", category=UserWarning)
         yield
-
-
-def prediction(outputs: Any) -> Tensor:
-    """Return the part of a network's output that counts: its ``logits``, else the first tensor."""
-    if isinstance(outputs, Tensor):
-        return outputs
-    named = outputs.get("logits") if isinstance(outputs, Mapping) else getattr(outputs, "logits", None)
-    tensors = [leaf for leaf in tree_leaves(outputs) if isinstance(leaf, Tensor)] if named is None else [named]
-    if not tensors:
-        raise TypeError(
-            f"expected a network that returns a tensor, or something with logits; got {type(outputs).__name__}"
-        )
-    return tensors[0]

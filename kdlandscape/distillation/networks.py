@@ -139,19 +139,67 @@ def network(
     return NETWORKS[name](num_features, num_classes, **given)
 
 
-def random_thetas(module: nn.Module, seeds: Sequence[int]) -> Tensor:
-    """Return freshly initialized weights (K, P), one row a seed; every layer's own ``reset_parameters`` draws them."""
-    fresh = deepcopy(module)
-    space = Ravel.of(fresh)
+Architecture = nn.Module | Callable[[], nn.Module]  # a module, or a function that makes one with fresh weights
+
+
+def architecture(network: Architecture) -> nn.Module:
+    """Return the module, or one that the function makes; the global random state stays as it is."""
+    if isinstance(network, nn.Module):
+        return network
+    with torch.random.fork_rng(devices=[]):
+        return network()
+
+
+def random_thetas(network: Architecture, seeds: Sequence[int]) -> Tensor:
+    """Return freshly initialized weights (K, P), one row a seed.
+
+    Parameters
+    ----------
+    network
+        A function that makes a network; its random numbers are torch's. Or a module: every layer's own
+        ``reset_parameters`` draws its weights afresh.
+    seeds
+        One for each row.
+
+    Raises
+    ------
+    ValueError
+        If a module has a parameter that no layer draws afresh, which all rows would share.
+    """
+    make = network if not isinstance(network, nn.Module) else _redrawn(network)
     rows = []
     for seed in seeds:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            for layer in fresh.modules():
-                if callable(reset := getattr(layer, "reset_parameters", None)):
-                    reset()
-        rows.append(space.ravel(fresh))
+            fresh = make()
+        rows.append(Ravel.of(fresh).ravel(fresh))
     return torch.stack(rows)
+
+
+def _redrawn(module: nn.Module) -> Callable[[], nn.Module]:
+    """Return a function that draws the weights of a copy of a module afresh."""
+    fresh = deepcopy(module)
+    resets = {name: _reset(layer) for name, layer in fresh.named_modules()}
+    for name, parameter in fresh.named_parameters():
+        if parameter.requires_grad and resets[name.rpartition(".")[0]] is None:
+            raise ValueError(
+                f"no layer draws the parameter {name!r} afresh, so all networks would start with it: expected "
+                "layers with reset_parameters, or a function that makes the network in place of the module"
+            )
+
+    def make() -> nn.Module:
+        for reset in resets.values():
+            if reset is not None:
+                reset()
+        return fresh
+
+    return make
+
+
+def _reset(layer: nn.Module) -> Callable[[], None] | None:
+    """Return what draws the weights of a layer; `nn.MultiheadAttention` has it under a private name."""
+    found = getattr(layer, "reset_parameters", None) or getattr(layer, "_reset_parameters", None)
+    return found if callable(found) else None
 
 
 def mixed_starts(random: Tensor, teacher: Tensor, init_lambda: Sequence[float]) -> Tensor:

@@ -1,19 +1,20 @@
 """Networks to compare with a teacher: its students from several starts, and networks that never saw it."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from kdlandscape.distillation.networks import mixed_starts, random_thetas
+from kdlandscape.distillation.copies import Members, joined, members
+from kdlandscape.distillation.networks import Architecture, architecture, mixed_starts, random_thetas
 from kdlandscape.distillation.predictions import logits
 from kdlandscape.distillation.recipe import Recipe
 from kdlandscape.distillation.training import distill, train
 
 
 class Partners(NamedTuple):
-    """K named networks: where they started and where they ended, (K, P) each.
+    """K named networks: the weights (K, P) where they started, and the networks that they became.
 
     ``trajectory`` (S, K - 1, P) holds the weights of all but the independent network at the training steps ``steps``;
     None where no stride was asked for.
@@ -21,9 +22,14 @@ class Partners(NamedTuple):
 
     names: list[str]
     starts: Tensor
-    thetas: Tensor
+    members: Members
     steps: tuple[int, ...]
     trajectory: Tensor | None
+
+    @property
+    def thetas(self) -> Tensor:
+        """Weights (K, P) of the trained networks."""
+        return self.members.thetas
 
 
 def student_name(init_lambda: float) -> str:
@@ -32,10 +38,10 @@ def student_name(init_lambda: float) -> str:
 
 
 def train_partners(
-    network: nn.Module,
-    inputs: Tensor,
-    teacher: Tensor,
-    independent: Tensor,
+    network: Architecture,
+    inputs: Any,
+    teacher: Any,
+    independent: Any,
     recipe: Recipe,
     *,
     seed: int,
@@ -55,7 +61,7 @@ def train_partners(
     network, inputs, recipe
         The architecture, the unlabelled distillation set (n, ...) and the optimizer of every student.
     teacher, independent
-        Trained networks (P,).
+        Trained networks: weights (P,), a module, a state dict, or one of those that `train_teachers` gives.
     seed
         The seed of the random weights and of the order of the examples, which all students share.
     teacher_seed
@@ -67,28 +73,29 @@ def train_partners(
     record_every
         Stride, in steps, at which the weights of the students are kept; default: not at all.
     """
-    random, born = random_thetas(network, [1_000_000 + seed, teacher_seed]).to(teacher)
-    starts = torch.cat([mixed_starts(random, teacher, init_lambda), born[None]])
-    same = teacher.expand(len(starts), -1)
-    device = inputs.device
+    model = architecture(network)
+    taught, other = (members(model, one).flat() for one in (teacher, independent))
+    theta = taught.thetas[0]
+    random, born = random_thetas(network, [1_000_000 + seed, teacher_seed]).to(theta)
+    starts = torch.cat([mixed_starts(random, theta, init_lambda), born[None]])
     soft = distill(
-        network,
+        model,
         starts,
-        same,
+        taught,
         inputs,
         recipe,
-        generator=torch.Generator(device).manual_seed(seed),
+        generator=torch.Generator(theta.device).manual_seed(seed),
         temperature=temperature,
         record_every=record_every,
     )
-    labels = logits(network, teacher[None], inputs)[0].argmax(-1)
-    generator = torch.Generator(device).manual_seed(seed)
-    hard = train(network, random[None], inputs, labels, recipe, generator=generator, record_every=record_every)
+    labels = logits(model, taught, inputs)[0].argmax(-1)
+    generator = torch.Generator(theta.device).manual_seed(seed)
+    hard = train(model, random[None], inputs, labels, recipe, generator=generator, record_every=record_every)
     ways = [trained.trajectory for trained in (soft, hard) if trained.trajectory is not None]
     return Partners(
         [*(student_name(x) for x in init_lambda), "same init", "hard labels", "independent"],
-        torch.cat([starts, random[None], independent[None]]),
-        torch.cat([soft.thetas, hard.thetas, independent[None]]),
+        torch.cat([starts, random[None], other.thetas]),
+        joined(soft.members, hard.members, other),
         soft.steps,
         torch.cat(ways, 1) if ways else None,
     )

@@ -1,24 +1,178 @@
-"""What a study is about: labelled data and a network that fits them, made by one call."""
+"""What a study is about: a network, its loss and its data in one object; ours by name, a user's from a file."""
 
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves, tree_map
 
 from kdlandscape.distillation import data
-from kdlandscape.distillation.data import Data
+from kdlandscape.distillation.copies import Copies
+from kdlandscape.distillation.data import Data, tensors_of
+from kdlandscape.distillation.networks import architecture, random_thetas
 from kdlandscape.distillation.networks import network as build
+from kdlandscape.distillation.problem_files import ProblemError, made_by
+from kdlandscape.landscape.batch_norm import running_statistics
+from kdlandscape.landscape.batches import preserve_rng
+from kdlandscape.landscape.params import Ravel
+from kdlandscape.landscape.reduction import cross_entropy, num_examples
+
+_TRIED = 8  # examples that a problem is tried on
 
 
-class Problem(NamedTuple):
-    """Labelled data, and the architecture of the teachers; its own weights are not used."""
+@dataclass(frozen=True)
+class Problem:
+    """A network, its loss, and the data.
 
-    data: Data
-    network: nn.Module
+    Attributes
+    ----------
+    network
+        A function without arguments that makes a network with fresh initial weights, drawn from torch's global
+        generator as usual. Every call gives the same architecture. Its output is logits over classes: a tensor (n, C),
+        or an object whose ``logits``, or first tensor, they are.
+    train, test
+        Pairs of inputs and labels. Inputs are a tensor (n, ...), or a tuple or dict of the network's arguments; a
+        ``Dataset`` of pairs stands for both.
+    loss
+        ``loss(outputs, targets)`` with one value for each example, which teachers are trained by.
+    distill
+        Inputs that students are distilled on, with labels that are only for measuring, or None; default: ``train``.
+    shape
+        The shape of an example, which augmentations need; default: that of the inputs, if they are one tensor.
+    name
+        What the problem is called in messages.
+    """
+
+    network: Callable[[], nn.Module]
+    train: Any
+    test: Any
+    loss: Callable[[Tensor, Any], Tensor] = cross_entropy
+    distill: Any = None
+    shape: tuple[int, ...] | None = None
+    name: str = field(default="problem", compare=False)
+
+    @cached_property
+    def model(self) -> nn.Module:
+        """The architecture; its own weights mean nothing."""
+        return architecture(self.network)
+
+    @property
+    def batch_norm(self) -> str:
+        """What paths and planes do about BatchNorm: ``recalibrate`` for networks with running statistics."""
+        return "recalibrate" if running_statistics(self.model) else "frozen"
+
+    @property
+    def same_in_training(self) -> bool:
+        """Whether the network computes the same in training mode, which BatchNorm and dropout do not."""
+        with preserve_rng():
+            return torch.equal(self._logits(self.train[0], training=True), self._logits(self.train[0]))
+
+    @property
+    def num_classes(self) -> int:
+        """C, the number of logits."""
+        return self._logits(self.train[0]).shape[-1]
+
+    def initial(self, seeds: Sequence[int]) -> Tensor:
+        """Return freshly initialized weights (K, P), one row a seed."""
+        return random_thetas(self.network, seeds)
+
+    def to(self, device: torch.device | str) -> "Problem":
+        """Return the same problem with its data on another device."""
+        train, test, distill = (
+            tree_map(lambda leaf: None if leaf is None else leaf.to(device), part)
+            for part in (self.train, self.test, self.distill)
+        )
+        return replace(self, network=lambda: self.network().to(device), train=train, test=test, distill=distill)
+
+    def checked(self) -> "Problem":
+        """Return the problem with its data as tensors, after trying each part on a few examples.
+
+        Raises
+        ------
+        ProblemError
+            The first part that does not fit, with what was expected and what came.
+        """
+        made, again = self._made(), self._made()
+        self._same(Ravel.of(made).shapes, Ravel.of(again).shapes, "two networks of the problem")
+        parts = {name: self._pair(name, made) for name in ("train", "test")}
+        parts["distill"] = parts["train"] if self.distill is None else self._pair("distill", made)
+        for name in ("test", "distill"):
+            self._same(_form(parts["train"][0]), _form(parts[name][0]), f"the inputs of train and of {name}")
+        shape = self.shape
+        if shape is None and isinstance(parts["train"][0], Tensor):
+            shape = tuple(parts["train"][0].shape[1:])
+        whole = replace(self, train=parts["train"], test=parts["test"], distill=parts["distill"], shape=shape)
+        for name in parts:
+            whole._try(name)
+        return whole
+
+    def _made(self) -> nn.Module:
+        try:
+            made = self.network()
+        except Exception as error:
+            raise ProblemError(f"{self.name}: its network() raised {type(error).__name__}: {error}") from error
+        if not isinstance(made, nn.Module):
+            raise ProblemError(f"{self.name}: expected network() to return a torch module, got {type(made).__name__}")
+        return made
+
+    def _pair(self, name: str, like: nn.Module) -> tuple[Any, Any]:
+        given = getattr(self, name)
+        first, second = given if isinstance(given, tuple | list) and len(given) == 2 else (given, None)
+        try:
+            inputs, targets = tensors_of(first, second, like)
+        except (TypeError, ValueError) as error:
+            raise ProblemError(f"{self.name}: its {name} data: {error}") from error
+        if targets is None and name != "distill":
+            raise ProblemError(f"{self.name}: expected {name} as a pair (inputs, targets) or a Dataset of pairs")
+        return inputs, targets
+
+    def _same(self, first: Mapping[str, Any], second: Mapping[str, Any], what: str) -> None:
+        for name in {**first, **second}:
+            if first.get(name) != second.get(name):
+                raise ProblemError(
+                    f"{self.name}: {what} differ, first in {name}: {first.get(name)} and {second.get(name)}"
+                )
+
+    def _try(self, name: str) -> None:
+        """Run the network and the loss on a few examples of a part of the data."""
+        inputs, targets = getattr(self, name)
+        try:
+            found = self._logits(inputs)
+        except Exception as error:
+            raise ProblemError(
+                f"{self.name}: its network fails on the {name} inputs ({_form(inputs)}): {error}"
+            ) from error
+        if found.ndim < 2 or not found.is_floating_point():
+            raise ProblemError(f"{self.name}: expected logits (n, C), got shape {tuple(found.shape)} of {found.dtype}")
+        if targets is None:
+            return
+        some = _few(targets)
+        if not some.is_floating_point() and int(targets.max()) >= found.shape[-1]:
+            raise ProblemError(
+                f"{self.name}: expected {name} labels below the {found.shape[-1]} classes of the network, got "
+                f"{int(targets.max())}"
+            )
+        try:
+            values = self.loss(found, some)
+        except Exception as error:
+            raise ProblemError(f"{self.name}: its loss fails on the {name} data: {error}") from error
+        if not isinstance(values, Tensor) or not values.ndim or len(values) != len(found):
+            shape = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
+            raise ProblemError(f"{self.name}: expected one loss for each of {len(found)} examples, got {shape}")
+        if not values.isfinite().all():
+            raise ProblemError(f"{self.name}: expected finite losses on the {name} data, got {values.tolist()}")
+
+    def _logits(self, inputs: Any, *, training: bool = False) -> Tensor:
+        copies = Copies(self.model, training=training)
+        with torch.no_grad():
+            return copies.outputs(copies.space.ravel(self.model), _few(inputs))
 
 
 def problem(
-    data_set: str,
+    name: str,
     network: str = "mlp",
     *,
     num_train: int | None = None,
@@ -28,21 +182,48 @@ def problem(
     width: int | None = None,
     depth: int | None = None,
     norm: str | None = None,
+    options: Mapping[str, Any] | None = None,
     device: torch.device | str = "cpu",
 ) -> Problem:
-    """Load a data set by name and build a network by name for it.
+    """Make a problem: a data set of ours with a network of ours, or a user's own.
 
     Parameters
     ----------
-    data_set, num_train, num_fresh, label_noise, seed
-        The data; see `kdlandscape.distillation.data.load`.
+    name
+        A data set; see `kdlandscape.distillation.data.load`. Or a function of the user that returns a `Problem`, as
+        ``folder/file.py:function`` or ``package.module:function``; of all that a study names, only this is executed.
     network, width, depth, norm
-        The architecture; see `network_for`.
+        The architecture for a data set of ours; see `network_for`.
+    num_train, num_fresh, label_noise, seed
+        The data of ours; see `kdlandscape.distillation.data.load`.
+    options
+        Arguments of the user's function.
     device
         The device of the data.
+
+    Raises
+    ------
+    ProblemError
+        If the user's function cannot be found or called, returns something else, or its parts do not fit.
+    ValueError
+        For an unknown data set or network.
     """
-    loaded = data.load(data_set, num_train=num_train, num_fresh=num_fresh, label_noise=label_noise, seed=seed)
-    return Problem(loaded.to(device), network_for(loaded, network, width=width, depth=depth, norm=norm))
+    if ":" in name and not name.startswith(("hub:", "parquet:")):
+        made = made_by(name, options or {})
+        if not isinstance(made, Problem):
+            raise ProblemError(f"{name}: expected it to return a kdlandscape Problem, got {type(made).__name__}")
+        return replace(made, name=name).checked().to(device)
+    if options:
+        raise ProblemError(f"expected no options for {name}, a data set of ours; got {', '.join(options)}")
+    loaded = data.load(name, num_train=num_train, num_fresh=num_fresh, label_noise=label_noise, seed=seed).to(device)
+    return Problem(
+        network=lambda: network_for(loaded, network, width=width, depth=depth, norm=norm),
+        train=(loaded.train_inputs, loaded.train_targets),
+        test=(loaded.test_inputs, loaded.test_targets),
+        distill=(loaded.distill_inputs, loaded.distill_targets),
+        shape=loaded.shape,
+        name=name,
+    )
 
 
 def network_for(
@@ -52,3 +233,19 @@ def network_for(
     return build(
         name, of.num_features, of.num_classes, width=width, depth=depth, norm=norm, channels=of.channels, dims=of.dims
     )
+
+
+def first_examples(tree: Any, count: int | None) -> Any:
+    """Return the first examples of a tensor, or of every tensor of a tuple or dict, such as a pair; None: all."""
+    return tree_map(lambda leaf: None if leaf is None else leaf[:count], tree)
+
+
+def _few(tree: Any) -> Any:
+    return first_examples(tree, min(_TRIED, num_examples(tree)))
+
+
+def _form(inputs: Any) -> dict[str, Any]:
+    """Return name -> (shape of an example, dtype) of each input."""
+    leaves = {f"input {i}": leaf for i, leaf in enumerate(tree_leaves(inputs))}
+    named = inputs if isinstance(inputs, Mapping) else leaves
+    return {name: (tuple(leaf.shape[1:]), str(leaf.dtype).removeprefix("torch.")) for name, leaf in named.items()}

@@ -6,10 +6,11 @@ from typing import Any
 import torch
 import xarray as xr
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from kdlandscape.cubes.variables import dataset, variable
-from kdlandscape.landscape.params import Ravel, Theta
+from kdlandscape.distillation.copies import Copies, members
+from kdlandscape.landscape.network import picked
+from kdlandscape.landscape.params import Theta
 
 
 def cka(x: Tensor, y: Tensor) -> Tensor:
@@ -88,24 +89,13 @@ def layer_cka(
 
 
 def representations(network: nn.Module, theta: Theta, inputs: Any, layers: Sequence[str]) -> dict[str, Tensor]:
-    """Return the outputs of named modules at theta, in eval mode; the network is left as it was."""
-    space = Ravel.of(network)
+    """Return the outputs of named modules at theta, in eval mode, with the buffers of that very network."""
+    copies, these = Copies(network, training=False), members(network, theta).flat()
     kept: dict[str, Tensor] = {}
-    modules = dict(network.named_modules())
-    training = {module: module.training for module in modules.values()}
-    hooks = [
-        modules[name].register_forward_hook(
-            lambda module, args, output, name=name: kept.__setitem__(name, output.detach())
+    for name in layers:
+        copies.network.get_submodule(name).register_forward_hook(
+            lambda module, args, output, name=name: kept.__setitem__(name, picked(output).detach())
         )
-        for name in layers
-    ]
-    try:
-        network.eval()
-        with torch.no_grad():
-            functional_call(network, space.unravel(space.ravel(theta)), inputs)
-    finally:
-        for hook in hooks:
-            hook.remove()
-        for module, mode in training.items():
-            module.training = mode
+    with torch.no_grad():
+        copies.outputs(these.thetas[0], inputs, {name: rows[0] for name, rows in these.buffers.items()})
     return kept

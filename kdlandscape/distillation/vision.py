@@ -74,6 +74,7 @@ def preact_resnet(
         raise ValueError(f"expected a depth of 6n + 2, such as 20, 56 or 110; got {depth}")
     if norm not in NORMS:
         raise ValueError(f"expected norm to be {', '.join(NORMS)} for a pre-activation ResNet, got {norm!r}")
+    stem = nn.Conv2d(channels, width, 3, padding=1, bias=norm == "none")
     blocks: list[nn.Module] = []
     fan_in = width
     for stage in range(3):
@@ -83,7 +84,7 @@ def preact_resnet(
             fan_in = fan_out
     return nn.Sequential(
         _as_image(channels, image_side(num_features, channels)),
-        nn.Conv2d(channels, width, 3, padding=1, bias=norm == "none"),
+        stem,
         *blocks,
         NORMS[norm](fan_in),
         nn.ReLU(),

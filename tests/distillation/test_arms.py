@@ -23,11 +23,11 @@ def problem():
 
 
 def test_every_teacher_of_a_study_is_another_network(problem):
-    flat = problem[3].flatten(0, 2)
-    assert problem[3].shape[:3] == (2, 2, 2)
+    flat = problem[3].flat().thetas
+    assert problem[3].thetas.shape[:3] == (2, 2, 2)
     assert len({float(row.norm()) for row in flat}) == 8
     fewer = arms.teacher_groups(problem[0], *problem[1:3], RECIPE, seeds=SEEDS)
-    assert torch.equal(fewer[:, :, 0], problem[3][:, :, 0])
+    assert torch.equal(fewer[:, :, 0].thetas, problem[3][:, :, 0].thetas)
 
 
 def test_a_student_of_an_arm_is_distilled_as_if_alone_and_compared_with_its_own_teacher(problem):
@@ -37,6 +37,7 @@ def test_a_student_of_an_arm_is_distilled_as_if_alone_and_compared_with_its_own_
         network, init, groups, inputs, RECIPE, seeds=SEEDS, temperature=[1.0, 4.0], hard_weight=[0.0, 0.5],
         targets=targets,
     )  # fmt: skip
+    thetas = thetas.thetas
     assert thetas.shape[:4] == (2, 2, 2, 2)
     alone = distill(
         network, init[1, 1:], groups[1, 1:], inputs, RECIPE, generator=torch.Generator().manual_seed(3),
@@ -83,7 +84,7 @@ def test_a_random_teacher_labels_by_noise(problem):
     assert a.shape == (40, 3)
     init = arms.initial_students(problem[0], seeds=SEEDS)
     thetas = arms.distil_arm(problem[0], init, teacher, problem[1], RECIPE, seeds=SEEDS)
-    assert not torch.equal(thetas[0, :, 0, 0], init[0])
+    assert not torch.equal(thetas[0, :, 0, 0].thetas, init[0])
 
 
 def test_a_teacher_is_as_invariant_as_itself(problem):
@@ -95,5 +96,6 @@ def test_a_teacher_is_as_invariant_as_itself(problem):
 
 
 def test_steps_become_whole_epochs():
-    assert arms.epochs_for(1000, 4000, 128) == 31
-    assert arms.epochs_for(1, 4000, 128) == 1
+    assert arms.epochs_for(1000, torch.zeros(4000, 1), 128) == 31
+    assert arms.epochs_for(1, {"tokens": torch.zeros(4000, 1)}, 128) == 1
+    assert arms.steps_in(Recipe(epochs=31, batch_size=128), torch.zeros(4000, 1)) == 31 * 32

@@ -1,5 +1,6 @@
 import copy
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -158,11 +159,12 @@ def test_bad_settings_are_refused():
 def test_a_teacher_is_trained_once_and_found_again_by_its_recipe(tmp_path, monkeypatch):
     network, _, inputs, targets = problem()
     recipe = Recipe(epochs=1)
-    first = train_teachers(network, inputs, targets, recipe, seeds=[0, 1], folder=tmp_path)
+    first = train_teachers(network, inputs, targets, recipe, seeds=[0, 1], folder=tmp_path).thetas
     assert not torch.equal(first[0], first[1])
     with monkeypatch.context() as patch:
         patch.setattr("kdlandscape.distillation.teachers.train", None)
-        assert torch.equal(train_teachers(network, inputs, targets, recipe, seeds=[0, 1], folder=tmp_path), first)
+        again = train_teachers(network, inputs, targets, recipe, seeds=[0, 1], folder=tmp_path)
+        assert torch.equal(again.thetas, first)
     wider = networks.mlp(6, 3, width=9).double()
     for changed in (
         {"recipe": Recipe(epochs=2)},
@@ -178,14 +180,68 @@ def test_a_teacher_is_trained_once_and_found_again_by_its_recipe(tmp_path, monke
 
 def test_a_damaged_teacher_is_trained_again_and_never_used(tmp_path):
     network, _, inputs, targets = problem()
-    first = train_teachers(network, inputs, targets, Recipe(epochs=1), seeds=[0], folder=tmp_path)
+
+    def teach():
+        return train_teachers(network, inputs, targets, Recipe(epochs=1), seeds=[0], folder=tmp_path).thetas
+
+    first = teach()
     (path,) = tmp_path.iterdir()
     flip(path)
     with pytest.warns(DamagedCache, match=r"\.pt: expected a file with its own checksum .*; it is made again"):
-        assert torch.equal(
-            train_teachers(network, inputs, targets, Recipe(epochs=1), seeds=[0], folder=tmp_path), first
-        )
-    assert torch.equal(train_teachers(network, inputs, targets, Recipe(epochs=1), seeds=[0], folder=tmp_path), first)
+        assert torch.equal(teach(), first)
+    assert torch.equal(teach(), first)
+
+
+class Scaled(nn.Linear):
+    factor = 1.0
+
+    def forward(self, x):
+        return self.factor * super().forward(x)
+
+
+def test_a_teacher_of_another_forward_or_another_loss_is_another_teacher(tmp_path, monkeypatch):
+    _, _, inputs, targets = problem()
+
+    def teach(loss=nn.functional.cross_entropy):
+        loss = partial(loss, reduction="none")
+        return train_teachers(lambda: Scaled(6, 3).double(), inputs, targets, Recipe(epochs=1), seeds=[0], loss=loss,
+                              folder=tmp_path).thetas  # fmt: skip
+
+    first = teach()
+    assert torch.equal(teach(), first)
+    assert not torch.equal(teach(partial(nn.functional.cross_entropy, label_smoothing=0.1)), first)
+    monkeypatch.setattr(Scaled, "factor", 2.0)
+    assert not torch.equal(teach(), first)
+
+
+def test_teachers_keep_their_running_statistics(tmp_path):
+    _, _, inputs, targets = problem()
+
+    def make():
+        return nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(5), nn.Linear(5, 3)).double()
+
+    first = train_teachers(make, inputs, targets, Recipe(epochs=2, batch_size=10), seeds=[0, 1], folder=tmp_path)
+    again = train_teachers(make, inputs, targets, Recipe(epochs=2, batch_size=10), seeds=[0, 1], folder=tmp_path)
+    assert torch.equal(first.buffers["1.running_var"], again.buffers["1.running_var"])
+    assert int(first.states[0]["1.num_batches_tracked"]) == 10
+    alone = make().eval()
+    alone.load_state_dict(first.states[1])
+    torch.testing.assert_close(logits(make(), first, inputs)[1], alone(inputs).detach())
+
+
+def test_a_parameter_that_no_layer_draws_afresh_is_refused_unless_a_function_makes_the_network():
+    class Token(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.token, self.head = nn.Parameter(torch.randn(4)), nn.Linear(4, 2)
+
+    with pytest.raises(ValueError, match=r"draws the parameter 'token' afresh.*or a function that makes the network"):
+        networks.random_thetas(Token(), [0, 1])
+    a, b, again = networks.random_thetas(Token, [0, 1, 0])
+    assert torch.equal(a, again)
+    assert not torch.equal(a[:4], b[:4])
+    layer = nn.TransformerEncoderLayer(4, 2, 8)
+    assert not torch.equal(*networks.random_thetas(layer, [0, 1]))
 
 
 def flip(path):
