@@ -13,16 +13,13 @@ from kdlandscape.sweeps.terminal import show
 
 def collect(folder: Path) -> Path:
     """Bring a study's cube up to date; one in a folder that cannot be written is taken as it is."""
-    from kdlandscape.cubes.files import READ_ONLY
-    from kdlandscape.cubes.store import compact
+    from kdlandscape.cubes.store import UnwritableError, compact
     from kdlandscape.sweeps.snapshot import read_snapshot
 
     read_snapshot(folder)
     try:
         return compact(folder)
-    except OSError as error:
-        if error.errno not in READ_ONLY:
-            raise
+    except UnwritableError as error:
         cube = folder / "cube.nc"
         if not cube.is_file():
             raise StudyError(

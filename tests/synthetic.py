@@ -68,7 +68,7 @@ def demo_cube(seeds: int = 4) -> xr.Dataset:
             "axis": ["x", "y"],
         },
     )
-    return ds.assign(done=(outer, np.ones((seeds, 2), bool)))
+    return ds.assign({"run.done": (outer, np.ones((seeds, 2), bool))})
 
 
 def basins_cube(seeds: int = 3) -> xr.Dataset:

@@ -59,7 +59,7 @@ def test_a_study_from_its_spec_to_its_cube_with_one_failure_and_its_retry(comman
     assert code == 0
     assert "(2 done, 0 failed)" in output
     with open_cube(folder) as cube:
-        assert cube["done"].all()
+        assert cube["run.done"].all()
 
     code, output, _ = command(
         "run", spec, "-g", "mode=ok,fail once,no,a,b,c,d,e,f,g,h,i,j,k,l,m,n,o,p,q,r,s,t,u", "--dry-run"

@@ -129,7 +129,7 @@ def test_spectra_are_of_the_students_that_another_study_trained(tmp_path):
         "grid": {"seed": [0, 1]},
     }
     with kdl.open_cube(run_study(second, root=tmp_path, workers=2, warm=True, progress=False)) as cube:
-        assert bool(cube["done"].all())
+        assert bool(cube["run.done"].all())
         assert cube["member"].values.tolist() == ["teacher", "0.0", "1.0"]
         for seed in (0, 1):
             made = kdl.read_checkpoints(next(folder.glob(f"runs/*seed={seed}*.nc")))

@@ -14,20 +14,22 @@ import netCDF4
 import numpy as np
 
 from kdlandscape.cubes.grid import Grid
-from kdlandscape.cubes.runfile import Array, RunFile
-from kdlandscape.cubes.schema import is_text
-from kdlandscape.cubes.seals import DamagedFileError, check_seal
+from kdlandscape.cubes.index import Index, write_index
+from kdlandscape.cubes.layout import is_cell
+from kdlandscape.cubes.runfile import TIMES, Array, RunFile
+from kdlandscape.cubes.schema import DONE, PLANNED, RUN, SCHEMA, is_large, is_text
 
 _MEMORY = 1 << 27  # bytes of all variables that are collected in memory
-INDEX = "files"  # group of the cube that names the run files in it
+_HOLE = np.iinfo(np.int64).min  # in integers; dates and durations read it as NaT
+_NOT_MERGED = (f"{RUN}id", f"{RUN}labels", f"{RUN}schema")
 
 
 class CubeError(ValueError):
-    """Run files cannot be put into one cube."""
+    """A study has no cube, or a file is none."""
 
 
-class Widened(Exception):  # noqa: N818 - no error: the cube has to be made anew with another type
-    """A run has a variable of a wider type than the runs before it."""
+class Rebuild(Exception):  # noqa: N818 - no error: the cube has to be made anew with what is known now
+    """A run does not go into the cube as it was begun."""
 
 
 class Cube:
@@ -40,42 +42,57 @@ class Cube:
     grid
         The axes.
     kinds
-        The type of variables that are known to become wider than the first run has them; Widened adds to it.
+        The type of variables that are known to become wider than the first run has them; a Rebuild adds to it.
+    join
+        What is done about inner dims along which runs have other places; see `kdlandscape.cubes.compaction.compact`.
+    places
+        The coordinates of such dims.
+    conflicts
+        Attributes on which earlier runs disagree: name -> what they were; those of a variable as "variable.name".
     """
 
-    def __init__(self, path: Path, grid: Grid, kinds: dict[str, np.dtype]):
-        self.grid, self._kinds = grid, kinds
-        self._old = path.exists()
-        self._file = netCDF4.Dataset(path, "a" if self._old else "w")
+    def __init__(
+        self,
+        path: Path,
+        grid: Grid,
+        kinds: dict[str, np.dtype],
+        join: str = "exact",
+        places: Mapping[str, np.ndarray] | None = None,
+        conflicts: Mapping[str, str] | None = None,
+    ) -> None:
+        self.grid, self._kinds, self._join = grid, kinds, join
+        self._places = dict(places or {})
+        old = path.exists()
+        self._file = netCDF4.Dataset(path, "a" if old else "w")
         self._file.set_auto_maskandscale(False)
         self._small: dict[str, np.ndarray] = {}
-        self._inner: dict[str, tuple[Array, str]] = {}
         self._texts: dict[str, str] = {}
         self._coords: set[str] = set(grid.along)
+        self._seen: set[str] = set()  # labels that have been compared
+        self._source: dict[str, str] = {}  # attribute -> the run file it is from
         self.attrs: dict[str, Any] = {}
-        self._conflicts: set[str] = set()
+        self.labels: dict[str, dict[str, Any]] = {}
+        self.conflicts = dict(conflicts or {})
         self.done = np.zeros(grid.shape, bool)
-        if self._old:
+        if old:
             self._reopen()
         else:
             for name in grid.dims:
                 self._file.createDimension(name, len(grid.values[name]))
+            for name, values in self._places.items():
+                self._file.createDimension(name, len(values))
 
     def _reopen(self) -> None:
         """Take up what an older cube holds."""
         self._coords |= set(str(getattr(self._file, "coordinates", "")).split())
         self.attrs = {key: value for key, value in self._file.__dict__.items() if key != "coordinates"}
-        self._conflicts = set(json.loads(self._file[INDEX].conflicts))
-        self.done = self._file["done"][...].astype(bool)
+        self.done = self._file[DONE][...].astype(bool)
         for name, variable in self._file.variables.items():
-            if name in self.grid.values or name in ("done", "planned"):
-                continue
-            if set(self.grid.outer) <= set(variable.dimensions) and name not in self._loose(variable.dimensions, name):
-                if self._fits_in_memory(variable.shape, variable.dtype):
-                    self._small[name] = self._read(variable)
-            else:
-                values = np.asarray(variable[...], object if variable.dtype is str else None)
-                self._inner[name] = (Array(variable.dimensions, values, {}), "earlier runs")
+            self.labels[name] = {key: value for key, value in variable.__dict__.items() if key != "_FillValue"}
+            shared = name in (*self.grid.values, DONE, PLANNED) or name in variable.dimensions
+            cell = set(self.grid.outer) <= set(variable.dimensions) and not shared
+            if cell and self._fits_in_memory(variable.shape, variable.dtype):
+                self._small[name] = self._read(variable)
 
     def _read(self, variable: netCDF4.Variable) -> np.ndarray:
         """Read a variable whole; equal texts, such as package versions, are kept once."""
@@ -83,160 +100,207 @@ class Cube:
             return np.asarray(variable[...])
         values = np.empty(variable.shape, object)
         for rows in _slices(variable.shape):
-            part = np.asarray(variable[rows], object)
-            values[rows] = self._shared(part)
+            values[rows] = self._shared(np.asarray(variable[rows], object))
         return values
 
     def _shared(self, values: np.ndarray) -> np.ndarray:
         same = [self._texts.setdefault(text, text) for text in values.ravel()]
         return np.array(same, object).reshape(values.shape)
 
-    def _loose(self, dims: Sequence[str], name: str) -> set[str]:
-        """Where all axes are inside the one run, coordinates with dims do not belong to a cell."""
-        return {name} if not self.grid.outer and name in self._coords and dims else set()
-
-    def known(self) -> set[str]:
-        """Return the variables that need no attributes any more."""
-        return set(self._file.variables)
-
     def place(self, run: RunFile, cell: Mapping[str, int], file: str) -> None:
-        """Fill the cell of a run."""
+        """Fill the cell of a run whose layout agrees with that of the cube."""
+        if not run.labels or run.labels not in self._seen:
+            self._seen.add(run.labels)
+            for name, array in run.variables.items():
+                self._merge(self.labels.setdefault(name, {}), array.attrs, file, f"{name}.")
         for name, array in run.variables.items():
-            if name in self.grid.along:
-                continue
             if name in run.coords and name not in self.grid.values:
                 self._coords.add(name)
             if name in self.grid.values:
-                self._axis(name, array.attrs)
-            elif set(self.grid.outer) <= set(array.dims) and name not in self._loose(array.dims, name):
-                self._fill(name, array, cell, file)
-            else:
-                self._agree(name, array, file)
-        self.done[tuple(cell[name] for name in self.grid.outer)] = True
-        for key, value in run.attrs.items():
-            if key == "run" or key in self._conflicts or np.array_equal(self.attrs.setdefault(key, value), value):
                 continue
-            self._conflicts.add(key)
-            del self.attrs[key]
+            if is_cell(name, array, run, self.grid, self._join):
+                self._fill(name, array, run, cell)
+            elif name in self._places and name in array.dims:
+                self._follow(name, array, run, cell)
+            elif name not in self._file.variables:
+                for dim, size in zip(array.dims, array.values.shape, strict=True):
+                    self._dim(dim, size)
+                self._write(name, array.dims, array.values)
+        self.done[tuple(cell[name] for name in self.grid.outer)] = True
+        self._merge(self.attrs, {key: run.attrs[key] for key in run.attrs if key not in _NOT_MERGED}, file)
 
-    def _axis(self, name: str, attrs: Mapping[str, Any]) -> None:
-        if name not in self._file.variables:
-            self._write(name, (name,), np.array(self.grid.values[name]), attrs)
+    def _merge(self, attrs: dict[str, Any], own: Mapping[str, Any], file: str, prefix: str = "") -> None:
+        """Keep the attributes on which all runs agree, and what became of the others."""
+        for key, value in own.items():
+            name = f"{prefix}{key}"
+            if name in self.conflicts:
+                continue
+            if key not in attrs:
+                attrs[key] = value
+                self._source[name] = file
+            elif not np.array_equal(attrs[key], value):
+                first = self._source.get(name, "earlier runs")
+                self.conflicts[name] = f"{_short(attrs.pop(key))} in {first}, {_short(value)} in {file}"
 
-    def _agree(self, name: str, array: Array, file: str) -> None:
-        if name not in self._inner:
-            self._inner[name] = (array, file)
-            for dim, size in zip(array.dims, array.values.shape, strict=True):
-                self._dim(dim, size, name, file)
-            self._write(name, array.dims, array.values, array.attrs)
-        first, source = self._inner[name]
-        if not first.equals(array):
-            raise CubeError(f"{name}: expected the same coordinate in every run, got others in {source} and {file}")
+    def _follow(self, name: str, array: Array, run: RunFile, cell: Mapping[str, int]) -> None:
+        """Keep a run's own coordinate of a dim along which the cube has positions."""
+        size = len(array.values)
+        if not np.array_equal(self._places[name][:size], array.values) and self._join == "pad":
+            dims = (*self.grid.outer, name)
+            values = array.values.reshape((1,) * len(self.grid.outer) + (size,))
+            self._coords.add(f"{RUN}{name}")
+            self.labels.setdefault(f"{RUN}{name}", self.labels.get(name, {}))
+            self._fill(f"{RUN}{name}", Array(dims, values, {}), run, cell)
 
-    def _dim(self, dim: str, size: int, name: str, file: str) -> None:
+    def _dim(self, dim: str, size: int) -> None:
         if dim not in self._file.dimensions:
             self._file.createDimension(dim, size)
-        elif self._file.dimensions[dim].size != size:
-            before = self._file.dimensions[dim].size
-            raise CubeError(f"{name}: expected shape {before} along {dim} in every run, got {size} in {file}")
 
-    def _fill(self, name: str, array: Array, cell: Mapping[str, int], file: str) -> None:
-        kind = _kind(array.values)
+    def _fill(self, name: str, array: Array, run: RunFile, cell: Mapping[str, int]) -> None:
+        array = _spread(array, self.grid.outer)
+        kind = self._kind(array.values)
         if name not in self._file.variables:
-            self._create(name, array, kind, file)
+            self._create(name, array, self._kinds.get(name, kind))
         variable = self._file.variables[name]
-        dims = variable.dimensions
-        if set(dims) != set(array.dims):
-            listed = ", ".join(dims), ", ".join(array.dims)
-            raise CubeError(f"{name}: expected dims {listed[0]} in every run, got {listed[1]} in {file}")
-        for dim, size in zip(array.dims, array.values.shape, strict=True):
-            if dim not in self.grid.outer:
-                self._dim(dim, size, name, file)
         before = np.dtype(object if variable.dtype is str else variable.dtype)
-        if (before.kind == "O") != (kind.kind == "O"):
-            raise CubeError(f"{name}: expected {before} in every run, got {kind} in {file}")
-        if kind.kind != "O" and np.result_type(before, kind) != before:
-            self._kinds[name] = np.result_type(before, kind)
-            raise Widened(name)
+        if before != kind and before.kind != "O":
+            wider = kind if kind.kind == "i" else np.result_type(before, kind)
+            if wider != before and before.kind != "i":
+                self._kinds[name] = wider
+                raise Rebuild(name)
+        dims = variable.dimensions
         values = array.values.transpose([array.dims.index(dim) for dim in dims])
+        values = values.view("i8") if values.dtype.kind in TIMES else values
+        values = self._at_places(values, dims, variable.shape, run, before)
         where = tuple(slice(cell[dim], cell[dim] + 1) if dim in cell else slice(None) for dim in dims)
-        if name not in self._small:
-            variable[where] = values
-        elif kind.kind == "O":
-            self._small[name][where] = self._shared(values)
+        if name in self._small:
+            self._small[name][where] = self._shared(values) if before.kind == "O" else values
         else:
-            self._small[name][where] = values
+            variable[where] = values
 
-    def _create(self, name: str, array: Array, kind: np.dtype, file: str) -> None:
+    def _at_places(
+        self, values: np.ndarray, dims: Sequence[str], shape: Sequence[int], run: RunFile, kind: np.dtype
+    ) -> np.ndarray:
+        """Put the values of a run where its own places are among those of the cube."""
+        if not set(dims) & set(self._places):
+            return values
+        full = [1 if dim in self.grid.outer else size for dim, size in zip(dims, shape, strict=True)]
+        spread = np.full(full, _hole(kind), kind)
+        index = []
+        for dim, size in zip(dims, values.shape, strict=True):
+            own = np.arange(size)
+            if dim in self._places and self._join == "outer":
+                known = {place: i for i, place in enumerate(self._places[dim].tolist())}
+                own = np.array([known[place] for place in run.variables[dim].values.tolist()])
+            index.append(own)
+        spread[np.ix_(*index)] = values
+        return spread
+
+    def _kind(self, values: np.ndarray) -> np.dtype:
+        """Return the type in the cube: integers and booleans become floats at once, so that holes do not change it.
+
+        Integers that floats cannot tell apart stay integers, with the smallest one for a hole.
+        """
+        if is_text(values):
+            return np.dtype(object)
+        if values.dtype.kind in TIMES or is_large(values):
+            return np.dtype(np.int64)
+        return np.dtype(np.float64) if values.dtype.kind in "biu" else values.dtype
+
+    def _create(self, name: str, array: Array, kind: np.dtype) -> None:
         inner = [dim for dim in array.dims if dim not in self.grid.outer]
-        dims = (*self.grid.outer, *inner)
         for dim in inner:
-            self._dim(dim, array.values.shape[array.dims.index(dim)], name, file)
-        kind = self._kinds.get(name, kind)
-        text = kind.kind == "O"
-        variable = self._file.createVariable(name, str if text else kind, dims, fill_value=None if text else np.nan)
+            self._dim(dim, array.values.shape[array.dims.index(dim)])
+        dims = (*self.grid.outer, *inner)
+        shape = tuple(self._file.dimensions[dim].size for dim in dims)
+        small = self._fits_in_memory(shape, kind)
+        variable = self._file.createVariable(
+            name,
+            str if kind.kind == "O" else kind,
+            dims,
+            fill_value=np.nan if kind.kind == "f" else None,
+            fletcher32=not small and kind.kind != "O",
+        )
         variable.set_auto_maskandscale(False)
-        variable.setncatts(array.attrs)
-        if self._fits_in_memory(variable.shape, variable.dtype):
-            self._small[name] = np.full(variable.shape, "" if text else np.nan, kind)
+        if small:
+            self._small[name] = np.full(shape, _hole(kind), kind)
+        elif kind.kind == "i":
+            for rows in _slices(shape):
+                variable[rows] = _HOLE
+        if array.values.dtype.kind in TIMES:
+            self.labels[name] |= _time_attrs(array.values)
 
     def _fits_in_memory(self, shape: tuple[int, ...], kind: Any) -> bool:
         size = np.dtype(object if kind is str else kind).itemsize * int(np.prod(shape))
         return sum(array.nbytes for array in self._small.values()) + size <= _MEMORY
 
-    def _write(self, name: str, dims: Sequence[str], values: np.ndarray, attrs: Mapping[str, Any]) -> None:
-        text, flag = is_text(values), values.dtype.kind == "b"
+    def _write(self, name: str, dims: Sequence[str], values: np.ndarray) -> None:
+        text, kind = is_text(values), values.dtype.kind
+        if kind in TIMES:
+            self.labels.setdefault(name, {}).update(_time_attrs(values))
+        elif kind == "b":
+            self.labels.setdefault(name, {})["dtype"] = "bool"
+        values = values.astype(object if text else "i1" if kind == "b" else "i8" if kind in TIMES else values.dtype)
         if name not in self._file.variables:
-            self._file.createVariable(name, str if text else "i1" if flag else values.dtype, dims)
+            self._file.createVariable(name, str if text else values.dtype, dims)
         variable = self._file.variables[name]
-        variable.setncatts(dict(attrs) | ({"dtype": "bool"} if flag else {}))
-        values = values.astype(object if text else "i1" if flag else values.dtype)
         variable[...] = values if values.ndim else values.item()  # netCDF4 takes no text as an array without dims
 
-    def counts(self, names: Sequence[str]) -> dict[str, Counter]:
-        """Return how many runs have each value of variables that hold one text or number a run."""
-        return {name: Counter(map(str, self._small[name][self.done].ravel())) for name in names if name in self._small}
+    def counts(self, name: str) -> Counter:
+        """Return how many runs have each value of a variable that holds one text or number a run."""
+        return Counter(map(str, self._small[name][self.done].ravel())) if name in self._small else Counter()
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
 
-    def complete(self, files: Mapping[str, tuple[int, int]], recipe: str) -> None:
-        """Write what was collected, and which run files (name -> size and time) of which recipe are in the cube."""
+    def complete(self, index: Index) -> None:
+        """Write what was collected: small variables, axes, which cells are done, attributes, and an index."""
         for name, values in self._small.items():
             for rows in _slices(values.shape):  # netCDF4 copies texts to write them
                 self._file.variables[name][rows] = values[rows] if values.ndim else values.item()
         for name in self.grid.dims:
-            self._axis(name, {})
+            self._write(name, (name,), np.array(self.grid.values[name]))
         for name, dim in self.grid.along.items():
-            self._write(name, (dim,), np.array(self.grid.values[name]), {})
+            self._write(name, (dim,), np.array(self.grid.values[name]))
+        for name, values in self._places.items():
+            self._write(name, (name,), values)
         unit = {"units": "1"}
-        self._write("done", self.grid.outer, self.done, {"long_name": "a run has filled this cell", **unit})
+        self.labels[DONE] = {"long_name": "a run has filled this cell", **unit}
+        self._write(DONE, self.grid.outer, self.done)
         if self.grid.exclude:
-            planned = {"long_name": "a run is meant to fill this cell", **unit}
-            self._write("planned", self.grid.outer, self.grid.planned(), planned)
-        for key in set(self._file.ncattrs()) - set(self.attrs):
-            self._file.delncattr(key)
-        self._file.setncatts(self.attrs)
+            self.labels[PLANNED] = {"long_name": "a run is meant to fill this cell", **unit}
+            self._write(PLANNED, self.grid.outer, self.grid.planned())
+        for name, variable in self._file.variables.items():
+            _set_attrs(variable, self.labels.get(name, {}))
+        _set_attrs(self._file, {**self.attrs, f"{RUN}schema": SCHEMA})
         if self._coords:
             self._file.coordinates = " ".join(sorted(self._coords))
-        self._index(files, recipe)
-
-    def _index(self, files: Mapping[str, tuple[int, int]], recipe: str) -> None:
-        group = self._file.createGroup(INDEX)
-        group.setncatts({"conflicts": json.dumps(sorted(self._conflicts)), "recipe": recipe})
-        if "file" not in group.dimensions:
-            group.createDimension("file", None)
-            group.createDimension("part", 2)
-            # the library's own choice along an unlimited dim is a chunk a row
-            group.createVariable("name", str, ("file",), chunksizes=(4096,))
-            group.createVariable("stamp", "i8", ("file", "part"), chunksizes=(4096, 2))
-        names = sorted(files)
-        group["name"][: len(names)] = np.array(names, object)
-        group["stamp"][: len(names)] = np.array([files[name] for name in names], "i8").reshape(-1, 2)
+        write_index(self._file, index)
 
 
-def _slices(shape: tuple[int, ...]) -> list[Any]:
+def _spread(array: Array, outer: Sequence[str]) -> Array:
+    """Give a fact of a run the dims of its place."""
+    missing = [dim for dim in outer if dim not in array.dims]
+    shape = (1,) * len(missing) + array.values.shape
+    return Array((*missing, *array.dims), array.values.reshape(shape), array.attrs)
+
+
+def _hole(kind: np.dtype) -> Any:
+    return {"O": "", "i": _HOLE}.get(kind.kind, np.nan)
+
+
+def _time_attrs(values: np.ndarray) -> dict[str, str]:
+    return {"units": TIMES[values.dtype.kind], "dtype": values.dtype.name}
+
+
+def _set_attrs(holder: Any, attrs: Mapping[str, Any]) -> None:
+    for key in set(holder.ncattrs()) - set(attrs) - {"_FillValue"}:
+        holder.delncattr(key)
+    holder.setncatts(dict(attrs))
+
+
+def _slices(shape: Sequence[int]) -> list[Any]:
     """Return indices that cut an array along its first dim into parts of about ten thousand values."""
     if not shape:
         return [...]
@@ -244,22 +308,6 @@ def _slices(shape: tuple[int, ...]) -> list[Any]:
     return [slice(start, start + step) for start in range(0, shape[0], step)]
 
 
-def read_index(path: Path, recipe: str) -> dict[str, tuple[int, int]]:
-    """Return the run files in a cube of a recipe: name -> size and time; empty if there is no such cube."""
-    try:
-        check_seal(path)
-        with netCDF4.Dataset(path) as file:
-            group = file[INDEX]
-            if group.recipe != recipe:
-                return {}
-            stamps = np.asarray(group["stamp"][...]).tolist()
-            return {name: (size, time) for name, (size, time) in zip(group["name"][...], stamps, strict=True)}
-    except (OSError, DamagedFileError, IndexError, AttributeError):
-        return {}
-
-
-def _kind(values: np.ndarray) -> np.dtype:
-    """Return the type in the cube: integers and booleans become floats at once, so that holes do not change it."""
-    if is_text(values):
-        return np.dtype(object)
-    return np.dtype(np.float64) if values.dtype.kind in "biu" else values.dtype
+def _short(value: Any) -> str:
+    text = json.dumps(value.tolist() if hasattr(value, "tolist") else value, ensure_ascii=False, default=str)
+    return text if len(text) <= 40 else f"{text[:37]}..."

@@ -121,13 +121,20 @@ def _patiently(attempt: Callable[[], T], repair: Callable[[], None] = lambda: No
     for pause in _PAUSES:
         try:
             return attempt()
-        except OSError as error:
-            if error.errno not in _PASSING:
+        except (OSError, RuntimeError) as error:
+            if not _may_pass(error):
                 raise
         time.sleep(pause)
         with suppress(OSError):
             repair()
     return attempt()
+
+
+def _may_pass(error: OSError | RuntimeError) -> bool:
+    """Whether an error may be gone at the next attempt; netCDF has negative numbers, or none, for those of its own."""
+    if isinstance(error, OSError) and error.errno is not None and error.errno > 0:
+        return error.errno in _PASSING
+    return "NetCDF" in str(error)
 
 
 def _flush(path: Path) -> None:
@@ -189,9 +196,12 @@ def read_error(path: Path | str) -> dict[str, Any]:
     """Return an error record; an unreadable one is an error record about itself."""
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        content = {"name": "UnreadableErrorRecord", "value": f"{Path(path).name}: {error}"}
-    return content
+        if isinstance(content, dict) and {"name", "value"} <= content.keys():
+            return content
+        problem = f"expected a name and a value, got {type(content).__name__}"
+    except (OSError, ValueError, RecursionError) as error:
+        problem = str(error)
+    return {"name": "UnreadableErrorRecord", "value": f"{Path(path).name}: {problem}"}
 
 
 def names(folder: Path, suffix: str) -> set[str]:
@@ -208,7 +218,29 @@ def stamps(folder: Path, suffix: str) -> dict[str, tuple[int, int]]:
     return found
 
 
+def odd_entries(folder: Path, suffix: str) -> list[str]:
+    """Say which entries of a folder stand where a finished file should, and are none: they count as not there."""
+    found = []
+    for entry in _entries(folder, suffix):
+        if not _is_file(entry):
+            what = "a link to nothing" if entry.is_symlink() else "a folder" if entry.is_dir() else "no regular file"
+            way = "get what it stands for" if entry.is_symlink() else "remove it"
+            found.append(f"{entry.name}: expected a file, got {what}; {way}, or the run counts as missing")
+    return sorted(found)
+
+
 def _finished(folder: Path, suffix: str) -> list[os.DirEntry]:
+    return [entry for entry in _entries(folder, suffix) if _is_file(entry)]
+
+
+def _is_file(entry: os.DirEntry) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:  # a link that leads to itself
+        return False
+
+
+def _entries(folder: Path, suffix: str) -> list[os.DirEntry]:
     if not folder.is_dir():
         return []
     with os.scandir(folder) as entries:

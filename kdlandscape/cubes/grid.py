@@ -2,10 +2,13 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import product
 from typing import Any
 
 import numpy as np
+
+VERSION = 1  #: of ``spec.yaml`` in a study's folder
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,11 @@ class Grid:
     def shape(self) -> tuple[int, ...]:
         """The number of places along each outer dim."""
         return tuple(len(self.values[name]) for name in self.outer)
+
+    @cached_property
+    def positions(self) -> dict[str, dict[Any, int]]:
+        """The place of each value along each outer dim."""
+        return {name: {value: i for i, value in enumerate(self.values[name])} for name in self.outer}
 
     def cells(self) -> Iterator[tuple[tuple[int, ...], dict[str, Any]]]:
         """Yield the index and the coordinates of every cell that a run fills; the first axis varies slowest."""

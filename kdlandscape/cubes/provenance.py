@@ -22,12 +22,19 @@ FACTS: dict[str, tuple[str, str]] = {
     "packages": ("package versions, JSON", "1"),
     "python": ("Python version", "1"),
     "device": ("device that computed", "1"),
+    "data": ("revisions of the data sets, JSON", "1"),
     "started_at": ("start of the run, UTC", "1"),
     "wall_time": ("time from start to result", "s"),
     "peak_memory": ("peak resident memory of the kernel", "B"),
 }
 #: what should be the same for all runs of a cube.
-SAME = ("git_commit", "git_dirty", "notebook_hash", "packages", "python", "device")
+SAME = ("git_commit", "git_dirty", "notebook_hash", "packages", "python", "device", "data")
+_data: dict[str, str] = {}
+
+
+def note_data(name: str, revision: str) -> None:
+    """Have the provenance of this process's results say which revision of a data set they come from."""
+    _data[name] = revision
 
 
 def collect(folder: Path | str | None = None) -> dict[str, Any]:
@@ -46,6 +53,7 @@ def collect(folder: Path | str | None = None) -> dict[str, Any]:
         "git_dirty": dirty,
         "packages": json.dumps(package_versions(), sort_keys=True),
         "python": platform.python_version(),
+        "data": json.dumps(_data, sort_keys=True),
         "peak_memory": peak_memory(),
     }
 

@@ -88,6 +88,11 @@ def unseal(path: Path) -> None:
     os.truncate(path, path.stat().st_size - _SEAL_SIZE)
 
 
+def cache_folder() -> Path:
+    """Return the folder for generated data and trained teachers: $KDLANDSCAPE_CACHE, else ~/.cache/kdlandscape."""
+    return Path(os.environ.get("KDLANDSCAPE_CACHE", Path.home() / ".cache" / "kdlandscape"))
+
+
 def cached(path: Path, make: Callable[[BinaryIO], object]) -> bytes:
     """Return the content of a file of a cache, made by the first who wants it while others wait.
 

@@ -1,12 +1,10 @@
 """Labelled data by name: MNIST-1D (generated, any number of fresh examples), digits, small MNIST, sets of the hub."""
 
 import io
-import os
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import isqrt
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -15,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.data import DataLoader, Dataset
 
-from kdlandscape.cubes.seals import cached
+from kdlandscape.cubes.seals import cache_folder, cached
 from kdlandscape.landscape.batches import Batches
 from kdlandscape.landscape.reduction import num_examples
 
@@ -197,11 +195,6 @@ def tensors_of(inputs: Any, targets: Any, like: nn.Module) -> tuple[Any, Any]:
             )
     num_examples((inputs, targets))
     return inputs, targets
-
-
-def cache_folder() -> Path:
-    """Return the folder for generated data and trained teachers: $KDLANDSCAPE_CACHE, else ~/.cache/kdlandscape."""
-    return Path(os.environ.get("KDLANDSCAPE_CACHE", Path.home() / ".cache" / "kdlandscape"))
 
 
 def _mnist1d(num_examples: int, seed: int) -> tuple[Tensor, Tensor]:

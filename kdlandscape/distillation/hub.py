@@ -1,11 +1,16 @@
 """Image sets of the Hugging Face hub, or of local parquet files with the same schema (extra ``hf``)."""
 
+import hashlib
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from kdlandscape.cubes.provenance import note_data
+from kdlandscape.cubes.seals import cache_folder, cached
 
 _LABELS = ("fine_label", "label")  # CIFAR-100 has coarse labels too
 
@@ -16,9 +21,11 @@ def load_images(name: str) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tens
     Parameters
     ----------
     name
-        ``hub:<dataset>`` such as ``hub:cifar100``, or ``parquet:<folder>`` with ``train*.parquet`` and
-        ``test*.parquet``, both with one column of images and one of class labels (``fine_label``, ``label``, or the
-        only one). A hub set is downloaded once; with ``HF_HUB_OFFLINE=1`` it has to be in the cache.
+        ``hub:<dataset>`` such as ``hub:cifar100`` or ``hub:cifar100@<revision>``, or ``parquet:<folder>`` with
+        ``train*.parquet`` and ``test*.parquet``, both with one column of images and one of class labels
+        (``fine_label``, ``label``, or the only one). A hub set is downloaded once; with ``HF_HUB_OFFLINE=1`` it has to
+        be in the cache. Without a revision the newest one at the first use is kept in the cache folder and used from
+        then on. A run's provenance says which revision, or which content of the files, it used.
 
     Returns
     -------
@@ -39,14 +46,53 @@ def load_images(name: str) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tens
         for split, found in files.items():
             if not found:
                 raise ValueError(f"expected {split}*.parquet in {place}, got none")
+        note_data(name, _digest(path for found in files.values() for path in found))
         splits = {split: load_dataset("parquet", data_files=found, split="train") for split, found in files.items()}
     else:
-        loaded = load_dataset(place)
+        place, _, revision = place.partition("@")
+        revision = revision or _pinned(place)
+        note_data(f"hub:{place}", revision)
+        loaded = load_dataset(place, revision=revision)
         splits = {split: loaded[split] for split in ("train", "test") if split in loaded}
         if len(splits) < 2:
             raise ValueError(f"expected the splits train and test in {place}, got {', '.join(loaded)}")
     train, test = (_tensors(splits[split], name) for split in ("train", "test"))
     return *train, *test, *train
+
+
+def _pinned(place: str) -> str:
+    """Return the revision of a hub set that was the newest when it was first used here."""
+
+    def newest(file: BinaryIO) -> None:
+        file.write(_newest(place).encode())
+
+    return cached(cache_folder() / "data" / f"hub-{place.replace('/', '--')}.revision", newest).decode()
+
+
+def _newest(place: str) -> str:
+    from huggingface_hub import HfApi, constants
+    from huggingface_hub.errors import OfflineModeIsEnabled
+
+    try:
+        revision = HfApi().dataset_info(place).sha
+    except (OfflineModeIsEnabled, OSError) as error:
+        kept = Path(constants.HF_HUB_CACHE) / f"datasets--{place.replace('/', '--')}" / "refs" / "main"
+        if not kept.is_file():
+            raise ValueError(
+                f"expected the hub to say which revision of {place} is the newest, got {error}; name one as "
+                f"hub:{place}@<revision>"
+            ) from error
+        revision = kept.read_text(encoding="utf-8").strip()
+    if revision is None:
+        raise ValueError(f"expected a revision of {place} from the hub, got none; name one as hub:{place}@<revision>")
+    return revision
+
+
+def _digest(paths: Iterable[str]) -> str:
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(Path(path).read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def _tensors(rows: Any, name: str) -> tuple[Tensor, Tensor]:

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
 import kdlandscape
-from kdlandscape.cubes.seals import cached
+from kdlandscape.cubes.seals import cache_folder, cached
 from kdlandscape.distillation.augment import NamedViews
 from kdlandscape.distillation.copies import Copies, Members
-from kdlandscape.distillation.data import cache_folder, tensors_of
+from kdlandscape.distillation.data import tensors_of
 from kdlandscape.distillation.networks import Architecture, architecture, random_thetas
 from kdlandscape.distillation.recipe import Recipe
 from kdlandscape.distillation.training import train

@@ -160,7 +160,7 @@ def export_study(cube: xr.Dataset, names: Sequence[str], folder: Path | str, ven
     UndrawnFigure
         For each figure that the cube cannot give; the others are drawn.
     """
-    about = "; ".join(f"{key} {cube.attrs[key]}" for key in ("study", "spec_hash") if key in cube.attrs)
+    about = "; ".join(f"{key} {cube.attrs[key]}" for key in ("study", "run.recipe") if key in cube.attrs)
     written: list[Path] = []
     for name in names:
         draw = load("figures", name)

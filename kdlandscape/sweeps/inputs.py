@@ -75,7 +75,7 @@ def runs_of(study: Path, notes: list[Note]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {note.path: [] for note in notes}
     for name in sorted(names(study / "runs", ".nc")) if notes else []:
         try:
-            facts = read_run(study / "runs" / f"{name}.nc").variables["inputs"]
+            facts = read_run(study / "runs" / f"{name}.nc").variables["run.inputs"]
             read = json.loads(str(facts.values.ravel()[0]))
         except (DamagedFileError, KeyError, ValueError):  # what is no run file is not of the cube either
             continue

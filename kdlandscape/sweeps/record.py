@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 
 from kdlandscape.cubes.provenance import FACTS, collect
-from kdlandscape.cubes.schema import SchemaError, check
+from kdlandscape.cubes.schema import RUN, SchemaError, check, without_facts
 from kdlandscape.cubes.store import write_run
 from kdlandscape.sweeps.witness import CONTEXT_VARIABLE, defaults, inputs
 
@@ -44,14 +44,14 @@ def record(dataset: xr.Dataset | xr.DataArray, *, checkpoints: xr.Dataset | None
     dataset = _as_dataset(dataset)
     context_file = os.environ.get(CONTEXT_VARIABLE)
     if not context_file:
-        check(dataset)
-        _check_names(dataset)
+        check(without_facts(dataset))
         return dataset
     context = json.loads(Path(context_file).read_text(encoding="utf-8"))
     result = Path(context["result"])
     if result.exists():
         raise RuntimeError(f"record: expected one call in a run, got a second one in run {context['run']}")
-    check(dataset, axes=context["vectorized"])
+    dataset = without_facts(dataset)
+    check(dataset, axes=context["vectorized"], outer=len(context["coords"]))
     for name, values in context["vectorized"].items():
         dataset = _agree(dataset, name, values)
     along = context["along"]
@@ -59,11 +59,14 @@ def record(dataset: xr.Dataset | xr.DataArray, *, checkpoints: xr.Dataset | None
     dataset = _follow(dataset, {name: (dim, context["coords"][name]) for name, dim in along.items()})
     outer = [name for name in context["coords"] if name not in along]
     dataset = _attach(dataset, _facts(dataset, context), outer)
-    dataset.attrs |= {"run": context["run"], "spec_hash": context["spec_hash"]}
     own = _parameters(context)
     varying = {*context["coords"], *context["vectorized"]}
-    dataset.attrs["parameters"] = json.dumps({name: own[name] for name in own if name not in varying})
-    kept = {} if checkpoints is None else {"checkpoints": checkpoints.assign_attrs(parameters=json.dumps(own))}
+    fixed = json.dumps({name: own[name] for name in own if name not in varying})
+    facts = {"id": context["run"], "recipe": context["spec_hash"], "parameters": fixed}
+    dataset.attrs |= {f"{RUN}{name}": value for name, value in facts.items()}
+    kept = {}
+    if checkpoints is not None:
+        kept = {"checkpoints": checkpoints.assign_attrs({f"{RUN}parameters": json.dumps(own)})}
     result.with_name(f"{context['run']}.inputs").write_text(json.dumps(inputs()), encoding="utf-8")
     write_run(dataset, result, kept)
     return dataset
@@ -76,12 +79,6 @@ def _as_dataset(result: Any) -> xr.Dataset:
         what = "an array without a name" if isinstance(result, xr.DataArray) else type(result).__name__
         raise SchemaError(f"record: expected a Dataset, or a DataArray with a name, got {what}")
     return result
-
-
-def _check_names(dataset: xr.Dataset) -> None:
-    taken = sorted(set(FACTS) & set(map(str, dataset.variables)))
-    if taken:
-        raise SchemaError(f"{', '.join(taken)}: expected no variable with the name of a run's provenance; rename it")
 
 
 def _parameters(context: Mapping[str, Any]) -> dict[str, Any]:
@@ -138,9 +135,8 @@ def _facts(dataset: xr.Dataset, context: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _attach(dataset: xr.Dataset, facts: Mapping[str, Any], outer: list[str]) -> xr.Dataset:
-    _check_names(dataset)
     for name, value in facts.items():
         long_name, units = FACTS[name]
         array = np.full((1,) * len(outer), value)
-        dataset = dataset.assign_coords({name: (outer, array, {"long_name": long_name, "units": units})})
+        dataset = dataset.assign_coords({f"{RUN}{name}": (outer, array, {"long_name": long_name, "units": units})})
     return dataset

@@ -6,12 +6,11 @@ Importing this module loads neither torch nor papermill, matplotlib or xarray, s
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from kdlandscape.cubes.grid import Grid
-from kdlandscape.cubes.provenance import FACTS
+from kdlandscape.cubes.grid import VERSION, Grid
 from kdlandscape.nearest import did_you_mean, listed, nearest
 from kdlandscape.registry import RegistryError, find
 from kdlandscape.sweeps.axes import Scalar, check_axes, check_axis, check_size, expand
@@ -23,9 +22,7 @@ from kdlandscape.sweeps.parameters import Parameter, check_known, read_parameter
 from kdlandscape.sweeps.places import find_notebook, find_spec
 from kdlandscape.sweeps.values import MismatchError, canonical, digest, plain
 
-VERSION = 1  # of the file in a study's folder
 _MOST_DIMS = 32  # of an array in HDF5
-_TAKEN = (*FACTS, "done", "planned")  # names that a cube uses itself
 
 
 class Source(BaseModel):
@@ -99,6 +96,7 @@ class Spec(BaseModel):
     zip: list[list[str]] = []
     exclude: list[dict[str, Any]] = []
     source: Source | None = Field(default=None, alias="from")
+    join: Literal["exact", "outer", "pad"] = "exact"
     findings: list[str] = []
     figures: list[str] = []
     table: Table | None = None
@@ -189,10 +187,6 @@ def make_spec(content: Mapping[str, Any], beside: Path | None = None) -> Spec:
 
 def _check_axis_names(spec: Spec, values: Mapping[str, list]) -> None:
     for name in spec.grid:
-        if name in _TAKEN:
-            raise SpecError(
-                f"{name}: expected an axis name that a cube does not use itself ({listed(_TAKEN)}); rename it"
-            )
         if name in values and name in spec.vectorize:
             raise SpecError(
                 f"{name}: expected numbers, texts or booleans along an axis in vectorize, got values with names, which "

@@ -12,6 +12,7 @@ from pathlib import Path
 from kdlandscape.cubes.files import leftovers, names, remove
 from kdlandscape.cubes.locks import lock
 from kdlandscape.cubes.runfile import read_run
+from kdlandscape.cubes.schema import RUN
 from kdlandscape.sweeps.plan import plan
 from kdlandscape.sweeps.processes import end_marked
 from kdlandscape.sweeps.snapshot import read_snapshot
@@ -96,6 +97,6 @@ def clean(folder: Path, *, corrupt: bool = False) -> list[Path]:
 
 def _readable(path: Path) -> bool:
     try:
-        return "spec_hash" in read_run(path).attrs
+        return f"{RUN}recipe" in read_run(path).attrs
     except Exception:  # whatever a damaged file makes HDF5 or netCDF4 raise
         return False

@@ -5,6 +5,8 @@ from collections.abc import Iterable
 import numpy as np
 import xarray as xr
 
+from kdlandscape.cubes.schema import DONE
+
 #: Dims that repeat the same measurement: only their mean and spread are of interest.
 REPEATS = ("seed", "repeat", "replicate", "fold", "draw")
 #: The first of these dims that a cube has tells the story; ``t`` only where a spectrum is known along it.
@@ -12,7 +14,7 @@ STORIES = ("init_lambda", "t", "partner", "member")
 #: Dims of one picture: a plane, a quadrature rule, the coordinates of a point.
 PICTURE = ("x", "y", "point", "axis", "node", "draw", "grid", "eigenvalue")
 #: Drawn in their own way: holes, marks on a plane, and the rules behind a spectral density.
-NEVER_SHOWN = ("done", "plane_points", "nodes", "weights")
+NEVER_SHOWN = (DONE, "plane_points", "nodes", "weights")
 #: A dim with at most so many places can become so many lines in one picture.
 MAX_LINES = 6
 
@@ -51,7 +53,7 @@ def long_dims(cube: xr.Dataset, variable: str) -> list[str]:
 
 def run_dims(cube: xr.Dataset) -> list[str]:
     """Return the dims that tell runs apart; none where the cube does not know its runs."""
-    return [str(dim) for dim in cube["done"].dims] if "done" in cube else []
+    return [str(dim) for dim in cube[DONE].dims] if DONE in cube else []
 
 
 def repeat_dim(cube: xr.Dataset, variable: str) -> str:

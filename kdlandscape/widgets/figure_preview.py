@@ -90,7 +90,7 @@ def write_figure(draw: Callable[[], Figure], venue: str, path: Path | str, **bes
     before = set(plt.get_fignums())
     try:
         with figures.venue_style(venue), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Glyph", UserWarning)  # a name may use any script
+            warnings.filterwarnings("ignore", "Glyph|constrained_layout not applied", UserWarning)  # names of any kind
             return figures.export(draw(), path, venue, **beside)
     finally:
         _close(before)

@@ -9,6 +9,7 @@ import ipywidgets as ipw
 import numpy as np
 import xarray as xr
 
+from kdlandscape.cubes.files import write
 from kdlandscape.widgets import panels, selection
 from kdlandscape.widgets.board import Board, Said
 from kdlandscape.widgets.controls import SHORT, WRAP
@@ -176,8 +177,7 @@ class LiveExplorer(ipw.VBox):
         self.kept.append(found)
         path = Path(self.path.value)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            found.to_netcdf(path, engine="netcdf4")
+            write(path, lambda temporary: found.to_netcdf(temporary, engine="netcdf4"))
             self.kept_said.say(f"kept[{len(self.kept) - 1}], and {path}: kdl.explore(kdl.open_cube({str(path)!r}))")
         except (OSError, RuntimeError) as error:
             self.kept_said.say(f"kept[{len(self.kept) - 1}]; not written: {error}; choose another file", bad=True)

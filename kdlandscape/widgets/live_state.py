@@ -84,6 +84,16 @@ def _numbers(values: Any) -> np.ndarray:
     return np.asarray(values.tolist() if hasattr(values, "tolist") else values, float)
 
 
+class Surface(NamedTuple):
+    """A plane that is being computed: its grid, which points are known, and the values by name, NaN elsewhere."""
+
+    direction: str
+    layout: Layout
+    axes: tuple[np.ndarray, np.ndarray]
+    known: np.ndarray
+    values: dict[str, np.ndarray]
+
+
 class LiveState(HasTraits):
     """The state of a live surface: what is chosen, how far it is, and what was found at a point.
 
@@ -122,11 +132,23 @@ class LiveState(HasTraits):
         # One thread: a network that is being evaluated must not be evaluated from a second one.
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="surface")
         self._turn = 0
-        self._values: dict[str, np.ndarray] = {}
-        self.known = np.zeros((0, 0), bool)
-        self.axes = (np.zeros(0), np.zeros(0))
-        self.layout: Layout | None = None
+        self._surface: Surface | None = None
         self.began = 0.0
+
+    @property
+    def layout(self) -> Layout | None:
+        """The plane that is shown; None before its first point is there."""
+        return self._surface.layout if self._surface else None
+
+    @property
+    def known(self) -> np.ndarray:
+        """Which points (y, x) of the shown plane are computed."""
+        return self._surface.known if self._surface else np.zeros((0, 0), bool)
+
+    @property
+    def axes(self) -> tuple[np.ndarray, np.ndarray]:
+        """The places along x and y of the shown plane."""
+        return self._surface.axes if self._surface else (np.zeros(0), np.zeros(0))
 
     def start(self) -> None:
         """Compute the plane anew: a coarse picture, then finer ones, in the background.
@@ -179,18 +201,18 @@ class LiveState(HasTraits):
 
         NaN stands where a point is not computed yet; ``attrs`` say which plane it is and how far it came.
         """
+        surface = self._surface or Surface(self.direction, Layout(None, None, []), self.axes, self.known, {})
         found = {}
-        for name in names or self.metrics():
-            values = self._values.get(name, np.full(self.known.shape, np.nan))
+        for name in names or list(surface.values):
+            values = surface.values.get(name, np.full(surface.known.shape, np.nan))
             found[name] = variable(("y", "x"), values.copy(), name, self.unit if name == "loss" else "1")
-        if self.layout is not None and self.layout.marks:
-            places = [[mark["x"], mark["y"]] for mark in self.layout.marks]
+        coords: dict[str, Any] = {"y": surface.axes[1], "x": surface.axes[0]}
+        marks = surface.layout.marks
+        if marks:
+            places = [[mark["x"], mark["y"]] for mark in marks]
             found["plane_points"] = variable(("point", "axis"), places, "places of the networks on the plane")
-        coords: dict[str, Any] = {"y": self.axes[1], "x": self.axes[0]}
-        if "plane_points" in found:
-            assert self.layout is not None
-            coords |= {"point": [mark["name"] for mark in self.layout.marks], "axis": ["x", "y"]}
-        return dataset(found, coords=coords, plane=self.direction, status=self.status)
+            coords |= {"point": [mark["name"] for mark in marks], "axis": ["x", "y"]}
+        return dataset(found, coords=coords, plane=surface.direction, status=self.status)
 
     def progress(self) -> str:
         """Return the points that are done, their rate and the time that is left, in words."""
@@ -203,12 +225,14 @@ class LiveState(HasTraits):
 
     def drawn(self) -> xr.DataArray:
         """Return `surface` with the nearest computed value where none is computed yet."""
-        values = self.surface()
-        return values.copy(data=filled(values.values, self.known))
+        known, values = self.known, self.surface()
+        if not values.size or known.shape != values.shape:  # another plane has just taken its place
+            return values
+        return values.copy(data=filled(values.values, known))
 
     def metrics(self) -> list[str]:
         """Return what was computed at each point."""
-        return list(self._values)
+        return list(self._surface.values) if self._surface else []
 
     def wait(self, seconds: float = 60) -> None:
         """Wait until nothing is under way (for a script; a notebook need not)."""
@@ -225,51 +249,50 @@ class LiveState(HasTraits):
     def _begin(self, turn: int, direction: str, levels: list[np.ndarray]) -> None:
         def begin() -> None:
             layout = layout_of(self.planes[direction], self.origin, self.names)
-            ranges: list[tuple[float, float]] = [
-                ends or natural for ends, natural in zip((self.x_range, self.y_range), span(layout), strict=True)
-            ]
-            if turn != self._turn:
-                return
-            self.layout = layout
+            ends = [chosen or own for chosen, own in zip((self.x_range, self.y_range), span(layout), strict=True)]
             networks = ([float(mark[name]) for mark in layout.marks] for name in "xy")
-            x, y = (grid(ends, self.num, held) for ends, held in zip(ranges, networks, strict=True))
-            self.axes = (x, y)
-            self._values, self.known = {}, np.zeros((self.num, self.num), bool)
-            self.began = time.monotonic()
-            with self.hold_trait_notifications():
-                self.x_range, self.y_range = ranges
-                self.point, self.found, self.eigenvalues = (), {}, []
+            x, y = (grid(one, self.num, held) for one, held in zip(ends, networks, strict=True))
+            known = np.zeros((self.num, self.num), bool)
+            self._chunk(turn, Surface(direction, layout, (x, y), known, {}), levels, 1)
 
-        if self._guard(begin) and turn == self._turn:
-            self._pool.submit(self._chunk, turn, levels, 1)
+        self._guard(begin)
 
-    def _chunk(self, turn: int, levels: list[np.ndarray], size: int) -> None:
+    def _chunk(self, turn: int, surface: "Surface", levels: list[np.ndarray], size: int) -> None:
         """Compute a few points and hand on to the next chunk, so that a click comes in between."""
         if turn != self._turn:
             return
         places, rest = levels[0][:size], levels[0][size:]
         began = time.monotonic()
-        if not self._guard(self._compute, turn, places) or turn != self._turn:
+        if not self._guard(self._compute, turn, surface, places) or turn != self._turn:
             return
         took = time.monotonic() - began
         size = int(np.clip(size * CHUNK_SECONDS / max(took, 1e-4), max(1, size // 2), 2 * size))
         levels = [rest, *levels[1:]] if len(rest) else levels[1:]
         if levels:
-            self._pool.submit(self._chunk, turn, levels, size)
+            self._pool.submit(self._chunk, turn, surface, levels, size)
         else:
             self.status = "finished"
 
-    def _compute(self, turn: int, places: np.ndarray) -> None:
-        assert self.layout is not None
-        rows, columns = np.unravel_index(places, self.known.shape)
-        found = self._evaluate(points_on(self.layout, self.axes[0][columns], self.axes[1][rows]))
+    def _compute(self, turn: int, surface: "Surface", places: np.ndarray) -> None:
+        rows, columns = np.unravel_index(places, surface.known.shape)
+        found = self._evaluate(points_on(surface.layout, surface.axes[0][columns], surface.axes[1][rows]))
         if turn != self._turn:
             return
         for name, values in found.items():
-            held = self._values.setdefault(name, np.full(self.known.shape, np.nan))
+            held = surface.values.setdefault(name, np.full(surface.known.shape, np.nan))
             held[rows, columns] = _numbers(values)
-        self.known[rows, columns] = True
-        self.done = int(self.known.sum())
+        surface.known[rows, columns] = True
+        if self._surface is not surface:
+            self._replace(surface)
+        self.done = int(surface.known.sum())
+
+    def _replace(self, surface: "Surface") -> None:
+        """Show a new surface, now that its first points are there."""
+        self._surface, self.began = surface, time.monotonic()
+        x, y = surface.axes
+        with self.hold_trait_notifications():
+            self.x_range, self.y_range = (float(x[0]), float(x[-1])), (float(y[0]), float(y[-1]))
+            self.point, self.found, self.eigenvalues = (), {}, []
 
     def _probe(self, layout: Layout, point: tuple[float, float]) -> None:
         found = self._evaluate(points_on(layout, [point[0]], [point[1]]))

@@ -4,6 +4,7 @@ import math
 import warnings
 from collections.abc import Sequence
 from io import BytesIO
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from matplotlib.transforms import ScaledTranslation
 
 from kdlandscape.widgets.panels import Panel
 from kdlandscape.widgets.state import ANGLE
+from kdlandscape.widgets.words import MAX_NAME
 
 MARKERS = {"star": "*", "square": "s", "circle": "o", "diamond": "D", "triangle": "^"}
 DASHES: tuple[Any, ...] = ("-", (0, (6, 3)), (0, (2, 3)), (0, (8, 3, 2, 3)), (0, (1, 2)))
@@ -44,9 +46,10 @@ def figure(panels: Sequence[Panel], sentence: str = "", angle: Sequence[float] =
     drawn = Figure(figsize=(width, rows * (0.82 if columns > 1 else 0.7) * width / columns), layout="constrained")
     if sentence:
         drawn.suptitle(plain(sentence), fontsize="small", wrap=True)
+    room = int(72 * width / columns / (0.6 * rcParams["font.size"]))
     for i, panel in enumerate(panels):
         solid = {"projection": "3d"} if panel["kind"] == "surface" else {}
-        draw(panel, drawn.add_subplot(rows, columns, i + 1, **solid), angle)
+        draw(panel, drawn.add_subplot(rows, columns, i + 1, **solid), angle, room)
     return drawn
 
 
@@ -55,28 +58,36 @@ def png(panels: Sequence[Panel], sentence: str = "", angle: Sequence[float] = AN
     file = BytesIO()
     with rc_context(FALLBACK), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph", UserWarning)  # a name may use any script
+        warnings.filterwarnings("ignore", "constrained_layout not applied", UserWarning)  # or fill any room
         figure(panels, sentence, angle).savefig(file, format="png", dpi=dpi)
     return file.getvalue()
 
 
-def draw(panel: Panel, ax: Any, angle: Sequence[float] = ANGLE) -> None:
-    """Draw one panel on axes; a surface needs axes with ``projection="3d"``."""
+def draw(panel: Panel, ax: Any, angle: Sequence[float] = ANGLE, room: int = 60) -> None:
+    """Draw one panel on axes; a surface needs axes with ``projection="3d"``. ``room`` is its width in letters."""
     if panel["kind"] == "message":
         ax.set_axis_off()
         ax.text(0.5, 0.5, plain(panel["text"]), ha="center", va="center", wrap=True, transform=ax.transAxes)
     elif panel["kind"] == "lines":
-        _lines(panel, ax)
+        _lines(panel, ax, room)
     elif panel["kind"] == "surface":
-        _surface(panel, ax, angle)
+        _surface(panel, ax, angle, room)
     else:
-        _plane(panel, ax)
+        _plane(panel, ax, room)
     if panel["kind"] != "surface":
-        ax.set_title(plain(panel["title"]), fontsize="medium", wrap=True)
+        pad = {"pad": 4 + rcParams["font.size"]} if any(panel.get("ends", ())) else {}
+        ax.set_title(wrapped(panel["title"], room * 5 // 6), fontsize="medium", **pad)
 
 
 def plain(text: object) -> str:
     """Return a text that matplotlib draws as it is: a dollar would begin a formula."""
     return str(text).replace("$", r"\$")
+
+
+def wrapped(text: object, width: int) -> str:
+    """Return a text in three lines of so many letters at most, for a title or a label; "λ = 0.25" stays together."""
+    held = plain(text).replace(" = ", "\u00a0=\u00a0")
+    return fill(held, max(width, 8), max_lines=3, placeholder=" …")
 
 
 def numbers(panel: Panel) -> np.ndarray:
@@ -89,7 +100,7 @@ def _norm(panel: Panel) -> Normalize:
     return LogNorm(low, high, clip=True) if panel["log"] else Normalize(low, high, clip=True)
 
 
-def _plane(panel: Panel, ax: Axes) -> None:
+def _plane(panel: Panel, ax: Axes, room: int) -> None:
     z = np.ma.masked_invalid(numbers(panel))
     x, y = (np.array(panel[name]["places"]) for name in "xy")
     # A value between two places exists only where both axes are continuous; a gap would spread over its neighbours.
@@ -103,44 +114,46 @@ def _plane(panel: Panel, ax: Axes) -> None:
     for mark in panel["marks"]:
         style: Any = {"color": "white", "mec": "black", "mew": 0.6, "ms": 5, "ls": ""}
         ax.plot(mark["x"], mark["y"], MARKERS[mark["symbol"]], label=f" {plain(mark['name'])}", **style)
-    if panel["marks"]:
-        _below(ax, *ax.get_legend_handles_labels(), turned=_turned(panel["x"]))
     if panel["smooth"]:
         ax.set_xlim(x[0], x[-1])
         ax.set_ylim(y[0], y[-1])
     if panel["square"]:
         ax.set_aspect("equal")
     for name in "xy":
-        _axis(panel[name], ax, name)
+        _axis(panel[name], ax, name, room)
+    if panel["marks"]:
+        _below(ax, *ax.get_legend_handles_labels(), turned=_turned(panel["x"]))
     bar = ax.figure.colorbar(ScalarMappable(norm, panel["map"]), ax=ax)
-    bar.set_label(plain(panel["label"]), fontsize="small", wrap=True)
+    bar.set_label(wrapped(panel["label"], room // 2), fontsize="small")
 
 
-def _surface(panel: Panel, ax: Any, angle: Sequence[float]) -> None:
+def _surface(panel: Panel, ax: Any, angle: Sequence[float], room: int) -> None:
     turn, tilt, zoom = angle
     height = np.clip(numbers(panel).astype(float), *panel["limits"])
     low, high = panel["limits"]
     if panel["log"]:
         height, low, high = np.log10(height), math.log10(low), math.log10(high)
     x, y = np.meshgrid(panel["x"]["places"], panel["y"]["places"])
-    ax.plot_surface(x, y, height, cmap=panel["map"], vmin=low, vmax=high, rcount=64, ccount=64, rasterized=True)
+    ax.plot_surface(x, y, height, cmap=panel["map"], vmin=low, vmax=high, rcount=64, ccount=64, zorder=1)
     ax.set_zlim(low, high)
+    ax.computed_zorder = False  # a pin stands out of the surface, also behind a hill
     ax.view_init(elev=math.degrees(tilt), azim=math.degrees(math.atan2(-math.cos(turn), -math.sin(turn))))
-    ax.set_box_aspect((2, 2, 1.15), zoom=zoom * 0.85)
-    ax.set_xlabel(plain(panel["x"]["name"]), fontsize="small")
-    ax.set_ylabel(plain(panel["y"]["name"]), fontsize="small")
-    unit = f"log10 of {panel['label']}" if panel["log"] else panel["label"]
-    ax.set_zlabel(plain(unit), fontsize="small")
+    ax.set_box_aspect((2, 2, 1.15), zoom=zoom * 0.9)
+    for name in "xy":  # a label that is longer than the edge it stands on would cross the other one
+        words = panel[name]["name"]
+        getattr(ax, f"set_{name}label")(plain(words if len(words) <= 14 else panel[name]["short"]), fontsize="small")
+    label = panel["label"]  # the colour bar beside it has the whole of a long one
+    label = label if len(label) <= 18 else f"value [{label.split(' [')[-1]}" if label.endswith("]") else "value"
+    unit = f"log10 {label}" if panel["log"] else label
+    ax.set_zlabel(wrapped(unit, room // 3), fontsize="small", labelpad=1)
     ax.tick_params(labelsize="small")
     for mark in panel["marks"]:
         spot = _height(panel, height, mark)
         if spot is not None:
-            ax.plot(
-                *([value] for value in (mark["x"], mark["y"], spot)),
-                MARKERS[mark["symbol"]],
-                color="white",
-                mec="black",
-            )
+            head = spot + 0.12 * (high - low)
+            ax.plot([mark["x"]] * 2, [mark["y"]] * 2, [spot, head], color="black", lw=0.8, zorder=3)
+            style = {"color": "white", "mec": "black", "mew": 0.6, "ms": 5, "zorder": 4}
+            ax.plot([mark["x"]], [mark["y"]], [head], MARKERS[mark["symbol"]], **style)
 
 
 def _height(panel: Panel, height: np.ndarray, mark: Any) -> float | None:
@@ -155,7 +168,7 @@ def _height(panel: Panel, height: np.ndarray, mark: Any) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _lines(panel: Panel, ax: Axes) -> None:
+def _lines(panel: Panel, ax: Axes, room: int) -> None:
     roles = {line["role"] for line in panel["lines"]}
     stems = [line for line in panel["lines"] if line["role"] == "stems"]
     for line in panel["lines"]:
@@ -177,8 +190,8 @@ def _lines(panel: Panel, ax: Axes) -> None:
     if stems:
         ax.set_xticks(range(1, 1 + max(len(line["x"]) for line in stems)))
     _barrier(panel, ax)
-    _axis(panel["x"], ax, "x")
-    ax.set_ylabel(plain(panel["label"]), wrap=True)
+    _axis(panel["x"], ax, "x", room)
+    ax.set_ylabel(wrapped(panel["label"], room // 2))
     _legend(ax, roles, turned=_turned(panel["x"]))
 
 
@@ -228,7 +241,9 @@ def _legend(ax: Axes, roles: set[str], *, turned: bool) -> None:
 
 def _below(ax: Axes, handles: Sequence[Any], names: Sequence[str], *, turned: bool) -> None:
     """Write the legend under the axis, where no data are."""
-    down = ScaledTranslation(0, (-64 if turned else -36) * rcParams["font.size"] / 10 / 72, ax.figure.dpi_scale_trans)
+    lines = (-64 if turned else -36) - 13 * ax.get_xlabel().count("\n")
+    down = ScaledTranslation(0, lines * rcParams["font.size"] / 10 / 72, ax.figure.dpi_scale_trans)
+    names = [name if len(name) <= MAX_NAME + 12 else f"{name[:MAX_NAME]}…" for name in names]
     columns = 1 if max(map(len, names)) > 24 else min(3, len(names))
     ax.legend(
         handles,
@@ -248,8 +263,8 @@ def _turned(axis: Panel) -> bool:
     return bool(axis["labels"]) and max(map(len, axis["labels"])) > 6
 
 
-def _axis(axis: Panel, ax: Axes, name: str) -> None:
-    getattr(ax, f"set_{name}label")(plain(axis["name"]))
+def _axis(axis: Panel, ax: Axes, name: str, room: int) -> None:
+    getattr(ax, f"set_{name}label")(wrapped(axis["name"], room * 2 // 3 if name == "x" else room // 2))
     if axis["labels"]:
         step = -(-len(axis["labels"]) // 10)
         texts = [plain(text) for text in axis["labels"][::step]]

@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 from kdlandscape.cubes import spectra as filed
+from kdlandscape.cubes.schema import DONE
 from kdlandscape.widgets.dims import hue_dim, positions, repeat_dim, shown_variables
 from kdlandscape.widgets.state import State
 from kdlandscape.widgets.words import cell_words, unit_of, visible
@@ -179,9 +180,9 @@ def density(cube: xr.Dataset, at: Mapping[str, int]) -> xr.DataArray | None:
 
 def hole(cube: xr.Dataset, at: Mapping[str, int]) -> str:
     """Say which run has not filled a cell; empty where it has, or where the cube does not know."""
-    if "done" not in cube or bool(at_cell(cube["done"], at)):
+    if DONE not in cube or bool(at_cell(cube[DONE], at)):
         return ""
-    where = cell_words(cube, at, [str(dim) for dim in cube["done"].dims])
+    where = cell_words(cube, at, [str(dim) for dim in cube[DONE].dims])
     return f"missing: no run has filled {where or 'this cube'}; run the study again to execute what is missing"
 
 

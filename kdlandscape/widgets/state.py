@@ -7,6 +7,7 @@ import numpy as np
 import xarray as xr
 from traitlets import Bool, Dict, Enum, HasTraits, Tuple, Unicode
 
+from kdlandscape.cubes.schema import DONE
 from kdlandscape.nearest import did_you_mean
 from kdlandscape.widgets.dims import default_axes, kind, long_dims, shown_variables, stories
 from kdlandscape.widgets.words import coordinate
@@ -133,10 +134,10 @@ def curve_variables(cube: xr.Dataset, story: str) -> list[str]:
 def first_cell(cube: xr.Dataset) -> dict[str, int]:
     """Return the index along every dim of the first cell that is done; zeros where a cube does not say."""
     at = {str(dim): 0 for dim in cube.dims}
-    if "done" in cube and cube["done"].ndim:
-        done = np.argwhere(cube["done"].values.astype(bool))
+    if DONE in cube and cube[DONE].ndim:
+        done = np.argwhere(cube[DONE].values.astype(bool))
         if len(done):
-            at |= dict(zip(map(str, cube["done"].dims), done[0].tolist(), strict=True))
+            at |= dict(zip(map(str, cube[DONE].dims), done[0].tolist(), strict=True))
     return at
 
 

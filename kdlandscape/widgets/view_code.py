@@ -7,6 +7,7 @@ from typing import Any
 
 import xarray as xr
 
+from kdlandscape.cubes.schema import DONE
 from kdlandscape.widgets.dims import default_axes, stories
 from kdlandscape.widgets.state import ANGLE, State
 from kdlandscape.widgets.view import cell_dims
@@ -62,5 +63,5 @@ def figure_code(cube: xr.Dataset, draw: list[str], venue: str, path: str) -> str
 
 def place(cube: xr.Dataset, state: State, at: dict[str, int]) -> dict[str, Any]:
     """Return the coordinates of a cell along the dims that have a slider, and along those that say which run it is."""
-    dims = [*cell_dims(cube, state), *(map(str, cube["done"].dims) if "done" in cube else ())]
+    dims = [*cell_dims(cube, state), *(map(str, cube[DONE].dims) if DONE in cube else ())]
     return {dim: coordinate(cube, dim)[at[dim]] for dim in dict.fromkeys(dims)}

@@ -27,7 +27,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.colors import LogNorm
 shares = [(f"{v:g}", i) for i, v in enumerate(cube.init_lambda.values)]
-slider = ipw.SelectionSlider(options=shares, description="init_lambda")
+slider = ipw.SelectionSlider(options=shares, description="λ")
 shown = ipw.Image(format="png")
 def draw(change):
     figure = Figure(figsize=(8, 4), dpi=100)
@@ -45,7 +45,7 @@ import ipywidgets as ipw, numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 shares = [(f"{v:g}", i) for i, v in enumerate(cube.init_lambda.values)]
-slider = ipw.SelectionSlider(options=shares, description="init_lambda")
+slider = ipw.SelectionSlider(options=shares, description="λ")
 made = make_subplots(rows=1, cols=2, specs=[[{"type": "contour"}, {"type": "surface"}]])
 made.add_contour(z=np.log(planes[0].values), row=1, col=1)
 made.add_surface(z=np.log(planes[0].values), row=1, col=2)
@@ -85,7 +85,7 @@ WAYS = {
 def measure(page, address, kind, moves):
     """Run a notebook and return the milliseconds of each move of its λ slider."""
     lab.run_all(page, address)
-    handle = page.locator(".widget-hslider", has_text="init_lambda").first.locator(".noUi-handle")
+    handle = page.locator(".widget-hslider", has_text="λ").first.locator(".noUi-handle")
     page.locator(
         {"board": ".kdl-board canvas", "image": ".widget-image", "plotly": ".js-plotly-plot"}[kind]
     ).first.wait_for()

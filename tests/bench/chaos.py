@@ -202,7 +202,7 @@ def check(chaos, undisturbed):
     left = list(chaos.result.rglob(".tmp-*")) + list((chaos.result / ".work").iterdir())
     assert not left, left
     with open_cube(chaos.result) as one, open_cube(undisturbed) as other:
-        assert bool(one["done"].all())
+        assert bool(one["run.done"].all())
         xr.testing.assert_identical(*(cube.drop_vars(list(FACTS)).drop_attrs() for cube in (one, other)))
         assert np.isfinite(one["loss"]).all()
 

@@ -22,7 +22,7 @@ def main() -> None:
     axes = kdl.figures.claims(cube)
     axes[0].figure.savefig(HERE / "claims.png", dpi=100)
     plt.close(axes[0].figure)
-    facts = {name: cube[name].values.ravel()[0] for name in ("started_at", "git_commit", "wall_time")}
+    facts = {name: cube[f"run.{name}"].values.ravel()[0] for name in ("started_at", "git_commit", "wall_time")}
     lines = [
         "# The claims of Stanton et al. 2021, at laptop scale",
         "",

@@ -54,12 +54,12 @@ def template(path, spec, run):
     dataset = xr.Dataset(
         {"loss": (("seed", "rate", "x"), np.zeros((1, 1, 50)), label), "barrier": (("seed", "rate"), [[0.0]], label)},
         {"seed": [MARK], "rate": [float(MARK)], "x": np.arange(50)},
-        {"spec_hash": spec.facts.spec_hash, "run": run.id, "parameters": "{}"},
+        {"run.recipe": spec.facts.spec_hash, "run.id": run.id, "run.parameters": "{}"},
     )
     facts = {**collect(), "notebook_hash": "n", "device": "cpu", "started_at": "2026", "wall_time": 1.0}
     for name, value in facts.items():
         dataset = dataset.assign_coords(
-            {name: (("seed", "rate"), [[value]], dict.fromkeys(("units",), FACTS[name][1]))}
+            {f"run.{name}": (("seed", "rate"), [[value]], dict.fromkeys(("units",), FACTS[name][1]))}
         )
     write_run(dataset, path)
 

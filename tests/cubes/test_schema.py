@@ -16,6 +16,7 @@ def test_numbers_texts_and_booleans_are_coordinates(x):
     check(good(x=x), axes=["x"])
 
 
+MANY = [f"a{i}" for i in range(41)]
 WRONG = {
     "no variable": (good().drop_vars("loss"), "expected at least one data variable, got none"),
     "no coordinate": (good().drop_vars("x"), "x: expected a coordinate for every dim, got none for this one."),
@@ -32,8 +33,69 @@ WRONG = {
         good(values=(1j, 2j)),
         "loss: expected real values, got complex128; keep real and imaginary part apart",
     ),
-    "objects": (good(values=np.array([{}, {}], object)), "loss: expected numbers or texts, got object; keep"),
-    "times": (good(values=np.array(["2026", "2027"], "M8[ns]")), "loss: expected numbers or texts, got datetime64[ns]"),
+    "objects": (
+        good(values=np.array([{}, {}], object)),
+        "numbers, texts, dates or durations, got object",
+    ),
+    "times": (
+        good(values=np.array(["2026", "2027"], "M8[ns]")),
+        "expected no units of dates and durations, got",
+    ),
+    "a far date": (
+        good(values=np.array(["2026", "9999"], "M8[s]"), attrs={"long_name": "day"}),
+        "loss: expected dates between 1678 and 2262, and durations below 292 years, got others",
+    ),
+    "no date": (
+        good(x=np.array(["2026", "NaT"], "M8[ns]")),
+        "x: expected a date at each place",
+    ),
+    "bytes": (good(values=np.array([b"a", b"b"])), "loss: expected numbers, texts, dates or durations, got |S1"),
+    "long double": (
+        good(values=np.array([1, 2], np.longdouble)),
+        "expected at most 64 bits a number, got",
+    ),
+    "unsigned": (
+        good(values=np.array([1, 2**63], np.uint64)),
+        "integers below 2**63, got 92233720",
+    ),
+    "a hole": (good(values=np.array([1, -(2**63)])), "loss: expected integers above -2**63, got -9223372036854775808"),
+    "NUL": (
+        good(values=np.array(["a", "b\0c"], object)),
+        "texts without NUL or lone surrogates, got 'b",
+    ),
+    "surrogate": (
+        good(values=np.array(["a", "\ud800"], "U")),
+        "texts without NUL or lone surrogates",
+    ),
+    "nothing": (good(values=(), x=()), "x: expected at least one place along each dim, got none"),
+    "41 dims": (
+        xr.Dataset(
+            {"loss": ([f"a{i}" for i in range(41)], np.zeros((1,) * 41), LABELS)}, {f"a{i}": [0] for i in range(41)}
+        ),
+        "loss: expected at most 32 dims, got 41; vectorize fewer axes",
+    ),
+    "an encoding": (
+        good(attrs={**LABELS, "scale_factor": 2.0}),
+        "expected no attribute 'scale_factor'",
+    ),
+    "a fill value": (
+        good(attrs={**LABELS, "_FillValue": 2.0}),
+        "expected no attribute '_FillValue'",
+    ),
+    "an odd attribute": (
+        good(attrs={**LABELS, "a/b": 2.0}),
+        "expected attributes with a name",
+    ),
+    "levels": (
+        good().assign_coords(z=("x", [0, 0]), w=("x", [0, 1])).set_index(x=["w", "z"]),
+        "x: expected one value at each place, got an index of several levels; use reset_index('x')",
+    ),
+    "a space": (
+        good().assign_coords({"a b": 1}),
+        "a b: expected no space in the name",
+    ),
+    "a complex fact": (good().assign_coords(a=1j), "a: expected real values, got complex128"),
+    "a number as a name": (good().assign({3: good()["loss"]}), "3: expected a text as the name of a variable, got int"),
     "no label": (
         good(attrs={"units": "nat"}),
         "loss: expected attrs long_name and units ('1' if dimensionless) as text, got long_name=None",

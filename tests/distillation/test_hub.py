@@ -1,7 +1,10 @@
+import json
+
 import numpy as np
 import pytest
 import torch
 
+from kdlandscape.cubes import provenance
 from kdlandscape.distillation import data
 
 datasets = pytest.importorskip("datasets")
@@ -50,3 +53,60 @@ def test_missing_files_columns_and_mixed_sizes_are_refused(tmp_path):
     write(tmp_path, "train", [*pictures(1), *pictures(1, side=6)], label=[0, 1])
     with pytest.raises(ValueError, match="images of one size"):
         data.load(f"parquet:{tmp_path}")
+
+
+class TestRevisions:
+    """A set of the hub changes; a study's data must not."""
+
+    @pytest.fixture
+    def hub(self, monkeypatch, tmp_path):
+        """Stand in for the hub: its newest revision, and what was loaded."""
+        monkeypatch.setenv("KDLANDSCAPE_CACHE", str(tmp_path / "kdl"))
+        monkeypatch.setattr(provenance, "_data", {})
+        state = {"newest": "aaa", "loaded": []}
+
+        def load_dataset(name, revision):
+            state["loaded"].append((name, revision))
+            features = datasets.Features({"img": datasets.Image(), "label": datasets.ClassLabel(5)})
+            from PIL import Image
+
+            rows = {"img": [Image.fromarray(one) for one in pictures(3)], "label": [0, 1, 2]}
+            one = datasets.Dataset.from_dict(rows, features=features)
+            return {"train": one, "test": one}
+
+        def dataset_info(self, name):
+            if state["newest"] is None:
+                raise OSError("no network")
+            return type("Info", (), {"sha": state["newest"]})
+
+        monkeypatch.setattr("datasets.load_dataset", load_dataset)
+        monkeypatch.setattr("huggingface_hub.HfApi.dataset_info", dataset_info)
+        return state
+
+    def test_the_first_revision_that_was_used_stays_and_provenance_says_it(self, hub):
+        data.load("hub:some/set")
+        hub["newest"] = "bbb"
+        data.load("hub:some/set")
+        assert hub["loaded"] == [("some/set", "aaa")] * 2
+        assert json.loads(provenance.collect()["data"]) == {"hub:some/set": "aaa"}
+
+    def test_a_revision_can_be_named(self, hub):
+        data.load("hub:some/set@v2")
+        assert hub["loaded"] == [("some/set", "v2")]
+        assert json.loads(provenance.collect()["data"]) == {"hub:some/set": "v2"}
+
+    def test_without_the_hub_a_revision_has_to_be_named(self, hub):
+        hub["newest"] = None
+        with pytest.raises(ValueError, match=r"which revision of some/set is the newest, got no network; name one"):
+            data.load("hub:some/set")
+        data.load("hub:some/set@v2")
+
+    def test_local_files_are_known_by_their_content(self, hub, tmp_path, monkeypatch):
+        found = []
+        for seed in (0, 1, 0):
+            write(tmp_path, "train", pictures(3, seed=seed), label=[0, 1, 2])
+            write(tmp_path, "test", pictures(3), label=[0, 1, 2])
+            with pytest.raises(TypeError):  # the stand-in knows no files
+                data.load(f"parquet:{tmp_path}")
+            found.append(provenance.collect()["data"])
+        assert found[0] == found[2] != found[1]

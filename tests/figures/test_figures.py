@@ -81,7 +81,7 @@ def test_marks_have_the_colour_of_their_own_loss():
 
 def test_planes_show_the_first_run_that_is_done():
     cube = demo_cube()
-    cube["done"].values[0] = False
+    cube["run.done"].values[0] = False
     cube["plane_loss"] = cube["plane_loss"].where(cube["seed"] > 0) * (1 + cube["seed"])
     axes = figures.planes(cube)
     assert axes[0].collections[0].get_clim()[1] == pytest.approx(2 * float(demo_cube()["plane_loss"].max()))
@@ -230,7 +230,7 @@ def test_what_cannot_be_drawn_says_what_is_missing():
     with pytest.raises(ValueError, match="some finite positive values of 'plane_loss'"):
         figures.plane(cube["plane_loss"][0, 0, 0] * np.nan)
     with pytest.raises(ValueError, match="at least one finished run"):
-        figures.planes(cube.assign(done=cube["done"] & False))
+        figures.planes(cube.assign({"run.done": cube["run.done"] & False}))
     words = cube["plane_loss"][0, 0, 0].assign_coords(x=list("abcdefghi"))
     with pytest.raises(ValueError, match=r"expected numbers along x, got \['a', 'b', 'c'\]; use heatmap"):
         figures.plane(words)

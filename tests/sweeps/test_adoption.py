@@ -245,4 +245,4 @@ def test_adding_a_value_of_another_type_runs_only_that(tmp_path):
     assert {path: path.stat().st_mtime_ns for path in before} == before
     with open_cube(folder) as cube:
         assert cube["value"].values.tolist() == [11.5, 12.0, 15.0]
-    assert json.loads(read_run(next(iter(before))).attrs["parameters"])["seed"] == 0
+    assert json.loads(read_run(next(iter(before))).attrs["run.parameters"])["seed"] == 0

@@ -108,8 +108,8 @@ def test_a_zipped_axis_is_a_coordinate_of_the_cube_and_an_excluded_cell_is_not_m
         assert cube["policy"].values.tolist() == ["constant", "constant"]
         assert cube["rate"].values.tolist() == [0.1, 0.2]
         assert missing(cube) == [{"seed": 1, "rate": 0.1, "mode": "fail"}]
-        assert int(cube["done"].sum()) == 3
-        assert int(cube["planned"].sum()) == 4
+        assert int(cube["run.done"].sum()) == 3
+        assert int(cube["run.planned"].sum()) == 4
     with pytest.raises(StudyError, match=r"zip: .* then, \[\] now"):
         run_study(
             load_spec(write_spec(tmp_path, grid={"seed": [0]} | {}, parameters={"folder": str(tmp_path)})),

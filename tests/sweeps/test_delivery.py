@@ -92,7 +92,7 @@ def test_a_module_beside_the_notebook_is_imported_as_in_jupyter(delivered):
 
 def test_defaults_are_recorded_as_the_notebook_computed_them(delivered):
     _, _, _, run = delivered
-    recorded = json.loads(run.attrs["parameters"])
+    recorded = json.loads(run.attrs["run.parameters"])
     assert [recorded[name] for name in ("size", "share", "twice")] == [32, 0.125, 64]
     assert recorded["kind"] == "<built-in function print>"
     assert math.isnan(recorded["bad"])

@@ -113,7 +113,7 @@ def test_a_run_file_with_any_damage_is_left_out_and_the_others_stay(data, finish
         (folder / "cube.nc").unlink()
         compact_quietly(folder)
         with open_cube(folder) as cube:
-            assert int(cube["done"].sum()) == 3 + (broken == content)  # zeros may be written over zeros
+            assert int(cube["run.done"].sum()) == 3 + (broken == content)  # zeros may be written over zeros
     finally:
         replace(path, content)
 

@@ -43,10 +43,6 @@ WRONG = {
         {"grid": {"lam": [[0.0]]}, "vectorize": ["lam"]},
         ["lam: expected numbers, texts or booleans along an axis in vectorize, got values with names"],
     ),
-    "taken name": (
-        {"grid": {"device": [1]}},
-        ["device: expected an axis name that a cube does not use"],
-    ),
     "text key": ({"parameters": {"table": {1: 2}}}, ["table[1]: expected dict[str, int]", "got 1 (int)"]),
     "mixed": ({"grid": {"seed": [1, "a"]}}, ["seed: expected values of one type along an axis, got int, str"]),
     "no identifier": (

@@ -66,7 +66,7 @@ class TestAnEventfulStudy:
             assert cube["loss"].sel(mode="kill worker once").values.tolist() == [7.1, 7.2, 8.0]
             assert cube["lam"].values.tolist() == [0.1, 0.2, 1.0]
             assert cube.attrs["device"] == "cpu"
-            assert json.loads(cube.attrs["parameters"])["seed"] == 7
+            assert json.loads(cube.attrs["run.parameters"])["seed"] == 7
 
     def test_every_failure_leaves_a_record_with_its_cause(self, eventful):
         folder, _, _ = eventful

@@ -69,9 +69,9 @@ def study_cube(num_lambda=11, num=51, seeds=3):
     )
     done = np.ones(outer, bool)
     done[-1, -1] = False
-    cube = cube.assign(done=(dims[:2], done))
-    outer_dims = [name for name in cube.data_vars if "seed" in cube[name].dims and name != "done"]
-    return cube.assign({name: cube[name].where(cube["done"]) for name in outer_dims})
+    cube = cube.assign({"run.done": (dims[:2], done)})
+    outer_dims = [name for name in cube.data_vars if "seed" in cube[name].dims and name != "run.done"]
+    return cube.assign({name: cube[name].where(cube["run.done"]) for name in outer_dims})
 
 
 def spectra_cube(seeds=2):
@@ -110,7 +110,7 @@ def spectra_cube(seeds=2):
             "z": [0.01, 1.0, 100.0],
         },
         study="spectra",
-    ).assign(done=(("seed", "data_set"), np.ones((seeds, 2), bool)))
+    ).assign({"run.done": (("seed", "data_set"), np.ones((seeds, 2), bool))})
 
 
 def other_cube():

@@ -155,7 +155,7 @@ def test_a_cube_without_numbers_says_what_it_needs():
 
 
 def test_a_cube_of_nothing_but_gaps_says_so():
-    cube = study_cube().drop_vars("done")
+    cube = study_cube().drop_vars("run.done")
     only(
         cube * np.nan,
         "final student is missing (NaN) or infinite here; choose another cell",

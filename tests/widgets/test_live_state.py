@@ -1,3 +1,4 @@
+import re
 import threading
 import time
 
@@ -185,3 +186,86 @@ def test_a_surface_that_is_nowhere_finite_says_so(explore):
     widget = explore(lambda thetas: {"loss": thetas[:, 0] * np.nan}, np.eye(2, 4), origin=CENTRE, num=3)
     widget.live.wait()
     assert widget.scene()[0]["text"] == "every value so far is NaN or infinite"
+
+
+def broken(thetas):
+    """Return the squared length, except far from the origin, where there is no memory for it."""
+    if float(np.abs(thetas).max()) > 5:
+        raise RuntimeError("out of memory")
+    return {"loss": (thetas**2).sum(1), "accuracy": np.full(len(thetas), 0.5) + thetas[:, 0] / 100}
+
+
+@pytest.mark.parametrize(
+    ("ends", "said"),
+    [
+        (("2", "1"), "failed: expected a range of x from low to high, got 2 to 1"),
+        (
+            ("0", "x"),
+            "failed: expected two numbers for the range of x, or nothing for an automatic one; got '0' to 'x'",
+        ),
+        (("0", "99"), "failed: RuntimeError: out of memory"),
+    ],
+)
+def test_an_error_keeps_the_picture_and_is_said_beside_it(explore, ends, said):
+    widget = explore(broken, np.eye(2, 4), origin=CENTRE, num=9)
+    widget.live.wait()
+    before = widget.scene()[0]
+    for box, text in zip(widget.ranges["x_range"], ends, strict=True):
+        box.value = text
+    widget.compute.click()
+    widget.live.wait()
+    assert said.replace("'", "&#x27;") in widget.said.value
+    assert before["kind"] == "plane"
+    assert widget.scene()[0] == before
+
+
+def test_an_empty_range_holds_the_networks_which_lie_on_the_grid(explore):
+    torch = pytest.importorskip("torch")
+    ends = torch.tensor([[0.0, 0, 0], [3.0, 0, 0], [1.0, 2, 0]], dtype=torch.float64)
+    planes = {"small": kdl.plane_through(*(ends / 10)), "large": kdl.plane_through(*ends)}
+    widget = explore(lambda thetas: {"loss": (thetas**2).sum(1)}, planes, num=17)
+    widget.live.wait()
+    widget.direction.value = "large"
+    assert [box.value for box in widget.ranges["x_range"]] == ["", ""]
+    widget.compute.click()
+    widget.live.wait()
+    surface = widget.live.surface()
+    for mark, end in zip(widget.live.layout.marks, ends, strict=True):
+        own = float((end**2).sum())
+        assert float(surface.sel(x=mark["x"], y=mark["y"])) == pytest.approx(own, abs=1e-12)
+    assert [float(box.value) for box in widget.ranges["x_range"]] == pytest.approx(widget.live.x_range, rel=1e-3)
+
+
+def test_while_it_computes_it_says_points_rate_and_time_left(explore):
+    widget = explore(Bowl(seconds=0.002), np.eye(2, 4), num=129)
+    while widget.live.done < 100:
+        time.sleep(0.01)
+    said = widget.live.progress()
+    assert re.fullmatch(r"computing: \d+ of 16641 points, [\d.e+]+ points/s, about \d+ s left", said), said
+    assert "points/s" in widget.said.value
+
+
+def test_a_loss_gets_a_logarithmic_scale_and_an_accuracy_a_linear_one(explore):
+    widget = explore(broken, np.eye(2, 4), origin=CENTRE * 1e-3, num=9)
+    widget.live.wait()
+    assert widget.scene()[0]["log"]
+    widget.metric.value = "accuracy"
+    assert not widget.scene()[0]["log"]
+    widget.scale.value = "log"
+    assert widget.scene()[0]["log"]
+
+
+def test_a_kept_surface_is_a_cube_that_the_explorer_opens(explore, tmp_path):
+    torch = pytest.importorskip("torch")
+    ends = torch.tensor([[0.0, 0, 0], [2.0, 0, 0], [0.0, 1, 0]], dtype=torch.float64)
+    widget = explore(lambda thetas: {"loss": (thetas**2).sum(1)}, kdl.plane_through(*ends), num=9)
+    widget.live.wait()
+    widget.path.value = str(tmp_path / "deep" / "surface.nc")
+    widget.keep.click()
+    assert "kdl.explore(kdl.open_cube(" in widget.kept_said.value
+    with kdl.open_cube(tmp_path / "deep" / "surface.nc") as cube:
+        seen = kdl.explore(cube).shown().panels[0]
+        assert cube.attrs["status"] == "finished"
+    assert [mark["name"] for mark in seen["marks"]] == ["teacher", "student", "init"]
+    assert seen["z"] == widget.scene()[0]["z"]
+    assert widget.kept[0].identical(widget.live.dataset())

@@ -12,7 +12,7 @@ from tests.widgets.cubes import study_cube
 
 def test_a_cube_opens_on_its_plane_at_the_first_cell_that_is_done():
     cube = study_cube()
-    cube["done"].values[0, 0] = False
+    cube["run.done"].values[0, 0] = False
     state = make_state(cube)
     assert (state.variable, state.x, state.y, state.story, state.curve) == (
         "plane_loss",

@@ -91,11 +91,23 @@ function drawAxes(ctx, box, theme, x, y) {
   ctx.textBaseline = "top";
   const spacing = box.width / Math.max(1, x.ticks.length);
   for (const v of x.ticks) ctx.fillText(shortened(ctx, tickText(x, v), Math.max(34, spacing - 4)), x.scale(v), bottom + 5);
-  ctx.fillText(shortened(ctx, x.name, box.left + box.width), box.left + box.width / 2, bottom + 19);
+  x.lines.forEach((text, i) => ctx.fillText(text, box.left + box.width / 2, bottom + 19 + LINE * i));
   ctx.textAlign = "right";
   ctx.textBaseline = "middle";
-  for (const v of y.ticks) ctx.fillText(shortened(ctx, tickText(y, v), box.left - 18), box.left - 5, y.scale(v));
-  sideways(ctx, shortened(ctx, y.name, box.height + 24), 9, box.top + box.height / 2);
+  for (const v of y.ticks) ctx.fillText(shortened(ctx, tickText(y, v), 40), box.left - 5, y.scale(v));
+  y.lines.forEach((text, i) => sideways(ctx, text, 9 + LINE * i, box.top + box.height / 2));
+}
+
+const LINE = 13;
+
+// A label in one line or two, each no longer than a width.
+function linesOf(ctx, theme, text, width) {
+  ctx.font = `11px ${theme.font}`;
+  if (ctx.measureText(text).width <= width) return [text];
+  const words = text.split(" ");
+  let first = words.shift();
+  while (words.length && ctx.measureText(`${first} ${words[0]}`).width <= width) first += ` ${words.shift()}`;
+  return [shortened(ctx, first, width), ...(words.length ? [shortened(ctx, words.join(" "), width)] : [])];
 }
 
 function sideways(ctx, text, x, y) {

@@ -7,7 +7,9 @@ function drawLines(ctx, size, panel, theme) {
   const stems = panel.lines.every((line) => line.role === "stems");
   const high = drawLegend(ctx, 4, size.width - 8, theme, legendOf(ctx, panel, theme));
   const top = 6 + high + (panel.ends && panel.ends.some(Boolean) ? 13 : 0);
-  const box = { left: 60, top, width: size.width - 60 - 12, height: size.height - top - 38 };
+  const label = { x: linesOf(ctx, theme, panel.x.name, size.width - 74), y: linesOf(ctx, theme, panel.label, size.height - top - 30) };
+  const left = 47 + LINE * label.y.length, foot = 25 + LINE * label.x.length;
+  const box = { left, top, width: size.width - left - 12, height: size.height - top - foot };
   panel.spots = [];
   const known = panel.lines.flatMap((line) => [...line.y, ...(line.low || []), ...(line.high || [])])
     .filter((y) => y !== null && (!panel.log || y > 0));
@@ -26,11 +28,11 @@ function drawLines(ctx, size, panel, theme) {
   let ticks = tickPlaces(panel.x, rx, 6);
   if (stems) ticks = ticks.filter((v) => Number.isInteger(v));
   drawAxes(ctx, box, theme,
-    { name: panel.x.name, labels: panel.x.labels, scale: sx, ticks },
-    { name: panel.label, scale: sy, ticks: ticksOf(ry, panel.log, 5) });
+    { lines: label.x, labels: panel.x.labels, scale: sx, ticks },
+    { lines: label.y, scale: sy, ticks: ticksOf(ry, panel.log, 5) });
   ctx.save();
   ctx.beginPath();
-  ctx.rect(box.left, box.top - 6, box.width, box.height + 12);
+  ctx.rect(box.left, box.top, box.width, box.height);
   ctx.clip();
   if (panel.at !== null) drawHere(ctx, box, theme, sx(panel.at));
   const where = { sx, sy, box, stems: panel.lines.length };

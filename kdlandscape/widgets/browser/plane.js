@@ -7,13 +7,18 @@ function drawPlane(ctx, size, panel, theme) {
     name: mark.name,
     draw: (a, b, y) => drawMark(ctx, mark.symbol, (a + b) / 2, y, 4.5, "white", "black"),
   })));
-  const space = [Math.max(60, size.width - 56 - 86), Math.max(60, size.height - top - 38)];
+  let wide = Math.max(60, size.width - 156), high = Math.max(60, size.height - top - 52);
+  if (panel.square) wide = high = Math.min(wide, high);
+  const label = { x: linesOf(ctx, theme, panel.x.name, wide), y: linesOf(ctx, theme, panel.y.name, high) };
+  label.bar = linesOf(ctx, theme, panel.label, high);
+  const left = 43 + LINE * label.y.length, right = 73 + LINE * label.bar.length, foot = 25 + LINE * label.x.length;
+  const space = [Math.max(60, size.width - left - right), Math.max(60, size.height - top - foot)];
   if (panel.square) {
     const unit = Math.min(space[0] / (rx[1] - rx[0]), space[1] / (ry[1] - ry[0]));
     space[0] = unit * (rx[1] - rx[0]);
     space[1] = unit * (ry[1] - ry[0]);
   }
-  const box = { left: 56, top, width: space[0], height: space[1] };
+  const box = { left, top, width: space[0], height: space[1] };
   const sx = scaleOf(rx, false, box.left, box.left + box.width);
   const sy = scaleOf(ry, false, box.top + box.height, box.top);
   hatch(ctx, box, theme);
@@ -27,9 +32,9 @@ function drawPlane(ctx, size, panel, theme) {
   for (const mark of panel.marks) drawMark(ctx, mark.symbol, sx(mark.x), sy(mark.y), 5, "white", "black");
   ctx.restore();
   drawAxes(ctx, box, theme,
-    { name: panel.x.name, labels: panel.x.labels, scale: sx, ticks: tickPlaces(panel.x, rx, 5) },
-    { name: panel.y.name, labels: panel.y.labels, scale: sy, ticks: tickPlaces(panel.y, ry, 5) });
-  drawColorBar(ctx, { left: box.left + box.width + 10, top: box.top, width: 12, height: box.height }, panel, theme);
+    { lines: label.x, labels: panel.x.labels, scale: sx, ticks: tickPlaces(panel.x, rx, 5) },
+    { lines: label.y, labels: panel.y.labels, scale: sy, ticks: tickPlaces(panel.y, ry, 5) });
+  drawColorBar(ctx, { left: box.left + box.width + 10, top: box.top, width: 12, height: box.height }, panel, theme, label.bar);
   panel.box = box;
   panel.toData = (px, py) => [
     rx[0] + ((px - box.left) / box.width) * (rx[1] - rx[0]),
@@ -146,7 +151,7 @@ function strokeSegments(ctx, segments, place, color, alpha) {
   ctx.globalAlpha = 1;
 }
 
-function drawColorBar(ctx, box, panel, theme) {
+function drawColorBar(ctx, box, panel, theme, lines) {
   for (let i = 0; i < box.height; i++) {
     const c = 3 * Math.min(255, Math.floor(256 * (1 - i / box.height)));
     ctx.fillStyle = `rgb(${panel.table.getUint8(c)},${panel.table.getUint8(c + 1)},${panel.table.getUint8(c + 2)})`;
@@ -158,5 +163,5 @@ function drawColorBar(ctx, box, panel, theme) {
   ctx.textAlign = "left";
   ctx.textBaseline = "middle";
   for (const v of ticksOf(panel.limits, panel.log, 5)) ctx.fillText(textOf(v), box.left + box.width + 4, scale(v));
-  sideways(ctx, shortened(ctx, panel.label, box.height + 20), box.left + box.width + 52, box.top + box.height / 2);
+  lines.forEach((text, i) => sideways(ctx, text, box.left + box.width + 50 + LINE * i, box.top + box.height / 2));
 }

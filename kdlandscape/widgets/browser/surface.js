@@ -52,8 +52,10 @@ function drawFloor(ctx, { project, theme, panel, cx, cy, front, side }) {
   for (const v of tickPlaces(panel.x, rangeOf(panel.x), 4)) ctx.fillText(tickText(panel.x, v), ...project(cx(v), 1.13 * front, 0));
   for (const v of tickPlaces(panel.y, rangeOf(panel.y), 4)) ctx.fillText(tickText(panel.y, v), ...project(1.13 * side, cy(v), 0));
   ctx.font = `11px ${theme.font}`;
-  ctx.fillText(shortened(ctx, panel.x.name, 190), ...project(0, 1.36 * front, 0));
-  ctx.fillText(shortened(ctx, panel.y.name, 190), ...project(1.36 * side, 0, 0));
+  // A label that is longer than its edge would cross the other one; the plane beside it has it whole.
+  const words = (axis) => (ctx.measureText(axis.name).width < 110 ? axis.name : shortened(ctx, axis.short, 110));
+  ctx.fillText(words(panel.x), ...project(0, 1.36 * front, 0));
+  ctx.fillText(words(panel.y), ...project(1.36 * side, 0, 0));
 }
 
 // The vertical axis at the corner that stands furthest to the left.
