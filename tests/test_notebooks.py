@@ -18,6 +18,7 @@ from tests.synthetic import demo_cube
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 SMALL = {
+    "any_network.ipynb": {"width": 8, "layers": 1, "num_rows": 8, "num_matvecs": 6, "num_points": 3},
     "basins.ipynb": {
         "init_lambda": [0.0, 0.5],
         "num_train": 200,

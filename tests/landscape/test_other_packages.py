@@ -28,7 +28,9 @@ SMALL = {"hidden_size": 4, "num_hidden_layers": 1, "num_attention_heads": 2, "in
 
 
 def gpt2():
-    config = transformers.GPT2Config(vocab_size=27, n_positions=8, n_embd=4, n_layer=1, n_head=2)
+    config = transformers.GPT2Config(
+        vocab_size=27, n_positions=8, n_embd=4, n_layer=1, n_head=2, bos_token_id=0, eos_token_id=0
+    )
     return transformers.GPT2LMHeadModel(config), next_letter, (text(), text())
 
 
@@ -131,3 +133,11 @@ def test_a_network_of_transformers_answers_every_question_as_it_comes(make):
     moved = theta - 0.5 * directions.directions[0] + 0.5 * directions.directions[1]
     assert float(plane["loss"].sel(x=-0.5, y=0.5)) == pytest.approx(plain.at(moved), rel=1e-10)
     assert objective.predict(network).shape[0] == 6
+
+
+def test_a_padding_row_that_counts_gets_no_gradient_and_is_refused_by_name():
+    network, loss, data = made(bert)
+    data = data | {"attention_mask": torch.ones_like(data["input_ids"])}
+    objective = kdl.Objective(network, loss, data)
+    with pytest.raises(ValueError, match=r"word_embeddings' .* is cut: .* padding row counts"):
+        kdl.hessian(objective, network)

@@ -90,8 +90,8 @@ def refuse_cut_graphs(objective: MeanLoss, point: Tensor, kind: str, mode: str) 
         f"the recorded graph of {where} is cut: products of the {kind} differ by {100 * error:.2g} % from differences "
         "of first derivatives. Expected differentiable torch operations throughout, got something that hides a "
         "derivative: a detach, no_grad or numpy inside forward, a function marked once_differentiable or with a "
-        "backward that is wrong or not differentiable itself, a straight-through estimator, or a checkpoint that "
-        "reenters autograd"
+        "backward that is wrong or not differentiable itself, a straight-through estimator, a checkpoint that "
+        "reenters autograd, or an embedding whose padding row counts (mask the padding, or number the tokens anew)"
     )
 
 
