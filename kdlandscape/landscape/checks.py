@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from kdlandscape.landscape.batches import preserve_rng
 from kdlandscape.landscape.evaluation.points import evaluate
 from kdlandscape.landscape.loss import MeanLoss
-from kdlandscape.landscape.network import moving, picked
+from kdlandscape.landscape.network import moving, picked, with_part
 from kdlandscape.landscape.reduction import num_examples
 
 FEW = 16  # examples on which the network is looked at
@@ -36,6 +36,9 @@ def look(loss: MeanLoss) -> None:
     few = _rows(batch, slice(0, FEW))
     _check_runs(loss, few[0])
     loss.whole = frozenset(name for name in loss.metric_names if _reads_whole(loss, few, name))
+    for name in loss.whole:
+        _stand_in(loss, batch, name)
+    loss.whole -= loss.stand_ins.keys()
     loss.mixes = _mixes(loss, few[0])
     _check_means(loss, batch)
     _check_stable(loss)
@@ -74,6 +77,24 @@ def _reads_whole(loss: MeanLoss, batch: Any, name: str) -> bool:
     except Exception:  # a loss of the user's own that cannot read this output may raise anything
         return False
     return True
+
+
+def _stand_in(loss: MeanLoss, batch: Any, name: str) -> None:
+    """Keep an output in which the part that counts can be replaced, if a loss uses nothing else of it."""
+    n = num_examples(batch)
+    first, last = (_rows(batch, part) for part in (slice(0, min(n // 2, FEW)), slice(max(n // 2, n - FEW), n)))
+    if n < 2 or loss._which is not None:
+        return
+    with torch.no_grad(), warnings.catch_warnings(action="ignore"):
+        like, raw = loss.raw(loss.theta, first[0]), loss.raw(loss.theta, last[0])
+        part = picked(like)
+        expected = loss.reduce(raw, last[1], name).total
+        try:  # an output of other examples: the same loss only where nothing but the part is read
+            found = loss.reduce(with_part(like, part, picked(raw)), last[1], name).total
+        except Exception:  # whatever a loss of the user's own raises when the parts do not fit together
+            return
+    if torch.equal(torch.as_tensor(found), torch.as_tensor(expected)):
+        loss.stand_ins[name] = (like, part)
 
 
 def _mixes(loss: MeanLoss, inputs: Any) -> bool:

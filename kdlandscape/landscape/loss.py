@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from kdlandscape.landscape.batch_norm import running_statistics, with_policy
 from kdlandscape.landscape.batches import Batches
-from kdlandscape.landscape.network import Outputs, own_copy, picked, run
+from kdlandscape.landscape.network import Outputs, own_copy, picked, run, with_part
 from kdlandscape.landscape.params import Params, Ravel, Theta, matching
 from kdlandscape.landscape.reduction import Pooled, Reduced, Reducer, label_of, reducer
 
@@ -40,6 +40,9 @@ class MeanLoss:
         What the checks of `kdlandscape.landscape.checks` found: the loss and metrics that read the whole output,
         whether the network mixes the examples of a batch, and the buffers that a forward pass changes (each pass gets a
         copy).
+    stand_ins
+        For losses that read the whole output but use only the part that counts of it: an output, and that part of it,
+        in whose place any other can be put.
     labels
         name -> (long name, unit) of the loss and of every metric.
     bn
@@ -92,6 +95,7 @@ class MeanLoss:
         own = dict.fromkeys([first.dtype, *(parameter.dtype for parameter in self.model.parameters())])
         self.batches = Batches(data, batch_size, self.device, tuple(own), self.loss_dtype)
         self.moving, self.whole = frozenset[str](), frozenset[str]()
+        self.stand_ins: dict[str, tuple[Any, Tensor]] = {}
 
     @property
     def dim(self) -> int:
@@ -157,10 +161,13 @@ class MeanLoss:
     def reduced(self, theta: Tensor, batch: tuple[Any, Any], name: str = "loss") -> Reduced:
         """Return the sum and the weight of the loss (or a metric) on one batch: pure and differentiable."""
         inputs, targets = batch
-        return self._reducers[name](self.taken(self.raw(theta, inputs), name), targets)
+        return self.reduce(self.taken(self.raw(theta, inputs), name), targets, name)
 
     def reduce(self, outputs: Any, targets: Any, name: str = "loss") -> Reduced:
         """Return the sum and the weight of the loss (or a metric) for given outputs."""
+        if name in self.stand_ins and isinstance(outputs, Tensor):
+            like, part = self.stand_ins[name]
+            outputs = with_part(like, part, outputs)
         return self._reducers[name](outputs, targets)
 
     def grad(self, theta: Theta) -> Tensor:
@@ -178,7 +185,7 @@ class MeanLoss:
         """Return sum and weight of the loss and of every metric in turn, on one batch, from one forward pass: pure."""
         inputs, targets = batch
         raw = self.raw(theta, inputs, buffers)
-        reduced = [reduce(self.taken(raw, name), targets) for name, reduce in self._reducers.items()]
+        reduced = [self.reduce(self.taken(raw, name), targets, name) for name in self._reducers]
         return [torch.as_tensor(part, dtype=self.loss_dtype, device=self.device) for pair in reduced for part in pair]
 
     def finish(self, sums: list[Tensor]) -> dict[str, Tensor]:

@@ -96,6 +96,24 @@ def picked(outputs: Any, which: Outputs = None) -> Any:
     return found
 
 
+def with_part(outputs: Any, part: Tensor, other: Tensor) -> Any:
+    """Return an output like the given one in which one tensor is replaced by another."""
+    if outputs is part:
+        return other
+    if isinstance(outputs, Tensor) or not any(leaf is part for leaf in tensors_of(outputs)):
+        return outputs
+    if isinstance(outputs, list | tuple):
+        parts = [with_part(one, part, other) for one in outputs]
+        return type(outputs)(*parts) if hasattr(outputs, "_fields") else type(outputs)(parts)
+    result = copy.copy(outputs)
+    for name, value in _parts(outputs):
+        if isinstance(outputs, Mapping):
+            result[name] = with_part(value, part, other)
+        else:
+            object.__setattr__(result, str(name), with_part(value, part, other))
+    return result
+
+
 def _parts(outputs: Any) -> Iterator[tuple[str | int, Any]]:
     """Yield the parts of an output by key, index or attribute."""
     if isinstance(outputs, Mapping):

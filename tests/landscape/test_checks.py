@@ -538,3 +538,36 @@ def test_a_shuffled_loader_is_the_same_data_and_leaves_every_random_state_alone(
     assert torch.equal(states[0], torch.get_rng_state())
     assert torch.equal(states[1], own.get_state())
     np.testing.assert_array_equal(states[2], np.random.get_state()[1])  # noqa: NPY002
+
+
+@pytest.mark.parametrize("shape", [name for name in SHAPES if name != "scalar beside"])
+def test_a_loss_that_reads_only_the_logits_of_a_whole_output_has_every_curvature(shape):
+    module, pair = Returns(shape), data()
+    read = {
+        "tuple": lambda o: o[0],
+        "list": lambda o: o[0],
+        "nested": lambda o: o[0][0],
+        "dict": lambda o: o["logits"],
+        "dict without logits": lambda o: o["scores"],
+    }.get(shape, lambda o: o.logits)
+    whole = Objective(module, lambda o, y: functional.cross_entropy(read(o), y, reduction="none"), pair, batch_size=7)
+    if shape == "dataclass":  # its first tensor is not its logits
+        assert whole.predict(whole.theta).shape == (30, 3)
+    plain = Objective(module.body, nn.CrossEntropyLoss(), pair)
+    v = direction(plain)
+    assert not whole.whole
+    for make in (kdl.hessian, kdl.ggn, kdl.fisher, kdl.empirical_fisher):
+        torch.testing.assert_close(make(whole, whole.theta) @ v, make(plain, plain.theta) @ v, **EXACT)
+
+
+def test_a_loss_that_reads_more_than_the_logits_has_a_hessian_and_no_gauss_newton_matrix():
+    module, pair = Returns("dict"), data()
+
+    def both(output, y):
+        return functional.cross_entropy(output["logits"], y, reduction="none") + output["hidden"].square().mean(1)
+
+    objective = Objective(module, both, pair)
+    assert objective.whole == {"loss"}
+    assert torch.isfinite(kdl.hessian(objective, objective.theta) @ direction(objective)).all()
+    with pytest.raises(ValueError, match="outputs in one tensor"):
+        kdl.ggn(objective, objective.theta) @ direction(objective)
