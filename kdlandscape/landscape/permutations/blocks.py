@@ -4,7 +4,7 @@ from collections.abc import Container, Iterable, Iterator, Sequence
 
 from torch import Tensor
 
-from kdlandscape.landscape.permutations.factors import Axis, Factor, leaves, length
+from kdlandscape.landscape.permutations.factors import Axis, Factor, homes, leaves, length, rigid
 from kdlandscape.landscape.permutations.unification import Factors
 
 Block = tuple[Tensor | None, list[Factor]]
@@ -23,9 +23,10 @@ def _resolve(factors: Factors, flat: list[Factor], tensor: Tensor | None) -> Ite
         offset = 0
         for index, piece in enumerate(factor.pieces or ()):
             own = leaves(piece)
-            before, after = (
-                leaves([factors.member(f, factor, index) for f in part]) for part in (flat[:k], flat[k + 1 :])
-            )
+            # Another axis with the same concatenation is taken apart by itself.
+            mine = [f is not factor and homes(flat, [factor], j)[0] == k for j, f in enumerate(flat)]
+            there = [factors.member(f, factor, index) if inside else f for f, inside in zip(flat, mine, strict=True)]
+            before, after = leaves(there[:k]), leaves(there[k + 1 :])
             new, view = [*before, *own, *after], tensor
             if tensor is not None:
                 view = tensor.narrow(k, offset, length(own)).view([f.size for f in new])
@@ -92,6 +93,6 @@ def _fix_results(factors: Factors) -> None:
         count := sum(factor.fixed for *_, axes in factors.held for axis in axes for factor in leaves(axis))
     ):
         for axis, _, results in factors.held:
-            if all(factor.fixed for _, flat in blocks(factors, [axis]) for factor in flat):
+            if rigid(axis):
                 for result in results:
                     factors.pin(result)

@@ -14,6 +14,7 @@ and inside each head units of its own), direct products for concatenations.
 from collections.abc import Callable, Iterable, Sequence
 from itertools import count
 from math import prod
+from typing import Any
 
 _ORDERS = count()
 
@@ -100,6 +101,24 @@ def holds(factor: Factor, atom: Factor) -> bool:
 def is_still(factor: Factor) -> bool:
     """Whether a factor has been fixed from the start, as the axes of the inputs are."""
     return factor.atom and factor.fixed and not factor.declared and not factor.name
+
+
+def rigid(axis: Iterable[Factor]) -> bool:
+    """Whether no place of an axis may move."""
+    return all(
+        factor.fixed if factor.atom else rigid(factor.members) and all(map(rigid, factor.pieces or ()))
+        for factor in leaves(axis)
+    )
+
+
+def homes(dims: list[Any], parents: Sequence[Any], dim: int) -> list[int]:
+    """Return the dims of the parents of what lies on a dim, and that dim; of several, the one of equal rank."""
+    rank, count = dims[:dim].count(dims[dim]), dims.count(dims[dim])
+    places = []
+    for parent in parents:
+        found = [k for k, one in enumerate(dims) if one == parent]
+        places.append(found[rank] if len(found) == count else min(found, key=lambda k: abs(k - dim)))
+    return [*places, dim]
 
 
 def take(queue: list[Factor]) -> Factor | None:

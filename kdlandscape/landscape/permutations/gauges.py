@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from kdlandscape.landscape.network import run
+from kdlandscape.landscape.permutations.factors import homes
 from kdlandscape.landscape.permutations.forward import State, as_double
-from kdlandscape.landscape.permutations.symmetries import Symmetry
+from kdlandscape.landscape.permutations.symmetries import Dims, Symmetry, spread
 from kdlandscape.landscape.permutations.walk import InDouble
 
 PROJECTIONS = 16  # random ones of the outputs, whose gradients are taken
@@ -66,7 +67,7 @@ def gauges(symmetry: Symmetry, state: State, inputs: Any) -> list[Gauge]:
     return found
 
 
-def occurrences(symmetry: Symmetry, state: State, group: str) -> Iterator[tuple[Place, Tensor, list[str | None]]]:
+def occurrences(symmetry: Symmetry, state: State, group: str) -> Iterator[tuple[Place, Tensor, Dims]]:
     """Yield every place of a group's units in the floating tensors of a state, with the block (a view) and its dims."""
     for name in symmetry.groups[group].tensors:
         if state[name].is_floating_point():
@@ -82,20 +83,14 @@ def scaled(symmetry: Symmetry, state: State, gauge: Gauge, factors: Tensor) -> d
         result[name] = state[name].clone(memory_format=torch.contiguous_format)
     for place, view, dims in occurrences(symmetry, result, gauge.group):
         if exponent := gauge.exponents.get(place, 0):
-            view.mul_(spread(symmetry, gauge.group, factors.to(view), dims, place[2]) ** exponent)
+            places = homes(dims, symmetry.groups[gauge.group].parents, place[2])
+            view.mul_(spread(factors.to(view), places, view.ndim) ** exponent)
     return result
 
 
-def spread(symmetry: Symmetry, group: str, factors: Tensor, dims: Sequence[str | None], dim: int) -> Tensor:
-    """Bring what belongs to the units of a group into the shape of a block."""
-    places = [*(list(dims).index(parent) for parent in symmetry.groups[group].parents), dim]
-    shape = [factors.shape[places.index(k)] if k in places else 1 for k in range(len(dims))]
-    return factors.permute(sorted(range(len(places)), key=places.__getitem__)).reshape(shape)
-
-
-def units(symmetry: Symmetry, group: str, values: Tensor, dims: Sequence[str | None], dim: int) -> Tensor:
+def units(symmetry: Symmetry, group: str, values: Tensor, dims: Dims, dim: int) -> Tensor:
     """Sum a block over everything but the units of a group and their parents."""
-    places = [*(list(dims).index(parent) for parent in symmetry.groups[group].parents), dim]
+    places = homes(dims, symmetry.groups[group].parents, dim)
     return values.movedim(places, list(range(len(places)))).reshape(*(values.shape[k] for k in places), -1).sum(-1)
 
 

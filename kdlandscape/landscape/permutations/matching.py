@@ -2,13 +2,14 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from kdlandscape.landscape.permutations.symmetries import Dims, Group, reordered
+from kdlandscape.landscape.permutations.factors import homes
+from kdlandscape.landscape.permutations.symmetries import Dims, Group, reordered, taken
 
 MIN_GAIN = 1e-9  # of a step of the coordinate descent, relative to the norms of both networks
 
@@ -45,6 +46,8 @@ class Matching:
         known: dict[str, Tensor] = {}
         while left := [name for name in self.groups if name not in known]:
             ready = [name for name in left if set(self.groups[name].parents) <= {*known, *self.done}]
+            if not ready:  # the rest lies inside a group that is matched elsewhere
+                break
             name = next((name for name in ready if self._evidence(name, known)), ready[0])
             known |= self.solve(name, known)
         return known
@@ -74,7 +77,10 @@ class Matching:
         ]
         if not children:
             return {name: self._assign(name, blocks, outside, known.get(name))}
-        return self._nested(name, children, blocks, outside)
+        found = self._nested(name, children, blocks, outside)
+        for child in (c for c in children if c not in found and set(self.groups[c].parents) <= {*outside, *found}):
+            found |= self.solve(child, outside | found)
+        return found
 
     def _nested(
         self, name: str, children: Sequence[str], blocks: Sequence[Block], outside: Collection[str]
@@ -91,7 +97,7 @@ class Matching:
                 worth[i, j] = pair.value(found[i, j])
         order = _best(worth)
         result = {name: order}
-        for child in children:
+        for child in found[0, 0]:
             rows = torch.stack([found[i, int(j)][child] for i, j in enumerate(order)])
             result[child] = rows.movedim(0, self.groups[child].parents.index(name))
         return result
@@ -105,13 +111,13 @@ class Matching:
             if not _named(block.dims) - {name} <= {*outside, *self.done}:
                 continue
             for at in (k for k, one in enumerate(block.dims) if one == name):
-                rest: Dims = [None if k == at else one for k, one in enumerate(block.dims)]
                 other = block.other
-                if name in rest:
-                    if own is None:
-                        continue
-                    other = reordered(other, [one if one == name else None for one in rest], {name: own}, self.groups)
-                leading = [*map(block.dims.index, group.parents), at]
+                twins = [k for k, one in enumerate(block.dims) if one == name and k != at]
+                if twins and own is None:
+                    continue
+                for twin in twins:
+                    other = taken(other, cast(Tensor, own), homes(block.dims, group.parents, twin))
+                leading = homes(block.dims, group.parents, at)
                 first = list(range(len(leading)))
                 a, b = (x.movedim(leading, first).reshape(*costs.shape[:-1], -1) for x in (block.reference, other))
                 costs += a.double() @ b.double().mT

@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from kdlandscape.landscape.permutations.factors import Axis, Factor, leaves, length, loose, still, wrap
+from kdlandscape.landscape.permutations.factors import Axis, Factor, leaves, length, loose, rigid, still, wrap
 from kdlandscape.landscape.permutations.operations import CONTRACTIONS, Axes, Call
 from kdlandscape.landscape.permutations.trials import by_hand, observe
 
 Rule = Callable[[Call, Any], list[Axes]]
 FILLS = {"zeros", "ones", "full", "empty", "new_zeros", "new_ones", "new_full", "new_empty", "new_empty_strided"}
 LIKE = {"zeros_like", "ones_like", "full_like", "empty_like", *FILLS}
-ELEMENTWISE = {"clone", "_to_copy", "to", "detach", "alias", "copy", "lift_fresh", "contiguous", "_conj", "dropout"}
+ELEMENTWISE = {"clone", "_to_copy", "to", "detach", "alias", "lift_fresh", "contiguous", "_conj", "dropout"}
 RESHAPES = {"view", "_unsafe_view", "squeeze", "unsqueeze", "reshape", "_reshape_alias", "flatten"}
 ORDERS = {"permute", "t", "transpose", "movedim", "numpy_T"}
 PARTS = {"split_with_sizes", "tensor_split", "split", "unsafe_split", "unsafe_split_with_sizes", "chunk"}
@@ -54,6 +54,12 @@ def broadcast(call: Call, tensors: Sequence[Tensor], shape: Sequence[int]) -> Ax
                 call.factors.unify(axes[k], axis)
             axes[k] = axes[k] or axis
     return axes
+
+
+def overwrite(call: Call, result: Tensor) -> list[Axes]:
+    """Unify what is written with its place; what stood there before says nothing, unless it has units."""
+    tensors = [tensor for tensor in (call["self"], call["src"]) if tensor is not call["self"] or tensor in call.labels]
+    return [broadcast(call, tensors, result.shape)]
 
 
 def constant(call: Call, result: Tensor) -> list[Axes]:
@@ -134,10 +140,12 @@ def stack(call: Call, result: Tensor) -> list[Axes]:
     """Put tensors side by side on a new axis; each may have units of its own (the last states of two layers)."""
     every = [call.labels.axes_of(tensor) for tensor in call["tensors"]]
     places = still(1) if len(every) == 1 else (Factor(len(every), pieces=[()] * len(every)),)
-    same = [all(leaves(one) == leaves(own[0]) for one in own) for own in zip(*every, strict=True)]
-    axes = [
-        own[0] if alike else (family(own, *places),) for own, alike in zip(zip(*every, strict=True), same, strict=True)
-    ]
+    axes = []
+    for own in zip(*every, strict=True):
+        if all(leaves(one) == leaves(own[0]) or rigid((*one, *own[0])) for one in own):
+            axes.append(own[0])
+        else:
+            axes.append((family(own, *places),))
     axes.insert(int(call["dim"] or 0) % result.ndim, places)
     return [axes]
 
@@ -152,7 +160,7 @@ def joined(pieces: Sequence[tuple[Axis, int]]) -> Axis:
     pieces = [(axis, size) for axis, size in pieces if size]
     if len(pieces) == 1:
         return pieces[0][0]
-    if all(factor.atom and factor.fixed for axis, _ in pieces for factor in leaves(axis)):
+    if all(rigid(axis) for axis, _ in pieces):
         return still(sum(size for _, size in pieces))
     return (Factor(sum(size for _, size in pieces), pieces=[axis for axis, _ in pieces]),)
 
@@ -271,6 +279,7 @@ REDUCTIONS = {"sum", "mean", "amax", "amin", "var", "var_mean", "std", "std_mean
 RULES: dict[str, Rule] = {
     **dict.fromkeys(ELEMENTWISE, elementwise),
     **dict.fromkeys(LIKE, constant),
+    "copy": overwrite,
     **dict.fromkeys(RESHAPES, reshape),
     **dict.fromkeys(ORDERS, reorder),
     **dict.fromkeys(PARTS, split),

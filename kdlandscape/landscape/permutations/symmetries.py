@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from kdlandscape.landscape.network import own_copy
 from kdlandscape.landscape.permutations.blocks import blocks, check, settle
-from kdlandscape.landscape.permutations.factors import Axis, Factor, leaves
+from kdlandscape.landscape.permutations.factors import Axis, Factor, homes, leaves
 from kdlandscape.landscape.permutations.forward import Counted, State, as_double, counted, full, outputs_of
 from kdlandscape.landscape.permutations.walk import Recorder, Site, Walk, free
 
@@ -147,16 +147,25 @@ class Symmetry:
 def reordered(tensor: Tensor, dims: Dims, permutations: Permutations, groups: Mapping[str, Group]) -> Tensor:
     """Return a block with the units on its dims in a new order; the groups are sorted, parents first."""
     for name in (name for name in groups if name in permutations and name in dims):
-        order, parents = permutations[name].to(tensor.device), groups[name].parents
         for dim in (k for k, one in enumerate(dims) if one == name):
-            if not parents:
-                tensor = tensor.index_select(dim, order)
-                continue
-            places = [*map(dims.index, parents), dim]
-            shape = [order.shape[places.index(k)] if k in places else 1 for k in range(tensor.ndim)]
-            order = order.permute(sorted(range(len(places)), key=places.__getitem__))
-            tensor = tensor.gather(dim, order.reshape(shape).expand(tensor.shape))
+            tensor = taken(tensor, permutations[name], homes(dims, groups[name].parents, dim))
     return tensor
+
+
+def taken(tensor: Tensor, order: Tensor, places: Sequence[int]) -> Tensor:
+    """Reorder units on the last of some dims; with more of them, in an order for each unit of the parents on these."""
+    order, dim = order.to(tensor.device), places[-1]
+    return (
+        tensor.index_select(dim, order)
+        if len(places) == 1
+        else tensor.gather(dim, spread(order, places, tensor.ndim).expand(tensor.shape))
+    )
+
+
+def spread(values: Tensor, places: Sequence[int], ndim: int) -> Tensor:
+    """Bring what belongs to units, and their parents, to its dims of a block."""
+    shape = [values.shape[places.index(k)] if k in places else 1 for k in range(ndim)]
+    return values.permute(sorted(range(len(places)), key=places.__getitem__)).reshape(shape)
 
 
 def _named(factors: Sequence[Factor]) -> dict[Factor, str]:

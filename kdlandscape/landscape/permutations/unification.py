@@ -14,6 +14,7 @@ from kdlandscape.landscape.permutations.factors import (
     leaves,
     length,
     loose,
+    rigid,
     root,
     still,
     take,
@@ -35,7 +36,7 @@ class Factors:
         They are still where the units are; where the units could move, it is an error in the end (see `check`).
         """
         axis = tuple(axis)
-        if all(factor.atom and factor.fixed for factor in leaves(axis)):
+        if rigid(axis):
             return [still(size) for size in sizes]
         results = [loose(size) for size in sizes]
         self.held.append((axis, f"{self.where}: {reason}", results))

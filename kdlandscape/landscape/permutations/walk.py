@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-from kdlandscape.landscape.permutations.factors import Axis, leaves, loose
+from kdlandscape.landscape.permutations.factors import Axis, loose, rigid
 from kdlandscape.landscape.permutations.labels import Labels
 from kdlandscape.landscape.permutations.operations import CONTRACTIONS, Call, decomposition, operands
 from kdlandscape.landscape.permutations.rules import FILLS, rule_of
@@ -151,7 +151,7 @@ class Recorder(TorchDispatchMode):
 
 def free(axes: list[Axis]) -> bool:
     """Whether an axis has units that may move."""
-    return any(not factor.fixed for axis in axes for factor in leaves(axis))
+    return not all(map(rigid, axes))
 
 
 def _tensors(result: Any) -> list[Tensor]:
