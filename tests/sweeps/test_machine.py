@@ -86,6 +86,11 @@ class Studies(RuleBasedStateMachine):
         }
         self.execute(spec, grid, (self.notebook, shift), choice, kill, root=self.folder.parent)
 
+    @rule(seeds=SEEDS, rates=RATES, lam=LAMS)
+    def run_all(self, seeds, rates, lam):
+        """Run a spec to its end, beside what is there."""
+        self.run(seeds, rates, lam, self.recipe[1] if self.recipe else 0, "keep", 9)
+
     @precondition(lambda self: self.recipe is not None)
     @rule(choice=CHOICES, failed=st.booleans())
     def retry(self, choice, failed):
@@ -139,34 +144,25 @@ class Studies(RuleBasedStateMachine):
     def cells(self):
         return [(seed, rate) for seed in self.grid["seed"] for rate in self.grid["rate"]]
 
-    @rule()
-    def edit_the_module(self):
-        self.helper += 1
-        self.write()
-
-    @rule()
-    def edit_the_notebook(self):
-        self.notebook += 1
+    @rule(what=st.sampled_from(["module", "notebook"]))
+    def edit(self, what):
+        self.helper += what == "module"
+        self.notebook += what == "notebook"
         self.write()
 
     @precondition(lambda self: self.recipe is not None)
-    @rule()
-    def clean(self):
-        clean(self.folder, corrupt=True)
-
-    @precondition(lambda self: self.recipe is not None)
-    @rule()
-    def rename(self):
+    @rule(what=st.sampled_from(["clean", "rename", "move"]))
+    def keep_house(self, what):
         self.moves += 1
-        self.folder = self.folder.rename(self.folder.with_name(f"s{self.moves}"))
-
-    @rule()
-    def move_the_project(self):
-        self.moves += 1
-        new = self.place / f"project{self.moves}"
-        self.folder = new / self.folder.relative_to(self.project)
-        self.project.rename(new)
-        self.project = new
+        if what == "clean":
+            clean(self.folder, corrupt=True)
+        elif what == "rename":
+            self.folder = self.folder.rename(self.folder.with_name(f"s{self.moves}"))
+        else:
+            new = self.place / f"project{self.moves}"
+            self.folder = new / self.folder.relative_to(self.project)
+            self.project.rename(new)
+            self.project = new
 
     @invariant()
     def the_cube_holds_the_finished_runs_and_nothing_else(self):
