@@ -40,7 +40,6 @@ def run_notebook(job):
     with contextlib.chdir(job.notebook.parent):
         try:
             sys.path.insert(0, "")
-            witness._defaults.clear()
             witness.begin(job.notebook.parent)
             witness.watch_defaults(shell, about["parameters_cell"], about["parameter_names"])
             given = {**job.run.parameters, **job.injected}
@@ -50,6 +49,8 @@ def run_notebook(job):
                     shell.run("\n".join(f"{name} = {python_code(value)}" for name, value in given.items()))
         finally:
             witness._here._thread.is_reading = True  # an audit hook stays; this one has seen its run
+            witness._here = None
+            witness._defaults.clear()
             sys.path[:] = path
             del os.environ[witness.CONTEXT_VARIABLE]
             for name in set(sys.modules) - before:
