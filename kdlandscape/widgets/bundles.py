@@ -79,10 +79,10 @@ def _hues(held: Lines, *, alone: bool) -> list[str]:
     words = short_words(held.values)
     if not held.hue:
         return [words]
-    bare = kind(held.values, held.hue) == "category"  # a word stands for itself, a number needs its symbol
+    joint = ": " if kind(held.values, held.hue) == "category" else " = "
     texts = [value_words(value) for value in coordinate(held.values, held.hue)]
-    names = [text if bare else f"{dim_symbol(held.values, held.hue)} = {text}" for text in texts]
-    return names if alone else [f"{words}, {name}" for name in names]
+    names = [f"{dim_symbol(held.values, held.hue)}{joint}{text}" for text in texts]
+    return names if alone else [f"{words} ({name})" for name in names]
 
 
 def barrier_marks(held: Lines) -> dict[str, object]:

@@ -16,6 +16,7 @@ from kdlandscape.widgets.words import (
     coordinate,
     dim_symbol,
     number_words,
+    readable,
     short_label,
     short_words,
     unit_of,
@@ -200,7 +201,7 @@ def spectrum(view: View) -> list[Panel]:
     label = ""
     for prefix, cell in view.cells.items():
         for name, values in cell.spectra.items():
-            short = short_words(values).removeprefix("Hessian eigenvalue ").removeprefix("at the ")
+            short = readable(name.removesuffix("_eigenvalues"))
             index = np.arange(1, values.size + 1)
             drawn.append(panels.line(f"{prefix} {short}".strip(), index, values.values, len(drawn), role="stems"))
             label = with_unit("eigenvalue", unit_of(values)) if name else ""
@@ -247,8 +248,7 @@ def sentence(view: View, state: State, drawn: Mapping[str, list[Panel]]) -> str:
     for title, group in (view.curves or {}).items():
         own = [line for line in drawn[title] if line["role"] == "run"]
         said += _said(group[0], own[0], drawn[title], state) if own else []
-    cell = view.where or ("A and B" if state.view == "compare" else "")
-    return f"{cell}: {'; '.join(said)}" if said and cell else cell or "; ".join(said)
+    return ": ".join(filter(None, (view.where, "; ".join(said))))
 
 
 def _said(held: Lines, line: Panel, every: list[Panel], state: State) -> list[str]:
@@ -257,7 +257,7 @@ def _said(held: Lines, line: Panel, every: list[Panel], state: State) -> list[st
     if value is None:
         return []
     words = short_words(held.values)
-    named = line["name"] if line["name"].startswith(words) else f"{words}, {line['name']}"
+    named = line["name"] if line["name"].startswith(words) else f"{words} ({line['name']})"
     words = f"{named} {number_words(value, unit)}"
     mean = next((one for one in every if one["role"] == "mean" and one["style"] == line["style"]), None)
     if mean is None or mean["y"][place] is None:

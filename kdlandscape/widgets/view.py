@@ -65,6 +65,7 @@ def read(cube: xr.Dataset, state: State, limits: Limits = None) -> View:
         return View(problem, {})
     chosen = cell_dims(cube, state)
     at = {"A": state.at, "B": state.other} if state.view == "compare" else {"": state.at}
+    where = {name: cell_words(cube, place, chosen) for name, place in at.items()}
     return View(
         problem="",
         cells={name: read_cell(cube, state, place, name, chosen) for name, place in at.items()},
@@ -75,7 +76,7 @@ def read(cube: xr.Dataset, state: State, limits: Limits = None) -> View:
             for title, group in curves(cube, state).items()
         },
         chosen=tuple(chosen),
-        where=cell_words(cube, state.at, chosen) if state.view != "compare" else "",
+        where="; ".join(f"{name}: {words}" if name else words for name, words in where.items() if words),
         unit=selection.plane_unit(cube, state),
     )
 

@@ -69,6 +69,9 @@ def test_a_comparison_draws_both_cells_on_one_scale():
     np.testing.assert_array_equal(surface(b), cube["plane_loss"].sel(seed=1, lr_policy="constant", init_lambda=0.5))
     assert [line["name"] for line in lines["lines"]] == ["A", "B"]
     assert [line["name"] for line in spectrum["lines"]] == ["A student", "A teacher", "B student", "B teacher"]
+    assert explorer.shown().sentence == (
+        "A: seed = 0, lr policy = constant, λ = 0; B: seed = 1, lr policy = constant, λ = 0.5"
+    )
     assert change["limits"] == [-max(change["limits"]), max(change["limits"])]
     np.testing.assert_allclose(surface(change), surface(b) - surface(a))
     explorer.sliders["other", "init_lambda"].value = 0

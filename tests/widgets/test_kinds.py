@@ -181,7 +181,9 @@ def test_the_story_of_basins_goes_from_partner_to_partner():
     assert explorer.state.story == "partner"
     barrier = titled(explorer, "barrier")
     assert barrier["x"]["labels"] == ["λ = 0", "λ = 0.5", "independent"]
-    assert [line["name"] for line in barrier["lines"] if line["role"] == "run"] == ["none", "weights", "activations"]
+    assert [line["name"] for line in barrier["lines"] if line["role"] == "run"] == [
+        f"alignment: {how}" for how in ("none", "weights", "activations")
+    ]
     assert explorer.shown().sentence.startswith("seed = 0, partner = λ = 0")
 
 

@@ -28,8 +28,11 @@ export function mountBoard(el, pick, angle = FRONT, seen = () => {}) {
 
   function look(next, done = true) {
     view = next;
-    requestAnimationFrame(redraw);
-    if (done) seen([view.turn, view.tilt, view.zoom]);
+    if (!done) requestAnimationFrame(redraw); // a drag moves more often than a screen shows
+    else {
+      redraw();
+      seen([view.turn, view.tilt, view.zoom]);
+    }
   }
 
   function makeSlot(index) {

@@ -89,12 +89,15 @@ function drawAxes(ctx, box, theme, x, y) {
   const bottom = box.top + box.height;
   ctx.textAlign = "center";
   ctx.textBaseline = "top";
-  const spacing = box.width / Math.max(1, x.ticks.length);
-  for (const v of x.ticks) ctx.fillText(shortened(ctx, tickText(x, v), Math.max(34, spacing - 4)), x.scale(v), bottom + 5);
-  x.lines.forEach((text, i) => ctx.fillText(text, box.left + box.width / 2, bottom + 19 + LINE * i));
+  for (const v of x.ticks)
+    if (x.slant) slanted(ctx, shortened(ctx, tickText(x, v), SLANT), x.scale(v) + 4, bottom + 6);
+    else ctx.fillText(tickText(x, v), x.scale(v), bottom + 5);
+  ctx.textAlign = "center";
+  ctx.textBaseline = "top";
+  x.lines.forEach((text, i) => ctx.fillText(text, box.left + box.width / 2, bottom + 19 + x.slant + LINE * i));
   ctx.textAlign = "right";
   ctx.textBaseline = "middle";
-  for (const v of y.ticks) ctx.fillText(shortened(ctx, tickText(y, v), 40), box.left - 5, y.scale(v));
+  for (const v of y.ticks) ctx.fillText(shortened(ctx, tickText(y, v), y.room), box.left - 5, y.scale(v));
   y.lines.forEach((text, i) => sideways(ctx, text, 9 + LINE * i, box.top + box.height / 2));
 }
 
@@ -108,6 +111,32 @@ function linesOf(ctx, theme, text, width) {
   let first = words.shift();
   while (words.length && ctx.measureText(`${first} ${words[0]}`).width <= width) first += ` ${words.shift()}`;
   return [shortened(ctx, first, width), ...(words.length ? [shortened(ctx, words.join(" "), width)] : [])];
+}
+
+const SLANT = 96; // the longest slanted text, in pixels
+
+// How much lower the label of an axis stands because the texts of its places have to slant; 0 where they fit.
+function slantOf(ctx, theme, axis, width) {
+  if (!axis.labels) return 0;
+  ctx.font = `11px ${theme.font}`;
+  const ticks = tickPlaces(axis), longest = Math.max(...ticks.map((v) => ctx.measureText(axis.labels[v]).width));
+  return longest < width / ticks.length - 6 ? 0 : Math.round(0.55 * Math.min(longest, SLANT));
+}
+
+// The room for the texts beside a vertical axis, in pixels.
+function tickRoom(ctx, theme, axis) {
+  ctx.font = `11px ${theme.font}`;
+  return axis.labels ? Math.min(96, Math.max(...axis.labels.map((text) => ctx.measureText(text).width)) + 2) : 32;
+}
+
+function slanted(ctx, text, x, y) {
+  ctx.save();
+  ctx.translate(x, y);
+  ctx.rotate(-0.6);
+  ctx.textAlign = "right";
+  ctx.textBaseline = "middle";
+  ctx.fillText(text, 0, 0);
+  ctx.restore();
 }
 
 function sideways(ctx, text, x, y) {

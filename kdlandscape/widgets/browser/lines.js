@@ -5,10 +5,11 @@ const DOTS = ["circle", "square", "triangle", "diamond", "star"];
 
 function drawLines(ctx, size, panel, theme) {
   const stems = panel.lines.every((line) => line.role === "stems");
-  const high = drawLegend(ctx, 4, size.width - 8, theme, legendOf(ctx, panel, theme));
-  const top = 6 + high + (panel.ends && panel.ends.some(Boolean) ? 13 : 0);
-  const label = { x: linesOf(ctx, theme, panel.x.name, size.width - 74), y: linesOf(ctx, theme, panel.label, size.height - top - 30) };
-  const left = 47 + LINE * label.y.length, foot = 25 + LINE * label.x.length;
+  const legend = drawLegend(ctx, 4, size.width - 8, theme, legendOf(ctx, panel, theme));
+  const top = 6 + legend + (panel.ends && panel.ends.some(Boolean) ? 13 : 0);
+  const slant = slantOf(ctx, theme, panel.x, size.width - 90), high = size.height - top - slant - 44;
+  const label = { x: linesOf(ctx, theme, panel.x.name, size.width - 74), y: linesOf(ctx, theme, panel.label, high) };
+  const left = 47 + LINE * label.y.length, foot = 25 + slant + LINE * label.x.length;
   const box = { left, top, width: size.width - left - 12, height: size.height - top - foot };
   panel.spots = [];
   const known = panel.lines.flatMap((line) => [...line.y, ...(line.low || []), ...(line.high || [])])
@@ -17,7 +18,7 @@ function drawLines(ctx, size, panel, theme) {
     hatch(ctx, box, theme);
     return;
   }
-  const rx = paddedOf(panel.lines.flatMap((line) => line.x), 0.04, panel.x.log);
+  const rx = panel.x.labels ? blocksOf(panel.x) : paddedOf(panel.lines.flatMap((line) => line.x), 0.04, panel.x.log);
   const ry = panel.limits && !panel.log && !stems ? paddedOf(panel.limits, 0.06, false) : paddedOf(known, 0.08, panel.log);
   if (stems) {
     const most = Math.max(0, ...known), least = Math.min(0, ...known);
@@ -28,8 +29,8 @@ function drawLines(ctx, size, panel, theme) {
   let ticks = tickPlaces(panel.x, rx, 6);
   if (stems) ticks = ticks.filter((v) => Number.isInteger(v));
   drawAxes(ctx, box, theme,
-    { lines: label.x, labels: panel.x.labels, scale: sx, ticks },
-    { lines: label.y, scale: sy, ticks: ticksOf(ry, panel.log, 5) });
+    { lines: label.x, slant, labels: panel.x.labels, scale: sx, ticks },
+    { lines: label.y, room: 36, scale: sy, ticks: ticksOf(ry, panel.log, 5) });
   ctx.save();
   ctx.beginPath();
   ctx.rect(box.left, box.top, box.width, box.height);

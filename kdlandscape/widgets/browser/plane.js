@@ -11,7 +11,9 @@ function drawPlane(ctx, size, panel, theme) {
   if (panel.square) wide = high = Math.min(wide, high);
   const label = { x: linesOf(ctx, theme, panel.x.name, wide), y: linesOf(ctx, theme, panel.y.name, high) };
   label.bar = linesOf(ctx, theme, panel.label, high);
-  const left = 43 + LINE * label.y.length, right = 73 + LINE * label.bar.length, foot = 25 + LINE * label.x.length;
+  const slant = slantOf(ctx, theme, panel.x, wide);
+  const room = tickRoom(ctx, theme, panel.y), left = 11 + room + LINE * label.y.length, right = 73 + LINE * label.bar.length;
+  const foot = 25 + slant + LINE * label.x.length;
   const space = [Math.max(60, size.width - left - right), Math.max(60, size.height - top - foot)];
   if (panel.square) {
     const unit = Math.min(space[0] / (rx[1] - rx[0]), space[1] / (ry[1] - ry[0]));
@@ -32,8 +34,8 @@ function drawPlane(ctx, size, panel, theme) {
   for (const mark of panel.marks) drawMark(ctx, mark.symbol, sx(mark.x), sy(mark.y), 5, "white", "black");
   ctx.restore();
   drawAxes(ctx, box, theme,
-    { lines: label.x, labels: panel.x.labels, scale: sx, ticks: tickPlaces(panel.x, rx, 5) },
-    { lines: label.y, labels: panel.y.labels, scale: sy, ticks: tickPlaces(panel.y, ry, 5) });
+    { lines: label.x, slant, labels: panel.x.labels, scale: sx, ticks: tickPlaces(panel.x, rx, 5) },
+    { lines: label.y, room, labels: panel.y.labels, scale: sy, ticks: tickPlaces(panel.y, ry, 5) });
   drawColorBar(ctx, { left: box.left + box.width + 10, top: box.top, width: 12, height: box.height }, panel, theme, label.bar);
   panel.box = box;
   panel.toData = (px, py) => [
