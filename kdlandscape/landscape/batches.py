@@ -127,6 +127,7 @@ class Batches:
             keep = not tensor.is_floating_point() or tensor.dtype in known
             return tensor.to(self._device, tensor.dtype if keep else known[0])
 
+        pair = (_array(pair[0]), _array(pair[1]))
         inputs = tuple(pair[0]) if isinstance(pair[0], list) else pair[0]
         return (
             tree_map(lambda leaf: moved(leaf, self._inputs), inputs),
@@ -145,7 +146,7 @@ def _source(data: Any, batch_size: int | None) -> tuple[Any, int | None]:
     several = isinstance(data, list) and bool(data) and all(isinstance(part, list | tuple | Mapping) for part in data)
     pairs = [_pair(part) for part in data] if several else [_pair(data)]
     for inputs, targets in pairs:
-        num_examples((inputs, targets))
+        num_examples((_array(inputs), _array(targets)))
     return pairs, batch_size
 
 
@@ -161,6 +162,12 @@ def _pair(batch: Any) -> tuple[Any, Any]:
         "expected data as (inputs, targets), a list of such pairs, a Dataset or a DataLoader of them; got "
         f"{type(batch).__name__}" + (f" of length {len(batch)}" if isinstance(batch, list | tuple) else "")
     )
+
+
+def _array(data: Any) -> Any:
+    """Return a list of numbers, or an array, as a tensor; anything else as it is."""
+    numbers = isinstance(data, list) and bool(data) and all(isinstance(one, int | float) for one in data)
+    return torch.as_tensor(data) if numbers or isinstance(data, np.ndarray) else data
 
 
 def _bytes(loader: DataLoader) -> float:

@@ -56,12 +56,11 @@ def _check_runs(loss: MeanLoss, inputs: Any) -> None:
         with torch.no_grad():
             loss.counted(loss.raw(loss.theta, inputs))
     except (RuntimeError, TypeError, ValueError, IndexError, AttributeError, KeyError) as error:
-        given = ", ".join(f"{tuple(leaf.shape)} {str(leaf.dtype)[6:]}" for leaf in tree_leaves(inputs))
         whole = not any(leaf.is_floating_point() for leaf in tree_leaves(inputs))
         hint = "; whole numbers that are no indices (uint8 images) have to be made floats" if whole else ""
         raise ValueError(
             f"{type(loss.model).__name__} does not run on a batch of the data: {type(error).__name__}: {error}. It was "
-            f"given inputs {given}{hint}"
+            f"given inputs {_described(inputs)}{hint}"
         ) from error
 
 
@@ -195,7 +194,7 @@ def _totals(loss: MeanLoss, name: str, outputs: Any, targets: Any, inputs: Any) 
                 with torch.no_grad():
                     taken = loss.taken(loss.raw(loss.theta, _rows(inputs, part)), name)
                 parts.append(_total(loss, name, taken, _rows(targets, part)))
-        except (RuntimeError, IndexError) as error:
+        except ValueError as error:
             raise ValueError(
                 f"{name!r} does not work on a part of the data ({str(error).splitlines()[0]}): expected a loss of any "
                 "number of examples; a weight of each example belongs into the targets"
@@ -209,11 +208,22 @@ def _total(loss: MeanLoss, name: str, outputs: Any, targets: Any) -> Tensor:
         warnings.filterwarnings("error", message="Using a target size", category=UserWarning)
         try:
             return torch.as_tensor(loss.reduce(outputs, targets, name).total).double()
+        except (RuntimeError, TypeError, IndexError, KeyError, AttributeError) as error:
+            given = outputs if isinstance(outputs, Tensor) else type(outputs).__name__
+            raise ValueError(
+                f"{name!r} does not take the outputs ({_described(given)}) and targets ({_described(targets)}) of the "
+                f"data: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+            ) from error
         except UserWarning as warning:
             raise ValueError(
                 f"{name!r} compares outputs {tuple(outputs.shape)} with targets {tuple(targets.shape)}, which torch "
                 "multiplies out to all pairs: expected one shape; reshape the targets"
             ) from warning
+
+
+def _described(tree: Any) -> str:
+    leaves = [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
+    return ", ".join(f"{tuple(leaf.shape)} {str(leaf.dtype)[6:]}" for leaf in leaves) or str(tree)
 
 
 def _check_stable(loss: MeanLoss) -> None:

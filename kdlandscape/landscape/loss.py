@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Self
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -239,7 +240,7 @@ class MeanLoss:
             A theta of another space; the message names the first difference.
         """
         point = self.ravel(theta)
-        if isinstance(theta, Tensor):
+        if isinstance(theta, Tensor | np.ndarray):
             return self, point
         tensors = self._ravel.named(theta)
         own = {

@@ -8,6 +8,7 @@ from functools import reduce
 from math import prod
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
@@ -76,6 +77,8 @@ class Ravel:
 
     def ravel(self, theta: Theta) -> Tensor:
         """Return theta (P,) of a module, a state dict or a flat vector, after checking that it fits this space."""
+        if isinstance(theta, np.ndarray):
+            theta = torch.from_numpy(theta)
         if isinstance(theta, Tensor):
             if theta.ndim != 1 or theta.shape[0] != self.dim:
                 raise SpaceError(f"expected theta of shape ({self.dim},), got {tuple(theta.shape)}")
@@ -92,6 +95,11 @@ class Ravel:
         checkpoint of a trainer; a prefix that all names share (``module.``, ``_orig_mod.``, ``model.``). Weights that
         are tied may stand under either name.
         """
+        if not isinstance(theta, nn.Module | Mapping):
+            raise SpaceError(
+                f"expected theta as a flat tensor, a module or a state dict, got {type(theta).__name__}: read "
+                "a file by torch.load(path, weights_only=True), give a list of parameters with their names"
+            )
         if isinstance(theta, nn.Module):
             theta = unwrapped(theta)
             tensors = {**dict(theta.named_buffers()), **dict(theta.named_parameters())}
@@ -150,6 +158,8 @@ class Ravel:
 def unwrapped(module: nn.Module) -> nn.Module:
     """Return the module inside ``DataParallel``, ``torch.compile`` or an averaged model."""
     wrappers = (nn.DataParallel, nn.parallel.DistributedDataParallel, AveragedModel)
+    if not isinstance(module, nn.Module):
+        raise TypeError(f"expected a torch.nn.Module, got {module!r}")
     while isinstance(module, wrappers) or "_orig_mod" in module._modules:
         module = module.module if isinstance(module, wrappers) else module.get_submodule("_orig_mod")
     return module

@@ -61,6 +61,9 @@ def reducer(loss: Callable[[Any, Any], Any] | Pooled, device: torch.device, dtyp
     Weighted cross entropy with ``reduction='mean'`` divides by the batch's own sum of class weights; averaging such
     means by batch size is wrong, so ``nn.CrossEntropyLoss`` and ``nn.NLLLoss`` are taken apart here.
     """
+    if isinstance(loss, type) or not (callable(loss) or isinstance(loss, Pooled)):
+        made = f"; make one of it: {loss.__name__}()" if isinstance(loss, type) else ""
+        raise TypeError(f"expected the loss as a function of outputs and targets, got {loss!r}{made}")
     plain = isinstance(loss, nn.Module) and type(loss).forward in (nn.CrossEntropyLoss.forward, nn.NLLLoss.forward)
     if plain and isinstance(loss, nn.CrossEntropyLoss | nn.NLLLoss) and loss.reduction == "mean":
         return _weighted(loss, device, dtype)

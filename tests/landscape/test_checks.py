@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 import kdlandscape as kdl
 from kdlandscape.landscape.objective import Objective
+from kdlandscape.landscape.params import SpaceError
 from tests import dense
 
 EXACT = {"rtol": 1e-11, "atol": 1e-12}
@@ -571,3 +572,23 @@ def test_a_loss_that_reads_more_than_the_logits_has_a_hessian_and_no_gauss_newto
     assert torch.isfinite(kdl.hessian(objective, objective.theta) @ direction(objective)).all()
     with pytest.raises(ValueError, match="outputs in one tensor"):
         kdl.ggn(objective, objective.theta) @ direction(objective)
+
+
+def test_what_is_no_theta_no_module_and_no_loss_is_refused_in_a_sentence():
+    module, pair = network(), data()
+    objective = Objective(module, nn.CrossEntropyLoss(), pair)
+    assert objective.value(objective.theta.numpy()) == objective.value(objective.theta)
+    for odd in ("file.pt", None, list(module.parameters()), 3):
+        with pytest.raises(SpaceError, match=r"expected theta as a flat tensor, a module or a state dict, got"):
+            objective.value(odd)
+    for odd in (module.forward, "net"):
+        with pytest.raises(TypeError, match=r"expected a torch.nn.Module, got"):
+            Objective(odd, nn.CrossEntropyLoss(), pair)
+    with pytest.raises(TypeError, match=r"make one of it: CrossEntropyLoss\(\)"):
+        Objective(module, nn.CrossEntropyLoss, pair)
+    with pytest.raises(TypeError, match="expected the loss as a function of outputs and targets, got 'ce'"):
+        Objective(module, "ce", pair)
+    with pytest.raises(ValueError, match=r"'loss' does not take the outputs .*30, 3.* and targets .*30,"):
+        Objective(module, nn.CrossEntropyLoss(), (pair[0], pair[0][:, 0]))
+    numbers = Objective(module, nn.CrossEntropyLoss(), (pair[0].numpy(), pair[1].tolist()))
+    assert numbers.value(module) == objective.value(module)
