@@ -87,7 +87,7 @@ def test_a_spec_names_a_finding_and_a_figure_of_another_package_and_the_command_
     assert ran.stdout.splitlines()[-1] == "finding broken cannot be taken from this cube: KeyError: 'kl'"
     drawn = tmp_path / "studies" / "tiny" / "figures"
     assert {"loss_by_seed.pdf", "loss_by_seed.png", "loss_by_seed.txt"} <= {path.name for path in drawn.iterdir()}
-    assert (drawn / "loss_by_seed.txt").read_text() == "Draw the loss of every seed.\n"
+    assert (drawn / "loss_by_seed.txt").read_text() == "The loss of every seed. Data: study tiny, 2 seeds.\n"
 
     gone = command(tmp_path / "none", "figures", "tiny", "--root", tmp_path / "studies")
     assert gone.returncode == 2

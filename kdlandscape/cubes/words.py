@@ -7,17 +7,26 @@ import xarray as xr
 
 #: Dims that repeat the same measurement: their mean and spread are of interest, and nothing lies between two of them.
 REPEATS = ("seed", "repeat", "replicate", "fold", "draw")
+MAX_NAME = 48
 
 
-def readable(name: Any) -> str:
+def visible(text: object) -> str:
+    """Return a text with a mark for each character that is no sign: line breaks, controls, changes of direction.
+
+    Such a character could hide or turn round the words beside it.
+    """
+    return "".join(sign if sign.isprintable() else "�" for sign in str(text))
+
+
+def readable(name: object) -> str:
     """Return a name of a program as words."""
-    return str(name).replace("_", " ")
+    return visible(name).replace("_", " ")
 
 
 def dim_symbol(data: xr.Dataset | xr.DataArray, dim: str) -> str:
     """Return the symbol of a dim where its coordinate has one, else its name in words; short enough for a slider."""
     given = data[dim].attrs.get("symbol") if dim in data.coords else None
-    return str(given or readable(dim))
+    return visible(given or readable(dim))
 
 
 def dim_label(data: xr.Dataset | xr.DataArray, dim: str, unit: str = "") -> str:
@@ -26,14 +35,14 @@ def dim_label(data: xr.Dataset | xr.DataArray, dim: str, unit: str = "") -> str:
     ``unit`` is the unit that holds where the coordinate has none.
     """
     attrs = data[dim].attrs if dim in data.coords else {}
-    symbol, name = dim_symbol(data, dim), str(attrs.get("long_name") or readable(dim))
+    symbol, name = dim_symbol(data, dim), visible(attrs.get("long_name") or readable(dim))
     words = name if symbol in (name, readable(dim), *name.split()) else f"{name}, {symbol}"
-    return with_unit(words, attrs.get("units") or unit)
+    return with_unit(words, visible(attrs.get("units") or unit))
 
 
 def variable_words(array: xr.DataArray | xr.Variable, name: Any = "") -> str:
     """Return the long name of a variable, or its name in words."""
-    return str(array.attrs.get("long_name") or readable(getattr(array, "name", None) or name or "value"))
+    return visible(array.attrs.get("long_name") or readable(getattr(array, "name", None) or name or "value"))
 
 
 def variable_label(array: xr.DataArray | xr.Variable, name: Any = "") -> str:
@@ -41,9 +50,22 @@ def variable_label(array: xr.DataArray | xr.Variable, name: Any = "") -> str:
     return with_unit(variable_words(array, name), unit_of(array))
 
 
+def short_words(array: xr.DataArray | xr.Variable) -> str:
+    """Return the long name up to where it says of which plane or path; the name in words if that is still too long."""
+    words = variable_words(array)
+    for place in (" on the ", " along the "):
+        words = words.split(place)[0]
+    return words if len(words) <= MAX_NAME else readable(getattr(array, "name", None) or words)
+
+
+def short_label(array: xr.DataArray | xr.Variable) -> str:
+    """Return "name [unit]" for an axis or a colour bar."""
+    return with_unit(short_words(array), unit_of(array))
+
+
 def unit_of(array: xr.DataArray | xr.Variable) -> str:
     """Return the unit of a variable; empty where it has no dimension."""
-    unit = str(array.attrs.get("units", "1"))
+    unit = visible(array.attrs.get("units", "1"))
     return "" if unit in ("1", "") else unit
 
 
@@ -52,9 +74,16 @@ def with_unit(words: str, unit: Any) -> str:
     return words if str(unit) in ("", "1") else f"{words} [{unit}]"
 
 
+def number_words(value: float, unit: str = "") -> str:
+    """Return a number with its unit, or say that there is none."""
+    if value != value:
+        return "missing (NaN)"
+    return f"{value:.4g}{f' {unit}' if unit else ''}" if abs(value) != float("inf") else "infinite"
+
+
 def value_words(value: Any) -> str:
     """Return a coordinate as text."""
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    return f"{value:.6g}" if isinstance(value, float) else visible(value)
 
 
 def cell_words(data: xr.Dataset | xr.DataArray, cell: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 
 from kdlandscape.cubes.statistics import t_interval
-from kdlandscape.cubes.words import dim_label, variable_label
+from kdlandscape.cubes.words import dim_label, short_label, variable_label
 from kdlandscape.figures.layout import grid_of_axes, hide_shared_labels, legend_of_all, wrap_labels
 from kdlandscape.studies.basins import INDEPENDENT, STUDENT, share_removed
 
@@ -77,7 +77,7 @@ def basins(cube: xr.Dataset, axes: np.ndarray | None = None) -> np.ndarray:
         left.set_title(title)
         _profiles(part["path_kl"].sel(correction="none"), right)
         right.set_xlabel(dim_label(part, "t"))
-        right.set_ylabel(variable_label(part["path_kl"]))
+        right.set_ylabel(short_label(part["path_kl"]))
         right.set_title(title)
     wrap_labels(axes)
     legend_of_all(axes)

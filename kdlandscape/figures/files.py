@@ -3,7 +3,7 @@
 import shutil
 import textwrap
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from inspect import signature
 from pathlib import Path
@@ -152,6 +152,15 @@ class UndrawnFigure(UserWarning):
     """A figure that a spec names cannot be drawn from the study's cube."""
 
 
+def _caption(draw: Callable[..., Any], name: str, cube: xr.Dataset) -> str:
+    """Return what a figure shows, bars and bands included, and what it was drawn from."""
+    first = (draw.__doc__ or name).splitlines()[0].strip().removeprefix("Draw ")
+    first = first[:1].upper() + first[1:]
+    size = cube.sizes.get("seed", 1)
+    seeds = f"{size} seeds" if size > 1 else "one seed"
+    return f"{first} Data: study {cube.attrs['study']}, {seeds}." if "study" in cube.attrs else first
+
+
 def export_study(cube: xr.Dataset, names: Sequence[str], folder: Path | str, venue: str = "neurips2024") -> list[Path]:
     """Draw and export registered figures of a cube, with their captions; return the files.
 
@@ -172,7 +181,6 @@ def export_study(cube: xr.Dataset, names: Sequence[str], folder: Path | str, ven
                 warnings.warn(message, UndrawnFigure, stacklevel=2)
                 continue
             figure = getattr(drawn, "flat", [drawn])[0].figure
-            caption = (draw.__doc__ or name).splitlines()[0]  # it says what the bands or bars are
-            written += export(figure, Path(folder) / name, venue, caption=caption, about=about)
+            written += export(figure, Path(folder) / name, venue, caption=_caption(draw, name, cube), about=about)
             plt.close(figure)
     return written

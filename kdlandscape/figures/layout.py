@@ -135,7 +135,9 @@ def points_of(size: float | str) -> float:
 
 def wrapped(text: str, inches: float, size: float | str) -> str:
     """Return a text in lines that fit into a length at a font size."""
-    return textwrap.fill(" ".join(text.split()), max(12, int(inches * 72 / (_LETTER * points_of(size)))))
+    words = " ".join(text.split()).replace(" = ", "\u00a0=\u00a0").replace(" [", "\u00a0[")  # these stay together
+    filled = textwrap.fill(words, max(12, int(inches * 72 / (_LETTER * points_of(size)))), break_long_words=False)
+    return filled.replace("\u00a0", " ")
 
 
 def legend_above(ax: Axes, title: str = "") -> None:

@@ -90,6 +90,7 @@ def init_lambda(cube: xr.Dataset, axes: Sequence[Axes] | None = None) -> np.ndar
     grid = grid_of_axes(4, 2, height=0.85, sharex=True) if axes is None else None
     drawn = np.asarray(axes if grid is None else grid).ravel()
     first, second, third, fourth = drawn
+    cube = cube.squeeze("lr_policy", drop=True) if cube.sizes.get("lr_policy") == 1 else cube
     hue = "lr_policy" if "lr_policy" in cube.dims else None
     line(cube["barrier"], "init_lambda", first, hue=hue)
     _distances(cube, second, hue)

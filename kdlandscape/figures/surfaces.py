@@ -10,9 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
 from matplotlib.colors import LogNorm
 from matplotlib.ticker import MaxNLocator
+from scipy.interpolate import RectBivariateSpline
 
 from kdlandscape.cubes.store import first_done
-from kdlandscape.cubes.words import cell_words, dim_label, variable_label
+from kdlandscape.cubes.words import cell_words, dim_label, short_label
 from kdlandscape.figures.layout import (
     figure_inches,
     grid_of_axes,
@@ -52,7 +53,8 @@ def plane(
 ) -> QuadMesh:
     """Draw the loss on a plane on a logarithmic colour scale with its contours; return the mesh.
 
-    Values that are NaN stay white; values beyond the limits, infinite ones too, take the last colour.
+    Values that are NaN stay white; values beyond the limits, infinite ones too, take the last colour. Every cell has
+    the value of its point; contours follow a spline through all of them.
 
     Parameters
     ----------
@@ -84,7 +86,7 @@ def plane(
     shown = np.ma.masked_invalid(np.clip(loss.values, *limits))
     mesh = ax.pcolormesh(x, y, shown, norm=LogNorm(*limits), cmap="viridis", shading="nearest", rasterized=True)
     if min(shown.shape) > 1:
-        ax.contour(x, y, shown, levels=np.geomspace(*limits, 10)[1:], colors="white", linewidths=0.4)
+        ax.contour(*_fine(x, y, shown), levels=np.geomspace(*limits, 10)[1:], colors="white", linewidths=0.4)
     if points is not None:
         _mark(points, ax, {} if at_points is None else _colours(at_points, mesh))
     ax.set_aspect("equal")
@@ -99,6 +101,19 @@ def plane(
     return mesh
 
 
+def _fine(x: np.ndarray, y: np.ndarray, shown: np.ma.MaskedArray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return a grid four times as fine with a cubic spline of the logarithm through all values, for smooth contours.
+
+    With holes, or fewer than four increasing points along an axis, the values stay as they are.
+    """
+    increasing = all((np.diff(axis) > 0).all() for axis in (x, y))
+    if np.ma.getmaskarray(shown).any() or min(shown.shape) < 4 or not increasing:
+        return x, y, shown
+    spline = RectBivariateSpline(y, x, np.log(np.asarray(shown)))
+    across, up = (np.linspace(axis[0], axis[-1], 4 * (len(axis) - 1) + 1) for axis in (x, y))
+    return across, up, np.exp(spline(up, across))
+
+
 def colour_bar(mesh: Any, axes: Sequence[Axes], values: xr.DataArray) -> None:
     """Add a colour bar with the name and unit of the colours; a pointed end says that values lie beyond it."""
     low, high = mesh.get_clim()
@@ -107,8 +122,8 @@ def colour_bar(mesh: Any, axes: Sequence[Axes], values: xr.DataArray) -> None:
     extend = {(True, True): "both", (True, False): "min", (False, True): "max"}.get((below, above), "neither")
     figure = axes[0].figure
     bar = figure.colorbar(mesh, ax=list(axes), shrink=0.9, extend=extend)
-    inches = 0.8 * inches_of(axes[0])[1]
-    bar.set_label(wrapped(variable_label(values), inches, plt.rcParams["axes.labelsize"]), linespacing=1.0)
+    inches = max(0.8 * inches_of(axes[0])[1], 0.6 * figure_inches(axes[0])[1])
+    bar.set_label(wrapped(short_label(values), inches, plt.rcParams["axes.labelsize"]), linespacing=1.0)
 
 
 def _colours(losses: xr.DataArray, mesh: QuadMesh) -> dict[str, Any]:
@@ -151,7 +166,7 @@ def surface(loss: xr.DataArray, ax: Any = None) -> Any:
     x, y = np.meshgrid(loss["x"].values, loss["y"].values)
     height = np.log10(np.clip(loss.values, low, high))
     ax.plot_surface(x, y, height, cmap="viridis", rcount=64, ccount=64, linewidth=0, rasterized=True)
-    labels = {"x": dim_label(loss, "x"), "y": dim_label(loss, "y"), "z": f"$\\log_{{10}}$ {variable_label(loss)}"}
+    labels = {"x": dim_label(loss, "x"), "y": dim_label(loss, "y"), "z": f"$\\log_{{10}}$ {short_label(loss)}"}
     size = points_of(plt.rcParams["xtick.labelsize"])
     for dim, label in labels.items():
         text = wrapped(label, 0.45 * figure_inches(ax).min(), size)

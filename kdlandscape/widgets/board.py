@@ -9,8 +9,8 @@ import anywidget
 import ipywidgets as ipw
 import traitlets
 
+from kdlandscape.cubes.words import visible
 from kdlandscape.widgets.state import ANGLE
-from kdlandscape.widgets.words import visible
 
 BROWSER = Path(__file__).parent / "browser"
 SCRIPTS = ("frame.js", "plane.js", "surface.js", "lines.js", "board.js")

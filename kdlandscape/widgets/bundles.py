@@ -7,11 +7,12 @@ import numpy as np
 import xarray as xr
 
 from kdlandscape.cubes.statistics import t_interval
+from kdlandscape.cubes.words import dim_symbol, kind, number_words, short_words, unit_of, value_words
 from kdlandscape.widgets import panels
-from kdlandscape.widgets.dims import kind, positions
+from kdlandscape.widgets.dims import positions
 from kdlandscape.widgets.panels import Panel
 from kdlandscape.widgets.selection import Limits, Lines
-from kdlandscape.widgets.words import coordinate, dim_symbol, number_words, short_words, unit_of, value_words
+from kdlandscape.widgets.words import coordinate
 
 #: Where the label of a variable says which networks are at the ends of its path.
 _ENDS = re.compile(r"(?:from|to) (?:the )?([\w -]+?) \(t = ([01])\)")

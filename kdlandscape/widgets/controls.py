@@ -5,10 +5,11 @@ from typing import Any
 import ipywidgets as ipw
 import xarray as xr
 
+from kdlandscape.cubes.words import dim_symbol, value_words
 from kdlandscape.widgets.dims import shown_variables, stories
 from kdlandscape.widgets.state import COLOR_MAPS, State, curve_variables
 from kdlandscape.widgets.view import repeats_words
-from kdlandscape.widgets.words import coordinate, dim_symbol, value_words, variable_list
+from kdlandscape.widgets.words import coordinate, variable_list
 
 WRAP = ipw.Layout(flex_flow="row wrap", width="100%")
 SHORT = {"description_width": "initial"}

@@ -6,9 +6,8 @@ import numpy as np
 import xarray as xr
 
 from kdlandscape.cubes.schema import DONE
+from kdlandscape.cubes.words import kind
 
-#: Dims that repeat the same measurement: only their mean and spread are of interest.
-REPEATS = ("seed", "repeat", "replicate", "fold", "draw")
 #: The first of these dims that a cube has tells the story; ``t`` only where a spectrum is known along it.
 STORIES = ("init_lambda", "t", "partner", "member")
 #: Dims of one picture: a plane, a quadrature rule, the coordinates of a point.
@@ -17,24 +16,6 @@ PICTURE = ("x", "y", "point", "axis", "node", "draw", "grid", "eigenvalue")
 NEVER_SHOWN = (DONE, "plane_points", "nodes", "weights")
 #: A dim with at most so many places can become so many lines in one picture.
 MAX_LINES = 6
-
-
-def kind(cube: xr.Dataset | xr.DataArray, dim: str) -> str:
-    """Return ``continuous``, ``ordered``, ``category`` or ``repeat``.
-
-    Only along a continuous dim there are values between two places: colours and contours are interpolated there alone.
-    An ordered dim (whole numbers, dates) has neighbours, so a line may join them; a category (words, truth values) and
-    a repeat (seeds) have none. The attribute ``kind`` of a coordinate overrides what its name and type say.
-    """
-    coordinate = cube[dim] if dim in cube.coords else None
-    given = None if coordinate is None else coordinate.attrs.get("kind")
-    if given in ("continuous", "ordered", "category", "repeat"):
-        return str(given)
-    if dim in REPEATS or dim.endswith("_seed"):
-        return "repeat"
-    if coordinate is None or coordinate.dtype.kind in "iumM":
-        return "ordered"
-    return "continuous" if coordinate.dtype.kind == "f" else "category"
 
 
 def shown_variables(cube: xr.Dataset) -> list[str]:

@@ -12,12 +12,13 @@ import numpy as np
 import xarray as xr
 
 from kdlandscape.cubes.files import write
+from kdlandscape.cubes.words import dim_symbol, kind, value_words, variable_words, visible
 from kdlandscape.widgets import scene
 from kdlandscape.widgets.board import BROWSER, script, style
-from kdlandscape.widgets.dims import kind, positions
+from kdlandscape.widgets.dims import positions
 from kdlandscape.widgets.state import State
 from kdlandscape.widgets.view import cell_dims, read
-from kdlandscape.widgets.words import coordinate, dim_symbol, value_words, variable_words, visible
+from kdlandscape.widgets.words import coordinate
 
 #: So many cells go into a file: those of the story first, then those of repeats and of other dims.
 MAX_CELLS = 132

@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 from kdlandscape.cubes.files import write
+from kdlandscape.cubes.words import number_words, short_label, unit_of, visible
 from kdlandscape.widgets import panels, selection
 from kdlandscape.widgets.board import Board, Said
 from kdlandscape.widgets.controls import SHORT, WRAP
@@ -17,7 +18,6 @@ from kdlandscape.widgets.fallback import display_with_picture, with_picture
 from kdlandscape.widgets.figure_preview import FigurePreview, Shown
 from kdlandscape.widgets.live_state import LiveState
 from kdlandscape.widgets.state import COLOR_MAPS
-from kdlandscape.widgets.words import number_words, short_label, unit_of, visible
 
 #: The board is redrawn at most this often while the surface is refined.
 REDRAW_SECONDS = 0.2

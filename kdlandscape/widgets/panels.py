@@ -8,8 +8,9 @@ import numpy as np
 import xarray as xr
 from matplotlib import colormaps
 
-from kdlandscape.widgets.dims import kind, positions
-from kdlandscape.widgets.words import coordinate, dim_label, dim_symbol, short_label, value_words
+from kdlandscape.cubes.words import dim_label, dim_symbol, kind, short_label, value_words
+from kdlandscape.widgets.dims import positions
+from kdlandscape.widgets.words import coordinate
 
 #: The colour-blind-safe palette that seaborn calls "colorblind"; every line also has its own dash and marker.
 PALETTE = ("#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#ca9161")

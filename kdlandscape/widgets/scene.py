@@ -5,15 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import xarray as xr
 
-from kdlandscape.widgets import panels
-from kdlandscape.widgets.bundles import barrier_marks, bundle, limits_of, repeat_of
-from kdlandscape.widgets.dims import positions
-from kdlandscape.widgets.panels import Panel
-from kdlandscape.widgets.selection import Lines
-from kdlandscape.widgets.state import State
-from kdlandscape.widgets.view import Cell, View
-from kdlandscape.widgets.words import (
-    coordinate,
+from kdlandscape.cubes.words import (
     dim_symbol,
     number_words,
     readable,
@@ -24,6 +16,14 @@ from kdlandscape.widgets.words import (
     variable_words,
     with_unit,
 )
+from kdlandscape.widgets import panels
+from kdlandscape.widgets.bundles import barrier_marks, bundle, limits_of, repeat_of
+from kdlandscape.widgets.dims import positions
+from kdlandscape.widgets.panels import Panel
+from kdlandscape.widgets.selection import Lines
+from kdlandscape.widgets.state import State
+from kdlandscape.widgets.view import Cell, View
+from kdlandscape.widgets.words import coordinate
 
 
 def compose(view: View, state: State) -> tuple[list[Panel], str]:

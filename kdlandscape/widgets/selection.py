@@ -9,9 +9,10 @@ import xarray as xr
 
 from kdlandscape.cubes import spectra as filed
 from kdlandscape.cubes.schema import DONE
+from kdlandscape.cubes.words import unit_of, visible
 from kdlandscape.widgets.dims import hue_dim, positions, repeat_dim, shown_variables
 from kdlandscape.widgets.state import State
-from kdlandscape.widgets.words import cell_words, unit_of, visible
+from kdlandscape.widgets.words import place_words
 
 #: A picture needs no more points along an axis than a screen shows.
 MAX_POINTS = 257
@@ -182,7 +183,7 @@ def hole(cube: xr.Dataset, at: Mapping[str, int]) -> str:
     """Say which run has not filled a cell; empty where it has, or where the cube does not know."""
     if DONE not in cube or bool(at_cell(cube[DONE], at)):
         return ""
-    where = cell_words(cube, at, [str(dim) for dim in cube[DONE].dims])
+    where = place_words(cube, at, [str(dim) for dim in cube[DONE].dims])
     return f"missing: no run has filled {where or 'this cube'}; run the study again to execute what is missing"
 
 

@@ -8,8 +8,9 @@ import xarray as xr
 from traitlets import Bool, Dict, Enum, HasTraits, Tuple, Unicode
 
 from kdlandscape.cubes.schema import DONE
+from kdlandscape.cubes.words import kind
 from kdlandscape.nearest import did_you_mean
-from kdlandscape.widgets.dims import default_axes, kind, long_dims, shown_variables, stories
+from kdlandscape.widgets.dims import default_axes, long_dims, shown_variables, stories
 from kdlandscape.widgets.words import coordinate
 
 #: Maps that stay readable with colour-blind eyes and in greyscale.

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
+from kdlandscape.cubes.words import dim_symbol, readable, short_words, variable_words
 from kdlandscape.widgets import selection, stories
 from kdlandscape.widgets.dims import hue_dim, positions, repeat_dim, run_dims
 from kdlandscape.widgets.selection import Limits, Lines
 from kdlandscape.widgets.state import State
-from kdlandscape.widgets.words import cell_words, dim_symbol, readable, short_words, variable_words
+from kdlandscape.widgets.words import place_words
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def read(cube: xr.Dataset, state: State, limits: Limits = None) -> View:
         return View(problem, {})
     chosen = cell_dims(cube, state)
     at = {"A": state.at, "B": state.other} if state.view == "compare" else {"": state.at}
-    where = {name: cell_words(cube, place, chosen) for name, place in at.items()}
+    where = {name: place_words(cube, place, chosen) for name, place in at.items()}
     return View(
         problem="",
         cells={name: read_cell(cube, state, place, name, chosen) for name, place in at.items()},
@@ -84,7 +85,7 @@ def read(cube: xr.Dataset, state: State, limits: Limits = None) -> View:
 def read_cell(cube: xr.Dataset, state: State, at: Mapping[str, int], name: str, chosen: list[str]) -> Cell:
     """Read a cell; ``name`` stands before its title, and ``chosen`` are the dims that name it."""
     words = variable_words(cube.variables[state.variable], state.variable)
-    title = ": ".join(filter(None, (name or short_words(cube[state.variable]), cell_words(cube, at, chosen))))
+    title = ": ".join(filter(None, (name or short_words(cube[state.variable]), place_words(cube, at, chosen))))
     names = selection.spectrum_variables(cube, state.story)
     found = {one: selection.at_cell(cube[one], at, ("eigenvalue",)).load() for one in names}
     spectra = {one: array for one, array in found.items() if bool(np.isfinite(array).any())}

@@ -79,6 +79,16 @@ def test_marks_have_the_colour_of_their_own_loss():
     np.testing.assert_allclose(marked["teacher"], mesh.to_rgba(mesh.get_clim()[0]))  # 0 has no place on a log scale
 
 
+def test_contours_are_smooth_and_lie_where_the_loss_has_their_level():
+    loss = demo_cube()["plane_loss"][0, 0, 0] + 0.1  # 0.1 + x² + y² on 9 by 9 points
+    ax = figures.plane(loss).axes
+    (contours,) = (each for each in ax.collections if hasattr(each, "levels"))
+    for level, path in zip(contours.levels, contours.get_paths(), strict=True):
+        inner = path.vertices[(np.abs(path.vertices) < 0.45).all(1)]
+        if len(inner) and level > 0.2:
+            np.testing.assert_allclose(0.1 + (inner**2).sum(1), level, rtol=0.05)
+
+
 def test_planes_show_the_first_run_that_is_done():
     cube = demo_cube()
     cube["run.done"].values[0] = False

@@ -6,7 +6,8 @@ import xarray as xr
 from scipy import stats
 
 import kdlandscape as kdl
-from kdlandscape.widgets.dims import kind, stories
+from kdlandscape.cubes.words import kind
+from kdlandscape.widgets.dims import stories
 from tests.synthetic import basins_cube
 from tests.widgets.cubes import other_cube, spectra_cube, study_cube
 
