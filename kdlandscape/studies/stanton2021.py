@@ -44,7 +44,7 @@ def _over_seeds(values: xr.DataArray) -> xr.DataArray:
     return values.mean([dim for dim in values.dims if dim != "seed"])
 
 
-CONTROL = Number("paper_control", f"test agreement of the positive control with {MOST_CONTROL} fresh examples",
+CONTROL = Number("paper_control", "the positive control's test agreement",
                  value("agreement", num_fresh=MOST_CONTROL, **TEST, **SOFT))  # fmt: skip
 BARE = Number("paper_views", "train agreement, no augmentation, τ = 1",
               value("agreement", augmentation="none", temperature=1.0, ensemble_size=1, **TRAIN))  # fmt: skip

@@ -17,9 +17,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.transforms import ScaledTranslation
 
+from kdlandscape.cubes.words import MAX_NAME
 from kdlandscape.widgets.panels import Panel
 from kdlandscape.widgets.state import ANGLE
-from kdlandscape.widgets.words import MAX_NAME
 
 MARKERS = {"star": "*", "square": "s", "circle": "o", "diamond": "D", "triangle": "^"}
 DASHES: tuple[Any, ...] = ("-", (0, (6, 3)), (0, (2, 3)), (0, (8, 3, 2, 3)), (0, (1, 2)))

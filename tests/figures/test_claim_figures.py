@@ -5,7 +5,7 @@ import xarray as xr
 
 from kdlandscape import figures
 from kdlandscape.figures.verdicts import STYLES
-from kdlandscape.studies.claims import Claim, value, verdicts
+from kdlandscape.studies.claims import Claim, Number, value, verdicts
 
 
 @pytest.fixture(autouse=True)
@@ -27,7 +27,7 @@ def test_every_claim_gets_a_picture_with_its_seeds_and_its_side():
     cube = study()
     middle = float(cube["agreement"].sel(augmentation="none", split="test").mean())
     claims = [
-        Claim(name, "Fig. 3", "s", at, "n", value("agreement", augmentation="none", split="test"), above=bound)
+        Claim(name, "Fig. 3", "s", Number(at, "n", value("agreement", augmentation="none", split="test")), above=bound)
         for name, at, bound in (("a", "s", -2.0), ("b", "s", 2.0), ("c", "s", middle), ("d", "other", 0.0))
     ]
     table = verdicts(claims, {"s": cube})
@@ -35,12 +35,12 @@ def test_every_claim_gets_a_picture_with_its_seeds_and_its_side():
     assert len(axes) == 4
     seeds = np.sort(axes[0].lines[0].get_xdata())
     np.testing.assert_allclose(seeds, np.sort(cube["agreement"].sel(augmentation="none", split="test").values.ravel()))
-    outcomes = ["reproduced", "contradicted", "undecided", "not tested here"]
+    outcomes = ["reproduced", "contradicted", "undecided", "not testable here"]
     assert [ax.title.get_color() for ax in axes] == [STYLES[outcome][0] for outcome in outcomes]
     marks = [ax.lines[1].get_marker() for ax in axes[:3]]
     assert marks == [STYLES[outcome][1] for outcome in outcomes[:3]]
     assert len(set(marks)) == 3
-    assert axes[3].get_title() == "d: not tested here"
+    assert axes[3].get_title() == "d: not testable here"
 
 
 def test_every_arm_is_a_row_with_its_means():

@@ -107,7 +107,7 @@ def test_exporting_twice_gives_the_same_bytes(tmp_path):
     for a, b in zip(paths["a"], paths["b"], strict=True):
         assert a.read_bytes() == b.read_bytes()
     assert not [path for path in (tmp_path / "a").iterdir() if path not in paths["a"]]
-    captions = {path.stem: path.read_text() for path in paths["a"] if path.suffix == ".txt"}
+    captions = {path.stem: " ".join(path.read_text().split()) for path in paths["a"] if path.suffix == ".txt"}
     assert {name: "standard error" in caption for name, caption in captions.items()} == {
         "init_lambda": True,
         "planes": False,
