@@ -124,10 +124,13 @@ def confidence_slope(teacher_logits: Tensor, student_logits: Tensor) -> Tensor:
     .. math:: \frac{\sum_{i,c} \bar z_t \bar z_s}{\sum_{i,c} \bar z_t^2},
               \quad \bar z_{ic} = z_{ic} - \frac1C \sum_k z_{ik}
 
-    Softmax is blind to a constant in each row, so rows are centred. Above 1 the student exaggerates the teacher's
-    confidence where they rank alike (Nagarajan et al. 2023); below 1 it shrinks it.
+    Softmax is blind to a constant in each row, so rows are centred, over the classes that neither masks. Above 1 the
+    student exaggerates the teacher's confidence where they rank alike (Nagarajan et al. 2023); below 1 it shrinks it.
     """
-    t, s = (z - z.mean(-1, keepdim=True) for z in torch.broadcast_tensors(teacher_logits, student_logits))
+    t, s = torch.broadcast_tensors(teacher_logits, student_logits)
+    kept = (t > -torch.inf) & (s > -torch.inf)
+    t, s = (z.masked_fill(~kept, 0.0) for z in (t, s))
+    t, s = ((z - z.sum(-1, keepdim=True) / kept.sum(-1, keepdim=True)).masked_fill(~kept, 0.0) for z in (t, s))
     return (t * s).sum((-2, -1)) / t.square().sum((-2, -1))
 
 

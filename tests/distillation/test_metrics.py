@@ -32,6 +32,13 @@ def test_the_confidence_slope_is_that_of_a_regression_of_centred_logits():
         assert float(confidence_slope(t, s)[k]) == pytest.approx(slope)
 
 
+def test_the_confidence_slope_is_that_over_the_classes_that_neither_masks():
+    t, s = draws(50, 5), draws(50, 5, seed=1)
+    expected = confidence_slope(t[:, :3], s[:, :3])
+    t[:, 3], s[:, 3:] = -torch.inf, -torch.inf
+    torch.testing.assert_close(confidence_slope(t, s), expected)
+
+
 def test_invariance_agrees_where_both_keep_their_class_or_both_change_it():
     z = torch.eye(4, dtype=torch.float64)
     moved = z.clone()
