@@ -194,6 +194,16 @@ KINDS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], list[tuple[int,
     "sums_over_time": (after(lambda x: x.cumsum(1)), (4, 7, 5), [(6,)]),
     "functional_layer_norm": (lambda: Net(fused, a=nn.Linear(5, 6), b=nn.Linear(6, 3)), (4, 5), [(6,)]),
     "functional_group_norm": (lambda: Net(normed, a=nn.Linear(5, 6), b=nn.Linear(6, 3)), (4, 5), [(3,), (3, 2)]),
+    "distances": (
+        lambda: Net(
+            lambda net, x: net.head(torch.cdist(net.a(x), net.centres)),
+            a=nn.Linear(5, 6),
+            centres=nn.Parameter(torch.randn(7, 6)),
+            head=nn.Linear(7, 3),
+        ),
+        (4, 5),
+        [(6,), (7,)],
+    ),
     "maxout": (
         lambda: Net(lambda net, x: net.b(net.a(x).view(4, 6, 2).max(-1)[0]), a=nn.Linear(5, 12), b=nn.Linear(6, 3)),
         (4, 5),

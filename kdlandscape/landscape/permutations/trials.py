@@ -1,6 +1,6 @@
 """What an operation without a rule does to units: found by trying it, or said by the user."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,14 +14,19 @@ from kdlandscape.landscape.permutations.operations import Axes, Call
 def observe(call: Call, result: Any) -> list[Axes]:
     """Try an operation: permute one axis, and see on which axis of the result the units come back.
 
-    Units that do not come back in their order are held: an error, unless something else keeps them in place.
+    Where they do not, the axes of all tensors that are as long and as far from the last are permuted together: if that
+    helps, their units are the same. Else they are held: an error, unless something else keeps them in place.
     """
     outputs = [tensor for tensor in tree_leaves(result) if isinstance(tensor, Tensor)]
     found: list[Any] = [[None] * tensor.ndim for tensor in outputs]
     held: Axes = []
     for tensor in call.tensors:
         for k, axis in enumerate(call.labels.axes_of(tensor)):
-            places = _observed(call, tensor, k) if axis else [None]
+            places = _observed(call, [(tensor, k)]) if axis else [None]
+            if places is None and (twins := _twins(call, tensor, k)):
+                places = _observed(call, [(tensor, k), *twins])
+                for other, at in twins if places is not None else ():
+                    call.factors.unify(axis, call.labels.axes_of(other)[at])
             if places is None and any(call.labels.live(x) and not x.is_floating_point() for x in call.tensors):
                 call.factors.pin(axis)  # the data say which place is taken
             elif places is None:
@@ -38,15 +43,24 @@ def observe(call: Call, result: Any) -> list[Axes]:
     return found
 
 
-def _observed(call: Call, tensor: Tensor, axis: int) -> list[int | None] | None:
-    """Return for each result the axis on which a permutation of an operand's axis comes back (None: nowhere)."""
+def _twins(call: Call, tensor: Tensor, axis: int) -> list[tuple[Tensor, int]]:
+    """Return the axes of other tensors that are as long as an axis and as far from the last."""
+    back, size = axis - tensor.ndim, tensor.shape[axis]
+    others = (x for x in call.tensors if x is not tensor and x.ndim >= -back)
+    return [(x, x.ndim + back) for x in others if x.shape[back] == size]
+
+
+def _observed(call: Call, moved: Sequence[tuple[Tensor, int]]) -> list[int | None] | None:
+    """Return for each result the axis on which a permutation of operands' axes comes back (None: nowhere)."""
     generator = torch.Generator().manual_seed(0)
+    tensor, axis = moved[0]
     order = torch.randperm(tensor.shape[axis], generator=generator)
     order = order.roll(1) if torch.equal(order, torch.arange(len(order))) else order
     values = {
         id(x): torch.randn(x.shape, generator=generator, dtype=x.dtype) for x in call.tensors if x.is_floating_point()
     }
-    before, after = _run(call, values), _run(call, values | {id(tensor): _permuted(values, tensor, axis, order)})
+    permuted = {id(x): values.get(id(x), x).index_select(k, order) for x, k in moved}
+    before, after = _run(call, values), _run(call, values | permuted)
     places: list[int | None] = []
     lost: list[bool] = []
     for one, two in zip(before, after, strict=True):
@@ -57,10 +71,6 @@ def _observed(call: Call, tensor: Tensor, axis: int) -> list[int | None] | None:
     # The places at which a sort or a maximum found its values follow no order.
     kept = [gone for gone, one in zip(lost, before, strict=True) if one.is_floating_point()] or lost
     return None if any(kept) else places
-
-
-def _permuted(values: Mapping[int, Tensor], tensor: Tensor, axis: int, order: Tensor) -> Tensor:
-    return values.get(id(tensor), tensor).index_select(axis, order)
 
 
 def _run(call: Call, values: Mapping[int, Tensor]) -> list[Tensor]:
