@@ -86,6 +86,40 @@ def rotated(net, x):
     return net.head(net.out(y.transpose(1, 2).reshape(n, t, 12)).relu())
 
 
+def grouped_queries(net, x):
+    n, t, _ = x.shape
+    q, k, v = (f(x).view(n, t, -1, 3).transpose(1, 2) for f in (net.q, net.k, net.v))
+    y = functional.scaled_dot_product_attention(q, k, v, enable_gqa=True)
+    return net.head(y.transpose(1, 2).reshape(n, t, 12).relu())
+
+
+def experts(net, x):
+    share = net.route(x).softmax(-1)
+    each = torch.einsum("bi,eio->beo", x, net.weights).relu()
+    return net.head(torch.einsum("be,beo->bo", share, each))
+
+
+def messages(net, x):
+    sent = net.a(x)[torch.tensor([0, 1, 2, 3])].relu()
+    return net.head(torch.zeros(4, 6, dtype=x.dtype).index_add(0, torch.tensor([1, 2, 3, 0]), sent))
+
+
+def steps(net, x):
+    h = torch.zeros(len(x), 4, dtype=x.dtype)
+    c, seen = torch.zeros_like(h), torch.zeros(len(x), x.shape[1], 4, dtype=x.dtype)
+    for t in range(x.shape[1]):
+        h, c = net.cell(x[:, t], (h, c))
+        seen[:, t] = h
+    return net.head(seen.mean(1))
+
+
+class NormAndActivation(nn.BatchNorm2d):
+    """A fused layer, as efficient networks for images have it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.silu(super().forward(x))
+
+
 def mixed(net, x):
     return net.head((x + net.d(net.c(x.transpose(1, 2)).relu()).transpose(1, 2)).mean(1))
 
@@ -256,6 +290,23 @@ KINDS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], list[tuple[int,
         lambda: Net(rotated, qkv=nn.Linear(5, 36), out=nn.Linear(12, 8), head=nn.Linear(8, 3)),
         (2, 4, 5),
         [(2,), (2, 6), (8,)],
+    ),
+    "grouped_queries": (
+        lambda: Net(grouped_queries, q=nn.Linear(5, 12), k=nn.Linear(5, 6), v=nn.Linear(5, 6), head=nn.Linear(12, 3)),
+        (2, 4, 5),
+        [(2,), (2, 2), (2, 3), (2, 3)],
+    ),
+    "experts": (
+        lambda: Net(experts, route=nn.Linear(5, 3), weights=nn.Parameter(torch.randn(3, 5, 4)), head=nn.Linear(4, 3)),
+        (4, 5),
+        [(3,), (4,)],
+    ),
+    "messages": (lambda: Net(messages, a=nn.Linear(5, 6), head=nn.Linear(6, 3)), (4, 5), [(6,)]),
+    "cells": (lambda: Net(steps, cell=nn.LSTMCell(3, 4), head=nn.Linear(4, 3)), (2, 5, 3), [(4,)]),
+    "norm_and_activation": (
+        lambda: sequence(conv(3, 4), NormAndActivation(4), conv(4, 5), nn.Flatten(), nn.Linear(80, 3)),
+        (2, 3, 4, 4),
+        [(4,), (5,)],
     ),
     "encoder_layer": (
         lambda: sequence(nn.Linear(5, 8), nn.TransformerEncoderLayer(**ENCODER), nn.Linear(8, 3)),

@@ -159,6 +159,12 @@ REFUSED = {
     ),
     "units by their places": (through(lambda x: x.roll(1, -1)), (4, 5), "layer 'a' through operation 'index_select'"),
     "units in another order": (through(lambda x: x[..., [1, 0, 2, 3, 5, 4]]), (4, 5), "takes units by their places"),
+    "the places of the largest": (
+        through(lambda x: torch.zeros_like(x).scatter(-1, *x.topk(2)[::-1])),
+        (4, 5),
+        "operation 'scatter' in the forward of Net: it uses the places of units",
+    ),
+    "every second unit": (through(lambda x: x[:, ::2], 6, 3), (4, 5), "operation 'slice' in the forward of Net"),
     "a window over units": (
         nn.Sequential(nn.Conv2d(3, 8, 3), nn.LocalResponseNorm(2), nn.Conv2d(8, 3, 3)),
         (2, 3, 6, 6),

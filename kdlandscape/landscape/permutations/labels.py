@@ -25,7 +25,7 @@ class Labels:
 
     def __init__(self) -> None:
         self.factors = Factors()
-        self._labels, self._data = WeakTensorKeyDictionary(), WeakTensorKeyDictionary()
+        self._labels, self._data, self._places = (WeakTensorKeyDictionary() for _ in range(3))
         self.tensors: list[list[Axis]] = []
         self.used: list[list[Axis]] = []  # what reaches the outputs, or is summed over
 
@@ -55,3 +55,12 @@ class Labels:
     def add_data(self, tensor: Tensor) -> None:
         """Note that a tensor depends on the inputs and on no parameter."""
         self._data[tensor] = True
+
+    def add_places(self, tensor: Tensor, axis: Axis) -> None:
+        """Note that a tensor of integers names places on an axis, such as those of the largest values."""
+        self._places[tensor] = axis
+
+    def use(self, tensor: Tensor) -> None:
+        """Hold units whose places are used."""
+        if tensor in self._places:
+            self.factors.hold(self._places[tensor], "it uses the places of units")

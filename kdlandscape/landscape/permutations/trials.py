@@ -10,6 +10,8 @@ from torch.utils._pytree import tree_leaves, tree_map
 from kdlandscape.landscape.permutations.factors import Axis, still
 from kdlandscape.landscape.permutations.operations import Axes, Call
 
+NOWHERE = -1
+
 
 def observe(call: Call, result: Any) -> list[Axes]:
     """Try an operation: permute one axis, and see on which axis of the result the units come back.
@@ -32,7 +34,9 @@ def observe(call: Call, result: Any) -> list[Axes]:
             elif places is None:
                 held.append(axis)
             for out, place in enumerate(places or ()):
-                if place is not None:
+                if place == NOWHERE:
+                    call.labels.add_places(outputs[out], axis)
+                elif place is not None:
                     found[out][place] = axis
     rest = [(out, k) for out, axes in enumerate(found) for k, axis in enumerate(axes) if axis is None]
     sizes = [outputs[out].shape[k] for out, k in rest]
@@ -51,7 +55,7 @@ def _twins(call: Call, tensor: Tensor, axis: int) -> list[tuple[Tensor, int]]:
 
 
 def _observed(call: Call, moved: Sequence[tuple[Tensor, int]]) -> list[int | None] | None:
-    """Return for each result the axis on which a permutation of operands' axes comes back (None: nowhere)."""
+    """Return for each result the axis on which a permutation of operands' axes comes back (None: on none)."""
     generator = torch.Generator().manual_seed(0)
     tensor, axis = moved[0]
     order = torch.randperm(tensor.shape[axis], generator=generator)
@@ -62,15 +66,13 @@ def _observed(call: Call, moved: Sequence[tuple[Tensor, int]]) -> list[int | Non
     permuted = {id(x): values.get(id(x), x).index_select(k, order) for x, k in moved}
     before, after = _run(call, values), _run(call, values | permuted)
     places: list[int | None] = []
-    lost: list[bool] = []
     for one, two in zip(before, after, strict=True):
         same = [None, *(k for k, size in enumerate(one.shape) if size == len(order))]
-        place = next((k for k in same if _close(one if k is None else one.index_select(k, order), two)), False)
-        places.append(None if place is False else place)
-        lost.append(place is False)
-    # The places at which a sort or a maximum found its values follow no order.
-    kept = [gone for gone, one in zip(lost, before, strict=True) if one.is_floating_point()] or lost
-    return None if any(kept) else places
+        places.append(next((k for k in same if _close(one if k is None else one.index_select(k, order), two)), NOWHERE))
+    # Integers beside values are the places at which a sort or a maximum found them.
+    values_lost = [place == NOWHERE for place, one in zip(places, before, strict=True) if one.is_floating_point()]
+    lost = any(values_lost) if values_lost else NOWHERE in places
+    return None if lost else places
 
 
 def _run(call: Call, values: Mapping[int, Tensor]) -> list[Tensor]:

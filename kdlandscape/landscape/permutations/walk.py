@@ -60,6 +60,8 @@ class Walk(TorchDispatchMode):
         call = Call(self.labels, func, args, kwargs)
         known = any(tensor in self.labels for tensor in call.tensors)
         self.labels.factors.where = f"operation {call.name!r} in {self.layer}"
+        for tensor in call.tensors:
+            self.labels.use(tensor)
         rule = rule_of(call, self.hand)
         if known and rule is None and (simpler := decomposition(func)) is not None:
             self.depth += 1
