@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from kdlandscape import figures, registry
 from kdlandscape.widgets import picture
 from kdlandscape.widgets.board import CodeBox, Said, labelled
-from kdlandscape.widgets.panels import Panel
+from kdlandscape.widgets.panels import Panel, data_of
 from kdlandscape.widgets.view_code import figure_code
 
 BOARD = "board"
@@ -143,9 +143,12 @@ class FigurePreview(ipw.VBox):
                 self.said.say("")
 
     def write(self) -> list[Path]:
-        """Write the figure with its caption and its code, and say where it is."""
-        caption = self.explorer.shown().sentence or self.kind.value
-        files = self._try(lambda: write_figure(self.figure, self.venue.value, self.path.value, caption=caption))
+        """Write the figure with its caption, its data and its code, and say where it is."""
+        shown = self.explorer.shown()
+        beside: dict[str, Any] = {"caption": shown.sentence or self.kind.value}
+        if self.kind.value.startswith("panel-"):
+            beside["data"] = data_of(shown.panels[int(self.kind.value.removeprefix("panel-"))])
+        files = self._try(lambda: write_figure(self.figure, self.venue.value, self.path.value, **beside))
         if files:
             code = Path(f"{self.path.value}.py")
             code.write_text(self.code.code + "\n", encoding="utf-8")

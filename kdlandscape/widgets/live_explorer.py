@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import ipywidgets as ipw
-import numpy as np
 import xarray as xr
 
 from kdlandscape.cubes.files import write
-from kdlandscape.cubes.words import number_words, short_label, unit_of, visible
-from kdlandscape.widgets import panels, selection
+from kdlandscape.cubes.words import visible
+from kdlandscape.widgets import live_scene, panels
 from kdlandscape.widgets.board import Board, Said
 from kdlandscape.widgets.controls import SHORT, WRAP
 from kdlandscape.widgets.fallback import display_with_picture, with_picture
@@ -21,8 +20,6 @@ from kdlandscape.widgets.state import COLOR_MAPS
 
 #: The board is redrawn at most this often while the surface is refined.
 REDRAW_SECONDS = 0.2
-#: A positive value whose largest is so many times its least is drawn on a logarithmic scale.
-LOG_RATIO = 50
 
 
 def explore_plane(
@@ -223,78 +220,8 @@ class LiveExplorer(ipw.VBox):
         display_with_picture(super()._repr_mimebundle_(), self.shown())
 
     def scene(self) -> list[panels.Panel]:
-        """Return the panels: the surface from above and from the side, the line through the point, the eigenvalues.
-
-        What goes wrong is said beside the controls; it replaces the picture only while there is none.
-        """
-        live = self.live
-        values = live.drawn() if live.known.any() else None
-        log = self._is_log(values) if values is not None else False
-        limits = selection.finite_limits(values.values, log) if values is not None else None
-        if values is None or limits is None:
-            waiting = "every value so far is NaN or infinite" if values is not None else "computing the first points …"
-            failed = live.status.startswith("failed")
-            return [panels.message_panel(visible(live.direction), visible(live.status if failed else waiting))]
-        log = log and limits[0] > 0
-        seen = panels.plane_panel(
-            values,
-            limits,
-            title=visible(f"{live.metric}: {live.direction}"),
-            log=log,
-            colors=self.colors.value,
-            axes=(panels.axis(values, "x"), panels.axis(values, "y")),
-            marks=live.layout.marks if live.layout else [],
-            point=live.point or None,
-            readout=self.readout(),
-        )
-        if not live.known.all():
-            seen["levels"] = []  # contours between points that are not computed would show nothing but their order
-        return [seen, panels.from_side(seen), *self._lines(log), *self._spectra()]
-
-    def _is_log(self, values: xr.DataArray) -> bool:
-        finite = values.values[np.isfinite(values.values)]
-        if self.scale.value != "automatic" or not finite.size:
-            return bool(self.scale.value == "log")
-        positive = finite[finite > 0]
-        return bool((finite >= 0).all() and positive.size and positive.max() > LOG_RATIO * positive.min())
-
-    def readout(self) -> str:
-        """Return the loss and the metrics at the point in words."""
-        live = self.live
-        if not live.point:
-            return "click a point to get its loss and metrics"
-        units = {"loss": "" if live.unit == "1" else live.unit}
-        found = [f"{visible(name)} = {number_words(value, units.get(name, ''))}" for name, value in live.found.items()]
-        return f"x = {live.point[0]:.4g}, y = {live.point[1]:.4g}: {', '.join(found) or '…'}"
-
-    def _lines(self, log: bool) -> list[panels.Panel]:
-        """Return the panel of the two grid lines next to the point, through the values that are there."""
-        live = self.live
-        if not live.point:
-            return []
-        x, y = live.axes
-        values, known = live.surface(), live.known
-        row, column = _nearest(y, known.any(1), live.point[1]), _nearest(x, known.any(0), live.point[0])
-        along, across = known[row], known[:, column]
-        drawn = [
-            panels.line(f"along x, y = {y[row]:.3g}", x[along], values.values[row, along], 0),
-            panels.line(f"along y, x = {x[column]:.3g}", y[across], values.values[across, column], 1),
-        ]
-        place, label = panels.plain_axis("place along x or y"), short_label(values)
-        return [panels.lines_panel(drawn, title="lines through the point", x=place, label=label, log=log)]
-
-    def _spectra(self) -> list[panels.Panel]:
-        found = self.live.eigenvalues
-        if not found:
-            return []
-        drawn = [panels.line("at the point", np.arange(1, len(found) + 1), np.array(found), role="stems")]
-        unit = unit_of(self.live.dataset(["loss"])["loss"])
-        label, place = f"eigenvalue{f' [{unit}]' if unit else ''}", panels.plain_axis("index, from the largest")
-        return [panels.lines_panel(drawn, title="top eigenvalues", x=place, label=label)]
-
-
-def _nearest(places: np.ndarray, known: np.ndarray | np.bool, at: float) -> int:
-    return int(np.where(known, np.abs(places - at), np.inf).argmin())
+        """Return the panels of what is known so far."""
+        return live_scene.compose(self.live, self.colors.value, self.scale.value)
 
 
 def _range(name: str) -> list[ipw.Text]:

@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 from matplotlib import colormaps
 
+from kdlandscape.cubes.variables import dataset, variable
 from kdlandscape.cubes.words import dim_label, dim_symbol, kind, short_label, value_words
 from kdlandscape.widgets.dims import positions
 from kdlandscape.widgets.words import coordinate
@@ -187,6 +188,35 @@ def widen(limits: tuple[float, float], log: bool) -> tuple[float, float]:
     if high > low:
         return low, high
     return (low / 1.1, high * 1.1) if log else (low - 0.5, high + 0.5)
+
+
+def numbers(panel: Panel) -> np.ndarray:
+    """Return the values of a surface over (y, x)."""
+    return np.frombuffer(panel["z"], "<f4").reshape(len(panel["y"]["places"]), len(panel["x"]["places"]))
+
+
+def data_of(panel: Panel) -> xr.Dataset:
+    """Return what a panel shows: a surface over ``y, x``, or lines with places and values over ``line, place``."""
+    if panel["kind"] != "lines":
+        axes = {name: panel[name] for name in "yx"}
+        coords = {
+            name: variable(name, axis["labels"] or axis["places"], axis["name"], axis=axis["dim"])
+            for name, axis in axes.items()
+        }
+        return dataset({"value": variable(("y", "x"), numbers(panel), panel["label"])}, coords=coords)
+    longest = max((len(line["x"]) for line in panel["lines"]), default=0)
+    table = np.full((2, len(panel["lines"]), longest), np.nan)
+    for i, one in enumerate(panel["lines"]):
+        for k, name in enumerate("xy"):
+            table[k, i, : len(one[name])] = [np.nan if value is None else value for value in one[name]]
+    names = [one["name"] or (f"repeat {one['run']}" if one["role"] == "thin" else "mean") for one in panel["lines"]]
+    return dataset(
+        {
+            "x": variable(("line", "place"), table[0], panel["x"]["name"]),
+            "y": variable(("line", "place"), table[1], panel["label"]),
+        },
+        coords={"line": names},
+    )
 
 
 @cache

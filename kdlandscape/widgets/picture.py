@@ -18,7 +18,7 @@ from matplotlib.patches import Patch
 from matplotlib.transforms import ScaledTranslation
 
 from kdlandscape.cubes.words import MAX_NAME
-from kdlandscape.widgets.panels import Panel
+from kdlandscape.widgets.panels import Panel, numbers
 from kdlandscape.widgets.state import ANGLE
 
 MARKERS = {"star": "*", "square": "s", "circle": "o", "diamond": "D", "triangle": "^"}
@@ -88,11 +88,6 @@ def wrapped(text: object, width: int) -> str:
     """Return a text in three lines of so many letters at most, for a title or a label; "λ = 0.25" stays together."""
     held = plain(text).replace(" = ", "\u00a0=\u00a0")
     return fill(held, max(width, 8), max_lines=3, placeholder=" …")
-
-
-def numbers(panel: Panel) -> np.ndarray:
-    """Return the values of a surface over (y, x)."""
-    return np.frombuffer(panel["z"], "<f4").reshape(len(panel["y"]["places"]), len(panel["x"]["places"]))
 
 
 def _norm(panel: Panel) -> Normalize:

@@ -4,6 +4,7 @@ from html import unescape
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+import xarray as xr
 
 import kdlandscape as kdl
 from kdlandscape.widgets.figure_preview import cube_figures
@@ -29,6 +30,10 @@ def test_the_preview_is_the_very_file_that_export_writes(explorer):
     assert files[".pdf"].read_bytes().startswith(b"%PDF")
     assert str(files[".pdf"]) == "figures/panel-0.pdf"
     assert "figures/panel-0.pdf" in preview.said.value
+    with xr.open_dataset(files[".nc"]) as data:
+        expected = explorer.cube["plane_loss"].sel(seed=0, lr_policy="constant", init_lambda=0)
+        np.testing.assert_array_equal(data["value"], expected)
+        assert data["value"].attrs["long_name"] == "loss [nat]"
     caption = files[".txt"].read_text(encoding="utf-8")
     assert caption.startswith("seed = 0, lr policy = constant, λ = 0: top-1 agreement with the teacher")
 
@@ -46,6 +51,15 @@ def test_the_copied_code_writes_the_same_bytes(explorer, kind):
     png.unlink()
     exec(code, {})
     assert png.read_bytes() == expected
+
+
+def test_the_data_beside_a_figure_of_lines_are_those_of_its_lines(explorer):
+    explorer.preview.kind.value = "panel-4"
+    (table,) = [path for path in explorer.preview.write() if path.suffix == ".csv"]
+    drawn = explorer.shown().panels[4]["lines"]
+    rows = table.read_text(encoding="utf-8").splitlines()
+    assert rows[0] == "line,place,x,y"
+    assert len(rows) == 1 + sum(len(line["x"]) for line in drawn)
 
 
 def axes_of(explorer, panel):

@@ -7,7 +7,8 @@ import pytest
 
 import kdlandscape as kdl
 from kdlandscape.cubes.coarse_to_fine import filled
-from kdlandscape.widgets.live_state import layout_of, points_on
+from kdlandscape.widgets.live_plane import layout_of, points_on
+from kdlandscape.widgets.live_scene import readout
 
 CENTRE = np.full(4, 0.1)
 
@@ -87,7 +88,7 @@ def test_a_click_is_answered_between_two_chunks_of_the_surface(explore):
         time.sleep(0.01)
     assert live.found == pytest.approx({"loss": 0.25 + 0.02, "first": 0.5})
     assert live.status == "computing"
-    assert widget.readout() == "x = 0.4, y = -0.1: loss = 0.27, first = 0.5"
+    assert readout(widget.live) == "x = 0.4, y = -0.1: loss = 0.27, first = 0.5"
 
 
 def test_the_lines_through_a_point_take_the_computed_grid_lines_next_to_it(explore):
