@@ -8,6 +8,7 @@ from kdlandscape.distillation import networks
 from kdlandscape.landscape.objective import Objective
 from kdlandscape.landscape.paths.interpolation import interpolate, mix
 from kdlandscape.landscape.permutations.repair import repair
+from tests.landscape.networks_with_units import kind
 
 
 def moments(network, theta, inputs, layers):
@@ -77,6 +78,9 @@ def test_units_that_cannot_be_shifted_and_running_statistics_are_refused():
     unbiased = nn.Sequential(nn.Linear(4, 5, bias=False), nn.ReLU(), nn.Linear(5, 2))
     with pytest.raises(ValueError, match="layer '0' has no bias"):
         repair(unbiased, unbiased, unbiased, inputs=inputs)
+    attention = kind("encoder_layer")[0]
+    with pytest.raises(ValueError, match=r"the units of '1\.self_attn' are written by no layer that is called"):
+        repair(attention, attention, attention, inputs=torch.randn(4, 6, 5, dtype=torch.float64))
     running = nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5), nn.Linear(5, 2))
     with pytest.raises(ValueError, match="Sequential has running statistics: re-estimate them"):
         repair(running, running, running, inputs=inputs)

@@ -45,7 +45,8 @@ def repair(
     Raises
     ------
     ValueError
-        If a layer that writes hidden units has no bias (named), or the network has running statistics.
+        If a layer that writes hidden units has no bias, units are written by no layer (as inside
+        ``nn.MultiheadAttention``), both by name, or the network has running statistics.
 
     Notes
     -----
@@ -57,9 +58,16 @@ def repair(
             f"{type(network).__name__} has running statistics: re-estimate them along the path by bn='recalibrate'"
         )
     symmetry = trace_symmetry(network, few, counted=counted)
-    for layer, *_ in symmetry.writers():
+    written: set[str] = set()
+    for layer, _, _, groups in symmetry.writers():
+        written |= groups
         if getattr(symmetry.module.get_submodule(layer), "bias", None) is None:
             raise ValueError(f"layer {layer!r} has no bias, which the shift of its units would need")
+    if left := sorted(set(symmetry.groups) - written):
+        raise ValueError(
+            f"the units of {left[0]!r} are written by no layer that is called and has a weight and a bias: expected "
+            "one, to rescale them"
+        )
     ends = [_statistics(symmetry, full_state(network, theta), inputs) for theta in (start, end)]
     space = Ravel.of(network)
 
@@ -111,7 +119,7 @@ def _watched(symmetry: Symmetry, hook: Hook) -> Iterator[None]:
     """Call a function on the output of every layer that writes units."""
     handles = [
         symmetry.module.get_submodule(name).register_forward_hook(partial(_forward, partial(hook, name, axis, at)))
-        for name, axis, at in symmetry.writers()
+        for name, axis, at, _ in symmetry.writers()
     ]
     try:
         yield

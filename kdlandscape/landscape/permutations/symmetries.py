@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +35,15 @@ class Group:
     size: int
     parents: tuple[str, ...]
     tensors: tuple[str, ...]
+
+
+class Writer(NamedTuple):
+    """A layer that writes units: the axis of its output and that of its weight on which they lie, and their groups."""
+
+    layer: str
+    axis: int
+    weight_axis: int
+    groups: set[str]
 
 
 class Symmetry:
@@ -78,9 +87,8 @@ class Symmetry:
             if view is not None:
                 yield view, [self._names.get(factor) for factor in flat]
 
-    def writers(self) -> Iterator[tuple[str, int, int]]:
-        """Yield every layer that writes units, the axis of its output and that of its weight on which they lie."""
-        names = set(self._names)
+    def writers(self) -> Iterator[Writer]:
+        """Yield every layer that writes units."""
         for layer, axes in self._layers.items():
             weight = self._axes.get(f"{layer}.weight", [])
             if len(weight) < 2:
@@ -89,8 +97,9 @@ class Symmetry:
             for at in sorted(range(len(weight)), reverse=columns):
                 own = leaves(weight[at])
                 place = next((k for k, axis in enumerate(axes) if own and leaves(axis) == own), None)
-                if place is not None and names & {f for _, flat in blocks(self._factors, [weight[at]]) for f in flat}:
-                    yield layer, place, at
+                factors = [f for _, flat in blocks(self._factors, [weight[at]]) for f in flat if f in self._names]
+                if place is not None and factors:
+                    yield Writer(layer, place, at, {self._names[factor] for factor in factors})
                     break
 
     def permute(self, state: State, permutations: Permutations) -> dict[str, Tensor]:
