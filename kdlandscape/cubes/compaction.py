@@ -268,7 +268,7 @@ class _Task:
 
     def _none(self) -> str:
         reasons = "".join(f"\n{reason}" for reason in self.index.reasons()[:5])
-        return f"{self.path.parent}: expected at least one finished run to make a cube of, got none{reasons}"
+        return f"expected at least one finished run to make a cube of, got none{reasons}"
 
 
 def _same(one: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]) -> bool:

@@ -39,22 +39,22 @@ class Grid:
         rest = {name: spec.get(name) or [] for name in ("vectorize", "zip", "exclude")}
         return cls(spec["grid"], **rest)
 
-    @property
+    @cached_property
     def along(self) -> dict[str, str]:
         """The axes that are no dims: name -> the dim they lie along."""
         return {name: group[0] for group in self.zip for name in group[1:]}
 
-    @property
+    @cached_property
     def dims(self) -> list[str]:
         """The axes that are dims of the cube."""
         return [name for name in self.values if name not in self.along]
 
-    @property
+    @cached_property
     def outer(self) -> list[str]:
         """The dims along which the runs lie."""
         return [name for name in self.dims if name not in self.vectorize]
 
-    @property
+    @cached_property
     def shape(self) -> tuple[int, ...]:
         """The number of places along each outer dim."""
         return tuple(len(self.values[name]) for name in self.outer)

@@ -1,5 +1,6 @@
 """YAML 1.2 of plain values: no duplicate keys, ``1e-3`` is a number, ``no`` and ``2024-01-01`` are text."""
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.constructor import DuplicateKeyError, SafeConstructor
 from ruamel.yaml.error import YAMLError
 
+_SEAL = "# sha256 "
 LARGEST = 2_000_000  # values of a document, with what its aliases repeat: a few lines can stand for 10^9
 DEEPEST = 50  # levels of lists and mappings
 
@@ -95,6 +97,7 @@ def read_yaml(path: Path) -> Any:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise DocumentError(f"{path.name}: expected UTF-8 text, got {error.reason} at byte {error.start}") from error
+    text = _unsealed(text, path.name)
     if text.startswith("{"):
         try:
             return json.loads(text)
@@ -104,7 +107,10 @@ def read_yaml(path: Path) -> Any:
 
 
 def write_yaml(content: Mapping[str, Any], path: Path) -> None:
-    """Write a mapping as YAML: as JSON, one key a line, unless it has values that JSON cannot tell."""
+    """Write a mapping as YAML: as JSON, one key a line, unless it has values that JSON cannot tell.
+
+    The last line is a comment with a checksum of what comes before.
+    """
     if _is_json(content):
         dumps = partial(json.dumps, ensure_ascii=False)
         lines = [f"{dumps(key)}: {dumps(value)}" for key, value in content.items()]
@@ -113,7 +119,24 @@ def write_yaml(content: Mapping[str, Any], path: Path) -> None:
         stream = StringIO()
         _yaml().dump(dict(content), stream)
         text = stream.getvalue()
-    path.write_text(text, encoding="utf-8")
+    path.write_text(f"{text}{_SEAL}{_digest(text)}\n", encoding="utf-8")
+
+
+def _unsealed(text: str, source: str) -> str:
+    """Return a text without its checksum; DocumentError if that is another's. A text may have none."""
+    content, seal, digest = text.rpartition(_SEAL)
+    if not seal:
+        return text
+    if digest.rstrip() != _digest(content):
+        raise DocumentError(
+            f"{source}: expected the text that its last line is a checksum of, got another one: it was damaged, or "
+            "changed by hand; remove the last line if it is as it should be"
+        )
+    return content
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _is_json(value: Any) -> bool:

@@ -100,7 +100,7 @@ def test_defaults_are_recorded_as_the_notebook_computed_them(delivered):
 
 def test_what_was_read_beside_the_notebook_is_noted_and_what_was_written_is_not(delivered):
     place, _, _, run = delivered
-    read = json.loads(run.variables["inputs"].values.item())
+    read = json.loads(run.variables["run.inputs"].values.item())
     assert read == {name: file_digest(place / name) for name in ("data.csv", "helper.py")}
 
 
