@@ -17,6 +17,7 @@ from kdlandscape.distillation.networks import network as build
 from kdlandscape.distillation.problem_files import ProblemError, made_by
 from kdlandscape.landscape.batch_norm import running_statistics
 from kdlandscape.landscape.batches import preserve_rng
+from kdlandscape.landscape.network import Outputs, picked
 from kdlandscape.landscape.params import Ravel
 from kdlandscape.landscape.reduction import cross_entropy, num_examples
 
@@ -32,7 +33,7 @@ class Problem:
     network
         A function without arguments that makes a network with fresh initial weights, drawn from torch's global
         generator as usual. Every call gives the same architecture. Its output is logits over classes: a tensor (n, C),
-        or an object whose ``logits``, or first tensor, they are.
+        or an object that holds them.
     train, test
         Pairs of inputs and labels. Inputs are a tensor (n, ...), or a tuple or dict of the network's arguments; a
         ``Dataset`` of pairs stands for both.
@@ -40,6 +41,9 @@ class Problem:
         ``loss(outputs, targets)`` with one value for each example, which teachers are trained by.
     distill
         Inputs that students are distilled on, with labels that are only for measuring, or None; default: ``train``.
+    outputs
+        What of the network's output counts: a function of it, or a key, index or attribute; default: its ``logits``,
+        else the first tensor.
     shape
         The shape of an example, which augmentations need; default: that of the inputs, if they are one tensor.
     name
@@ -51,6 +55,7 @@ class Problem:
     test: Any
     loss: Callable[[Tensor, Any], Tensor] = cross_entropy
     distill: Any = None
+    outputs: Outputs = None
     shape: tuple[int, ...] | None = None
     name: str = field(default="problem", compare=False)
 
@@ -95,6 +100,8 @@ class Problem:
         ProblemError
             The first part that does not fit, with what was expected and what came.
         """
+        if self.outputs is not None:
+            return replace(self, network=_picking(self.network, self.outputs), outputs=None).checked()
         made, again = self._made(), self._made()
         self._same(Ravel.of(made).shapes, Ravel.of(again).shapes, "two networks of the problem")
         parts = {name: self._pair(name, made) for name in ("train", "test")}
@@ -233,6 +240,18 @@ def network_for(
     return build(
         name, of.num_features, of.num_classes, width=width, depth=depth, norm=norm, channels=of.channels, dims=of.dims
     )
+
+
+def _picking(network: Callable[[], nn.Module], outputs: Outputs) -> Callable[[], nn.Module]:
+    """Return a function that makes the same network, with a part of its output in place of the whole."""
+
+    def make() -> nn.Module:
+        made = network()
+        if isinstance(made, nn.Module):  # the name of no parameter changes
+            made.register_forward_hook(lambda module, arguments, found: picked(found, outputs))
+        return made
+
+    return make
 
 
 def first_examples(tree: Any, count: int | None) -> Any:

@@ -6,7 +6,18 @@ import torch
 from torch import nn
 from torch.utils.data import TensorDataset
 
-from kdlandscape.distillation import Problem, ProblemError, data, networks, problem, random_thetas
+from kdlandscape.distillation import (
+    Problem,
+    ProblemError,
+    Recipe,
+    data,
+    logits,
+    networks,
+    problem,
+    random_thetas,
+    train,
+)
+from kdlandscape.landscape.objective import Objective
 
 GOOD = """
 import torch
@@ -125,6 +136,34 @@ def test_data_sets_of_pairs_are_read_and_inputs_without_labels_are_for_distillat
     assert found.shape == (4,)
     with pytest.raises(ProblemError, match=r"expected test as a pair \(inputs, targets\) or a Dataset of pairs"):
         replace(p, test=p.test[0]).checked()
+
+
+class Two(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.coarse, self.fine = nn.Linear(4, 2), nn.Linear(4, 3)
+
+    def forward(self, x):
+        return {"coarse": self.coarse(x), "fine": self.fine(x)}
+
+
+@pytest.mark.parametrize("outputs", ["fine", lambda found: found["fine"]])
+def test_what_of_the_output_counts_is_the_users_choice_in_training_and_on_the_surface(outputs):
+    p = replace(whole(), network=Two, outputs=outputs).checked()
+    assert p.num_classes == 3
+    assert list(dict(p.model.named_parameters())) == list(dict(Two().named_parameters()))
+    start = p.initial([0])
+    trained = train(p.model, start, *p.train, Recipe(epochs=1), generator=torch.Generator().manual_seed(0))
+    moved = trained.thetas[0] != start[0]
+    assert not moved[:10].any()  # the coarse head has no part in the loss
+    assert moved[10:].any()
+    state = trained.states[0]
+    expected = p.train[0] @ state["fine.weight"].T + state["fine.bias"]
+    torch.testing.assert_close(logits(p.model, trained, p.train[0])[0], expected)
+    value = Objective(p.model, nn.CrossEntropyLoss(), p.train).value(state)
+    torch.testing.assert_close(value, nn.functional.cross_entropy(expected, p.train[1]))
+    with pytest.raises(ProblemError, match=r"has no part 'finest'"):
+        replace(whole(), network=Two, outputs="finest").checked()
 
 
 @pytest.mark.parametrize(
