@@ -1,14 +1,17 @@
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from kdlandscape.distillation import networks
 from kdlandscape.landscape.objective import Objective
+from kdlandscape.landscape.paths.interpolation import interpolate
 from kdlandscape.landscape.permutations.alignment import align, full_state
 from kdlandscape.landscape.permutations.gauges import gauges, scaled
 from kdlandscape.landscape.permutations.rescaling import rescaling
 from kdlandscape.landscape.permutations.symmetries import trace_symmetry
 from tests.architectures import NAMES, make
+from tests.cases import CASES
 from tests.landscape.networks_with_units import kind
 from tests.landscape.test_permutations import outputs, seeded
 
@@ -42,7 +45,8 @@ FREE = {
     "sine": [((1, 1, 1), False, True)],
     "layer_norm": [((1, 1, -1), True, False)] * 2,
     "cnn_2d": [((1, 1, -1), True, False)] * 3,
-    "batch_norm": [((1, 1, -1), True, False)],
+    "batch_norm": [((1, 1, -1), True, False), ((1, 1, 1, 1), False, True)],  # signs ahead of the norm, undone by it
+    "weight_norm": [((1,), True, False), ((1, 1, 1), False, True)] * 2,
     "attention": [((1, 1, -1), True, True), ((1, -1, 1), True, True), ((1,), True, True), ((1, 1, -1), True, True)],
 }
 
@@ -75,6 +79,17 @@ def test_a_network_in_other_units_is_reported_as_the_same_network(name):
     if free:
         assert (align(network, network, other, inputs=inputs).theta - found.theta).norm() > 0.1
     assert (found.flipped > 0) == any(gauge.signs for gauge in free)
+
+
+@pytest.mark.parametrize("name", ["mlp", "tanh", "residual_batch_norm"])
+def test_the_path_to_a_network_in_other_units_is_level_once_it_is_rescaled(name):
+    module, loss, data = next(case for case in CASES if case.name == name).make()
+    other, _ = planted(module.eval(), data[0])
+    objective = Objective(module, loss, data)
+    aligned, same = align(objective, module, other), rescaling(objective, module, other)
+    paths = [interpolate(objective, module, end, t=5)["loss"].values for end in (aligned, same)]
+    assert np.ptp(paths[0]) > 1e-3
+    assert np.ptp(paths[1]) < 1e-6
 
 
 def test_two_networks_of_their_own_are_not_explained_by_scales():

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from kdlandscape.landscape.permutations.walk import InDouble
 
 PROJECTIONS = 16  # random ones of the outputs, whose gradients are taken
 NULL = 1e-6  # singular values of the gradients below this share of the largest count as zero
+FEW = 6  # tensors of a group, of which every set is tried for a change of sign
 TOLERANCE = 1e-8  # of the outputs when scales or signs change, relative to the largest
 
 Place = tuple[str, int, int]  # a tensor, one of its blocks, one of the block's dims
@@ -38,32 +40,41 @@ def gauges(symmetry: Symmetry, state: State, inputs: Any) -> list[Gauge]:
 
     For each group, exponents e with :math:`\sum_o e_o J_o = 0` are a candidate, where :math:`J_o` are the derivatives
     of the outputs in the logarithm of a unit's scale in each parameter o that has it (at a ReLU: 1 for what writes the
-    units, -1 for what reads them). Where there is none, units may still change sign, as under tanh. A candidate is kept
+    units, -1 for what reads them). Units may also change sign alone, as under tanh. A candidate is kept
     if finite factors leave the outputs as they are. Costs a few backward passes, and some forward passes a group.
     """
     generator = torch.Generator().manual_seed(0)
     trained = {name for name, _ in symmetry.module.named_parameters()}
     state = {name: _disturbed(x, generator, name in trained) for name, x in state.items()}
     slopes = _slopes(symmetry, state, inputs, trained, generator)
-    before = _outputs(symmetry, state, inputs)
     inside = {parent for group in symmetry.groups.values() for parent in group.parents}
-    found = []
+    found: list[Gauge] = []
     for group in (name for name in symmetry.groups if name not in inside):
-        shape = symmetry.identity()[group].shape
+        found += _of_group(symmetry, state, slopes, inputs, group, generator)
+    return found
 
-        def unchanged(exponents: Mapping[Place, int], factors: Tensor, group: str = group) -> bool:
-            after = _outputs(symmetry, scaled(symmetry, state, Gauge(group, exponents, True, True), factors), inputs)
-            return bool((after - before).abs().max() <= TOLERANCE * before.abs().max().clamp_min(1.0))
 
-        scales = (0.5 * torch.randn(shape, generator=generator, dtype=torch.float64)).exp()
-        flips = torch.where(torch.rand(shape, generator=generator) < 0.5, -1.0, 1.0).double()
-        flips.view(-1)[0] = -1.0
-        free = [e for e in _exponents(symmetry, state, slopes, group) if unchanged(e, scales)]
-        found += [Gauge(group, exponents, True, unchanged(exponents, flips)) for exponents in free]
-        if not free:
-            places = [place for place, *_ in occurrences(symmetry, state, group)]
-            odd = next((e for e in _suffixes(places) if unchanged(e, flips)), None)
-            found += [] if odd is None else [Gauge(group, odd, False, True)]
+def _of_group(
+    symmetry: Symmetry, state: State, slopes: Sequence[State], inputs: Any, group: str, generator: torch.Generator
+) -> list[Gauge]:
+    """Return the gauges of one group: candidates that finite factors confirm."""
+    shape = symmetry.identity()[group].shape
+    before = _outputs(symmetry, state, inputs)
+
+    def unchanged(exponents: Mapping[Place, int], *every: Tensor) -> bool:
+        gauge = Gauge(group, exponents, True, True)
+        after = (_outputs(symmetry, scaled(symmetry, state, gauge, factors), inputs) for factors in every)
+        return all((x - before).abs().max() <= TOLERANCE * before.abs().max().clamp_min(1.0) for x in after)
+
+    scales = (0.5 * torch.randn(shape, generator=generator, dtype=torch.float64)).exp()
+    some = torch.where(torch.rand(shape, generator=generator) < 0.5, -1.0, 1.0).double()
+    flips = (some, -torch.ones_like(some))
+    free = [e for e in _exponents(symmetry, state, slopes, group) if unchanged(e, scales)]
+    found = [Gauge(group, exponents, True, unchanged(exponents, *flips)) for exponents in free]
+    if not any(gauge.signs for gauge in found):
+        places = [place for place, *_ in occurrences(symmetry, state, group)]
+        odd = next((e for e in _patterns(places) if unchanged(e, *flips)), None)
+        found += [] if odd is None else [Gauge(group, odd, False, True)]
     return found
 
 
@@ -147,11 +158,14 @@ def _reduced(rows: Tensor) -> Tensor:
     return rows
 
 
-def _suffixes(places: Sequence[Place]) -> Iterator[dict[Place, int]]:
-    """Yield the places that change sign together: all, or those from some tensor on (behind a norm)."""
+def _patterns(places: Sequence[Place]) -> Iterator[dict[Place, int]]:
+    """Yield tensors that may change sign together: all sets of a few; of many those from some tensor on."""
     names = list(dict.fromkeys(name for name, *_ in places if not name.endswith("running_var")))
-    for start in range(len(names)):
-        yield {place: 1 for place in places if place[0] in names[start:]}
+    sets = (names[start:] for start in range(len(names)))
+    if len(names) <= FEW:
+        sets = (list(one) for size in range(len(names), 0, -1) for one in combinations(names, size))
+    for one in sets:
+        yield {place: 1 for place in places if place[0] in one}
 
 
 def _outputs(symmetry: Symmetry, state: State, inputs: Any) -> Tensor:
