@@ -6,7 +6,7 @@ import pytest
 import xarray as xr
 
 from kdlandscape.cubes.schema import SchemaError
-from kdlandscape.cubes.store import read_checkpoints
+from kdlandscape.cubes.store import compact, missing, open_cube, read_checkpoints
 from kdlandscape.sweeps.record import record
 from kdlandscape.sweeps.witness import CONTEXT_VARIABLE
 
@@ -159,3 +159,25 @@ def test_a_second_call_in_one_run_is_an_error(sweep):
     record(result())
     with pytest.raises(RuntimeError, match="expected one call in a run, got a second one in run seed=3-0"):
         record(result())
+
+
+def test_a_slice_goes_into_a_cube_as_it_comes(sweep, tmp_path):
+    import torch
+
+    import kdlandscape as kdl
+
+    inputs, targets = torch.randn(8, 2, generator=torch.Generator().manual_seed(0)), torch.arange(8) % 2
+    network = torch.nn.Linear(2, 2)
+    objective = kdl.Objective(network, torch.nn.functional.cross_entropy, (inputs, targets))
+    plane = kdl.slice_plane(objective, network, torch.eye(2, objective.dim), x=3, y=5)
+    (tmp_path / "runs").mkdir()
+    path = sweep(vectorized={}, coords={"seed": 3})
+    record(plane)
+    path.rename(tmp_path / "runs" / "3.nc")
+    spec = {"study": "s", "grid": {"seed": [3, 4]}, "resolved": {"spec_hash": "abc"}}
+    (tmp_path / "spec.yaml").write_text(json.dumps(spec))
+    with open_cube(compact(tmp_path)) as cube:
+        assert missing(cube) == [{"seed": 4}]
+        np.testing.assert_array_equal(cube["loss"].sel(seed=3), plane["loss"])
+        assert (cube["done"].sel(seed=3) == 1).all()
+        assert cube["loss"].attrs == plane["loss"].attrs
