@@ -17,5 +17,5 @@ def normal(count: int, like: Tensor, generator: torch.Generator) -> Tensor:
 
 def signs(count: int, like: Tensor, generator: torch.Generator) -> Tensor:
     """Draw rows (count, P) of independent random signs, with the dtype and device of a vector (P,)."""
-    bits = torch.randint(0, 2, (count, len(like)), generator=generator, device=generator.device)
+    bits = torch.randint(0, 2, (count, len(like)), generator=generator, device=generator.device, dtype=torch.int8)
     return (2 * bits - 1).to(like)

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -13,6 +13,23 @@ Which = Literal["largest", "smallest", "both", "magnitude"]
 
 
 Stop = Literal["residual", "value"]
+
+BASIS_BYTES = 2**32  # what the basis takes at most, unless k pairs need more
+SPARE_BYTES = 2**28  # what Ritz vectors beyond the wanted ones take at most once they are found
+COLUMNS = 2**20  # of a block that are rotated at a time
+
+
+class Ritz(NamedTuple):
+    """Orthonormal rows Y and the frontier F (f, n) with A Y = diag(values) Y + coupling F; f may be 0.
+
+    ``ends`` are the least and the largest Ritz value that were met.
+    """
+
+    values: Tensor
+    vectors: Tensor
+    coupling: Tensor
+    frontier: Tensor
+    ends: tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -36,6 +53,8 @@ class Eigenpairs:
     miss_probability : float
         Bound on the probability that an eigenvalue beyond the last pair, or a copy of one, was missed: 1 where it was
         not looked for, 0 where the basis fills the space or its complement was exhausted.
+    space : Ritz
+        What a search for more pairs goes on from: these pairs, and as many more as fit 256 MiB, up to max(k, 8).
     """
 
     values: Tensor
@@ -45,6 +64,7 @@ class Eigenpairs:
     converged: Tensor
     num_matvecs: int
     miss_probability: float
+    space: Ritz
 
 
 def top_eigenpairs(
@@ -59,6 +79,7 @@ def top_eigenpairs(
     basis_size: int | None = None,
     miss_probability: float = 1.0,
     generator: torch.Generator | None = None,
+    known: Ritz | None = None,
 ) -> Eigenpairs:
     """Find k extreme eigenpairs by block Lanczos with full reorthogonalization and thick restarts.
 
@@ -80,16 +101,20 @@ def top_eigenpairs(
     max_matvecs : int, optional
         Return what there is, flagged, after about this many products (whole blocks); by default 200 + 50 k.
     basis_size : int, optional
-        Rows held before a restart; two (basis_size + b, n) buffers live, the basis and its products.
+        Rows held before a restart.  The memory is one block of (basis_size + b, n) and 6 b + k rows beside it.  By
+        default max(64, 3 k + 40), but no more than 4 GiB hold, and at least k + max(k, 8).
     miss_probability : float
         Below 1: a random vector then probes the complement of the pairs until the bound in Notes is this small.
     generator : torch.Generator, optional
         Draws the random vectors of probes; it must not repeat the draw of ``start``.  By default a fixed one.
+    known : Ritz, optional
+        The space of pairs of the same operator: the search goes on from it, and ``start`` only gives n and dtype.
 
     Returns
     -------
     Eigenpairs
-        With true residuals: they cost no further product, since those of the basis are kept.
+        With the residuals of the Lanczos relation A V = V H + C F, which holds to rounding.  After a probe, which cuts
+        couplings off, they are formed from k more products.
 
     Raises
     ------
@@ -112,15 +137,18 @@ def top_eigenpairs(
     """
     _check(start, k, which, stop)
     n = start.shape[1]
-    size = min(n, max(max(64, 3 * k + 40) if basis_size is None else basis_size, k + 2 * len(start)))
+    if basis_size is None:
+        fits = BASIS_BYTES // (n * start.element_size())
+        basis_size = max(min(max(64, 3 * k + 40), fits), k + max(k, 8))
+    size = min(n, max(basis_size, k + 2 * len(start)))
     limit = 200 + 50 * k if max_matvecs is None else max_matvecs
-    space = _Space(start, size, generator)
+    space = _Space(start, size, generator, known)
     goal = _Goal(k, which, max(tol, 8 * torch.finfo(start.dtype).eps), stop, miss_probability)
     while True:
         space.expand(matvec)
         goal.look(space)
         if goal.reached or space.num_matvecs >= limit:
-            return goal.pairs(space)
+            return goal.pairs(space, matvec)
         if goal.wants_probe:
             space.probe(space.coordinates[:, goal.wanted] if len(space.frontier) else None)
             goal.before = space.theta[goal.wanted]
@@ -158,15 +186,17 @@ def _errors(theta: Tensor, residuals: Tensor) -> Tensor:
 
 
 class _Space:
-    """An orthonormal basis V, its products A V, and A V = H V + C F with the frontier F not yet in V."""
+    """An orthonormal basis V, and A V = H V + C F with the frontier F not yet in V."""
 
-    def __init__(self, start: Tensor, size: int, generator: torch.Generator | None) -> None:
+    def __init__(self, start: Tensor, size: int, generator: torch.Generator | None, known: Ritz | None) -> None:
         self.vectors = start.new_empty(min(size + len(start), start.shape[1]), start.shape[1])
-        self.products = torch.empty_like(self.vectors)
         self.generator = generator or torch.Generator().manual_seed(0x9E3779B9)
         self.dim = self.num_matvecs = 0
         self.low, self.high, self.dropped = torch.inf, -torch.inf, 0.0  # dropped: couplings cut off by probes
         self.chain: int | None = None  # where the probing chain begins in the basis
+        if known is not None:
+            self._resume(known)
+            return
         norms = start.norm(dim=1)
         if not bool(torch.isfinite(norms).all()) or not bool((norms > 0).any()):
             raise ValueError(f"start must be finite with a row that is not zero, got rows of norm {norms.tolist()}")
@@ -174,13 +204,23 @@ class _Space:
         self.projected = torch.zeros(0, 0, dtype=torch.float64)
         self.coupling = torch.zeros(0, len(self.frontier), dtype=torch.float64)
 
+    def _resume(self, known: Ritz) -> None:
+        self.dim = len(known.values)
+        self.vectors[: self.dim] = known.vectors
+        self.projected = torch.diag(known.values)
+        self.frontier, self.coupling = known.frontier, known.coupling
+        self.low, self.high = known.ends
+        self.theta, self.coordinates = torch.linalg.eigh(self.projected)
+        if not len(self.frontier):
+            self.probe(None)
+
     def expand(self, matvec: Matvec) -> None:
         """Multiply the frontier, take it into the basis, and find the next one."""
         old, new = self.dim, self.dim + len(self.frontier)
         product = matvec(self.frontier)
         if product.shape != self.frontier.shape:
             raise ValueError(f"matvec must keep the shape {tuple(self.frontier.shape)}, got {tuple(product.shape)}")
-        self.vectors[old:new], self.products[old:new] = self.frontier, product
+        self.vectors[old:new] = self.frontier
         self.dim, self.num_matvecs = new, self.num_matvecs + new - old
         border = (product @ self.vectors[:new].T).to("cpu", torch.float64)
         if not bool(torch.isfinite(border).all()):
@@ -225,14 +265,18 @@ class _Space:
 
     def restart(self, coordinates: Tensor) -> None:
         """Keep the Ritz vectors with these coordinates; the frontier stays."""
-        rotation = coordinates.T.to(self.vectors)
-        kept = len(rotation)
-        self.vectors[:kept] = rotation @ self.vectors[: self.dim]
-        self.products[:kept] = rotation @ self.products[: self.dim]
+        kept = coordinates.shape[1]
+        self.rotate(coordinates)
         self.projected = coordinates.T @ self.projected @ coordinates
         self.coupling = coordinates.T @ self.coupling
         self.chain = kept if self.chain == self.dim else None
         self.dim = kept
+
+    def rotate(self, coordinates: Tensor) -> None:
+        """Overwrite the first rows by the Ritz vectors with these coordinates, a part of the columns at a time."""
+        rotation = coordinates.T.to(self.vectors)
+        for part in self.vectors.split(COLUMNS, dim=1):
+            part[: len(rotation)] = rotation @ part[: self.dim]
 
     def probe(self, coordinates: Tensor | None) -> None:
         """Open a chain with a random row orthogonal to the Ritz vectors of these coordinates (None: to the basis)."""
@@ -293,14 +337,30 @@ class _Goal:
         probability = 1.648 * (space.vectors.shape[1] * math.exp(-2 * epsilon**0.5 * (2 * len(chain) - 1))) ** 0.5
         return min(probability, 1.0), min(gap for gap, _ in gaps) <= bound
 
-    def pairs(self, space: _Space) -> Eigenpairs:
-        """Form the Ritz vectors and their true residuals."""
-        rotation = space.coordinates[:, self.wanted].T.to(space.vectors)
-        values = space.theta[self.wanted].to(space.vectors)
-        vectors = rotation @ space.vectors[: space.dim]
-        residuals = (rotation @ space.products[: space.dim] - values[:, None] * vectors).norm(dim=1)
+    def pairs(self, space: _Space, matvec: Matvec) -> Eigenpairs:
+        """Form the Ritz vectors, in the place of the basis, and their residuals."""
+        spare = min(space.dim - self.k, max(self.k, 8), SPARE_BYTES // space.vectors[0].nbytes)
+        kept = _select(space.theta, len(self.wanted) + max(spare, 0), self.which)
+        kept = torch.cat([self.wanted, kept[~torch.isin(kept, self.wanted)]])
         every = (space.coupling.T @ space.coordinates).norm(dim=0)
-        every[self.wanted] = residuals.to(every)
-        errors = _errors(space.theta, every)[self.wanted].to(residuals)
+        values, coupling = space.theta[kept], space.coordinates[:, kept].T @ space.coupling
+        space.rotate(space.coordinates[:, kept])
+        rows, count = space.vectors[: len(kept)].clone(), len(self.wanted)
+        if space.dropped:
+            products = matvec(rows[:count])
+            space.num_matvecs += count
+            residuals = (products - values[:count].to(rows)[:, None] * rows[:count]).norm(dim=1)
+            every[self.wanted] = residuals.to(every)
+            coupling, space.frontier = coupling[:, :0], space.frontier[:0]
+        residuals, errors = every[self.wanted], _errors(space.theta, every)[self.wanted]
         converged = (residuals if self.stop == "residual" else errors) <= self.tolerance * space.scale
-        return Eigenpairs(values, vectors, residuals, errors, converged, space.num_matvecs, self.missed)
+        return Eigenpairs(
+            values[:count].to(rows),
+            rows[:count],
+            residuals.to(rows),
+            errors.to(rows),
+            converged.to(rows.device),
+            space.num_matvecs,
+            self.missed,
+            Ritz(values, rows, coupling, space.frontier, (space.low, space.high)),
+        )

@@ -1,12 +1,13 @@
 """Trace and diagonal of an operator from products with random vectors, with honest errors and stopping on them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 Matvec = Callable[[Tensor], Tensor]
+COLUMNS = 2**18  # of a block that are taken to float64 at a time
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,8 @@ def hutchinson(
 ) -> Estimate:
     """Estimate tr A as the mean of ω' A ω over Rademacher vectors ω.
 
-    The standard error is the deviation of the draws / √m: 1 % takes hundreds to thousands of products.
+    The standard error is the deviation of the draws / √m: 1 % takes hundreds to thousands of products.  Four blocks of
+    vectors are held.
 
     Parameters
     ----------
@@ -70,15 +72,15 @@ def hutchinson(
     Hutchinson, A stochastic estimator of the trace of the influence matrix, Commun. Stat. Simul. Comput. 1990.
     """
     _check(like, max_matvecs, 2, block_size)
-    samples = images = like.new_empty(0, len(like))
+    forms = torch.zeros(0, dtype=torch.float64)
     while True:
-        more = _signs(min(block_size, max_matvecs - len(samples)), like, generator)
-        samples, images = torch.cat([samples, more]), torch.cat([images, _multiply(matvec, more)])
-        value, sem = _mean((samples * images).sum(dim=1))
-        if len(samples) > 1:
-            reached = len(samples) >= 10 and _small(sem, value, rtol, atol)
-            if reached or len(samples) >= max_matvecs:
-                return Estimate(value, sem, len(samples), len(samples), reached)
+        draw = _signs(min(block_size, max_matvecs - len(forms)), like, generator)
+        forms = torch.cat([forms, _dots(draw, _multiply(matvec, draw))])
+        value, sem = _mean(forms)
+        if len(forms) > 1:
+            reached = len(forms) >= 10 and _small(sem, value, rtol, atol)
+            if reached or len(forms) >= max_matvecs:
+                return Estimate(value.to(like), sem.to(like), len(forms), len(forms), reached)
 
 
 def hutchpp(
@@ -94,8 +96,9 @@ def hutchpp(
     """Estimate tr A by Hutch++: exactly on a sketched range Q of A, by Hutchinson on its complement.
 
     tr A ≈ tr Q' A Q + mean of ω' (I − Q Q') A (I − Q Q') ω, with a third of the products each for A S (Q spans it), A Q
-    and A ω.  S is independent of the ω, so the standard error of the second part is that of the estimate.  With a
-    tolerance, blocks of all three are added until it is met; the old ω are projected anew at no product.
+    and A ω.  S is independent of the ω, so the standard error of the second part is that of the estimate.  Blocks
+    of all three are added, until a tolerance is met; the old ω are projected anew at no product.  Two thirds as many
+    vectors as products are held, Q and the ω, and five blocks more; all else is scalars, added up in float64.
 
     Parameters, stopping and errors are those of :func:`hutchinson`; at least 6 products.
 
@@ -104,26 +107,25 @@ def hutchpp(
     Meyer, Musco, Musco and Woodruff, Hutch++: optimal stochastic trace estimation, SOSA 2021, algorithm 1.
     """
     _check(like, max_matvecs, 6, block_size)
-    adaptive = rtol > 0 or atol > 0
-    basis = images = samples = sample_images = like.new_empty(0, len(like))
-    sketched = 0
+    basis, samples, known, sketched = _Rows(), _Rows(), _Forms(), 0
     while True:
         left = (max_matvecs - sketched - len(basis) - len(samples)) // 3
-        more = min(block_size, left) if adaptive else left
+        more = min(block_size, left)
         fresh = _extend(basis, _multiply(matvec, _signs(more, like, generator)))
-        basis, images = torch.cat([basis, fresh]), torch.cat([images, _multiply(matvec, fresh)])
+        basis.append(fresh)
+        known.add_directions(_multiply(matvec, fresh), fresh, basis, samples)
         sketched += more
         draw = _signs(more, like, generator)
-        samples, sample_images = torch.cat([samples, draw]), torch.cat([sample_images, _multiply(matvec, draw)])
-        inner = samples @ basis.T
-        rest, rest_images = samples - inner @ basis, sample_images - inner @ images
-        value, sem = _mean((rest * rest_images).sum(dim=1) + (basis * images).sum())
+        samples.append(draw)
+        known.add_samples(draw, _multiply(matvec, draw), basis)
         spent = sketched + len(basis) + len(samples)
         if len(basis) == len(like):
-            return Estimate((basis * images).sum(), torch.zeros_like(sem), spent, len(samples), True)
+            exact = known.core.trace().to(like)
+            return Estimate(exact, torch.zeros_like(exact), spent, len(samples), True)
+        value, sem = _mean(known.core.trace() + known.energies(known.inner))
         reached = len(samples) >= 10 and _small(sem, value, rtol, atol)
         if reached or max_matvecs - spent < 3:
-            return Estimate(value, sem, spent, len(samples), reached or bool(sem == 0))
+            return Estimate(value.to(like), sem.to(like), spent, len(samples), reached or bool(sem == 0))
 
 
 def xtrace(
@@ -140,7 +142,8 @@ def xtrace(
 
     With Q_i a basis of the span of A ω_j, j ≠ i, and u_i = (I − Q_i Q_i') ω_i,
     t_i = tr Q_i' A Q_i + (n − k + 1) u_i' A u_i / ‖u_i‖²; the estimate is the mean of the k values t_i.  Half of the
-    products go to A Ω, half to A Q; each t_i is then free.  The paper's error s / √k takes the t_i as uncorrelated and
+    products go to A Ω, half to A Q; each t_i is then free.  As many vectors as products are held, Ω and Q, and five
+    blocks more; all else is scalars, added up in float64.  The paper's error s / √k takes the t_i as uncorrelated and
     is up to √2 too small where the spectrum decays; leaving pairs out gives their covariance, which is added.
 
     Parameters, stopping and errors are those of :func:`hutchinson`; at least 4 products.
@@ -150,19 +153,23 @@ def xtrace(
     Epperly, Tropp and Webber, XTrace, SIAM J. Matrix Anal. 2024, sections 2.1 to 2.3 (with normalization).
     """
     _check(like, max_matvecs, 4, block_size)
-    n, adaptive = len(like), rtol > 0 or atol > 0
-    basis = images = samples = sample_images = like.new_empty(0, n)
+    n = len(like)
+    basis, samples, known = _Rows(), _Rows(), _Forms()
     while True:
         left = (max_matvecs - len(samples) - len(basis)) // 2
-        more = min(block_size, left) if adaptive else left
+        more = min(block_size, left)
         draw = torch.randn(more, n, generator=generator, device=generator.device, dtype=like.dtype).to(like.device)
-        samples, sample_images = torch.cat([samples, draw]), torch.cat([sample_images, _multiply(matvec, draw)])
-        fresh = _extend(basis, sample_images[-more:])
-        basis, images = torch.cat([basis, fresh]), torch.cat([images, _multiply(matvec, fresh)])
+        images = _multiply(matvec, draw)
+        fresh = _extend(basis, images)
+        basis.append(fresh)
+        known.add_directions(_multiply(matvec, fresh), fresh, basis, samples)
+        samples.append(draw)
+        known.add_samples(draw, images, basis)
         spent = len(samples) + len(basis)
         if len(basis) == n:
-            return Estimate((basis * images).sum(), like.new_zeros(()), spent, len(samples), True)
-        value, sem = _leave_one_out(samples, sample_images, basis, images)
+            exact = known.core.trace().to(like)
+            return Estimate(exact, torch.zeros_like(exact), spent, len(samples), True)
+        value, sem = (part.to(like) for part in _leave_one_out(known, n))
         reached = len(samples) >= 10 and _small(sem, value, rtol, atol)
         if len(samples) > 1 and (reached or max_matvecs - spent < 2):
             return Estimate(value, sem, spent, len(samples), reached or bool(sem == 0))
@@ -183,7 +190,8 @@ def xnystrace(
     With Y = A Ω and the Nyström approximation Â_i = Y_i (Ω_i' Y_i)⁻¹ Y_i' of all columns but i,
     t_i = tr Â_i + (n − k + 1) ω_i' (A − Â_i) ω_i / ‖(I − P_i) ω_i‖², P_i onto the span of Ω_i; the estimate is the mean
     of the k values t_i, all of them from one k × k inverse.  The standard error counts their covariance, from pairs
-    left out, as for :func:`xtrace`.  An indefinite A is estimated without bias, but with a larger error than by XTrace.
+    left out, as for :func:`xtrace`.  Two vectors a product are held.  An indefinite A is
+    estimated without bias, but with a larger error than by XTrace.
 
     Parameters, stopping and errors are those of :func:`hutchinson`; at least 3 products.  A + ν I is approximated
     and ν n taken off, ν being at rounding level, so that a rank-deficient A has an inverse.
@@ -199,36 +207,37 @@ def xnystrace(
     """
     _check(like, max_matvecs, 3, block_size)
     n, adaptive = len(like), rtol > 0 or atol > 0
-    samples = images = like.new_empty(0, n)
+    omegas, images = _Rows(), _Rows()
     while True:
-        left = min(max_matvecs, n) - len(samples)
+        left = min(max_matvecs, n) - len(omegas)
         more = min(block_size, left) if adaptive else left
         draw = torch.randn(more, n, generator=generator, device=generator.device, dtype=like.dtype).to(like.device)
-        samples, images = torch.cat([samples, draw]), torch.cat([images, _multiply(matvec, draw)])
-        count = len(samples)
+        omegas.append(draw)
+        images.append(_multiply(matvec, draw))
+        count = len(omegas)
         if count == n:
-            exact = torch.linalg.solve(samples.double(), images.double()).trace().to(like)
+            exact = torch.linalg.solve(*(torch.cat(rows.blocks).double() for rows in (omegas, images))).trace().to(like)
             return Estimate(exact, torch.zeros_like(exact), count, count, True)
         if count < 3:
             continue
-        value, sem = _leave_one_out_of_nystrom(samples, images)
+        value, sem = (part.to(like) for part in _leave_one_out_of_nystrom(omegas, images, n))
         reached = count >= 10 and _small(sem, value, rtol, atol)
         if reached or count >= max_matvecs:
             return Estimate(value, sem, count, count, reached or bool(sem == 0))
 
 
-def _leave_one_out_of_nystrom(samples: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
+def _leave_one_out_of_nystrom(omegas: "_Rows", images: "_Rows", n: int) -> tuple[Tensor, Tensor]:
     """Return the mean of the t_i and its standard error.
 
     With H = Ω' Y and G = Ω' Ω, leaving column i out takes Y H⁻¹ e_i e_i' H⁻¹ Y' / (H⁻¹)_ii from Y H⁻¹ Y', the residual
     form is the Schur complement 1 / (H⁻¹)_ii, and ‖(I − P_i) ω_i‖² = 1 / (G⁻¹)_ii; leaving a pair out likewise takes
     the inverse of a 2 × 2 block.
     """
-    count, n = samples.shape
-    shift, factor, gram = _shifted_factor(samples, images)
+    count = len(omegas)
+    shift, factor, gram = _shifted_factor(omegas, images, n)
     spread = torch.zeros_like(gram)
-    for omega, image in zip(samples.split(2**20, dim=1), images.split(2**20, dim=1), strict=True):
-        part = torch.linalg.solve_triangular(factor, image.double() + shift * omega.double(), upper=False)
+    for omega, image in _columns(omegas, images):
+        part = torch.linalg.solve_triangular(factor, image + shift * omega, upper=False)
         spread += part @ part.T
     root = torch.linalg.solve_triangular(factor, torch.eye(count).to(factor), upper=False)
     h, m, g = root.T @ root, root.T @ spread @ root, torch.cholesky_inverse(torch.linalg.cholesky(gram))
@@ -241,16 +250,18 @@ def _leave_one_out_of_nystrom(samples: Tensor, images: Tensor) -> tuple[Tensor, 
     pairs = total - removed + (n - count + 2) * (a / determinant) / (e / other)
     change = (ones[:, None] - pairs).fill_diagonal_(0.0)
     covariance = (change * change.T).sum() / (count * (count - 1))
-    return value.to(samples), (sem**2 + covariance.clamp(min=0.0)).sqrt().to(samples)
+    return value, (sem**2 + covariance.clamp(min=0.0)).sqrt()
 
 
-def _shifted_factor(samples: Tensor, images: Tensor) -> tuple[float, Tensor, Tensor]:
+def _shifted_factor(omegas: "_Rows", images: "_Rows", n: int) -> tuple[float, Tensor, Tensor]:
     """Return ν, the lower Cholesky factor of Ω' (A + ν I) Ω in float64, and Ω' Ω."""
-    gram, core = samples.new_zeros(2, len(samples), len(samples), dtype=torch.float64)
-    for omega, image in zip(samples.split(2**20, dim=1), images.split(2**20, dim=1), strict=True):
-        gram, core = gram + omega.double() @ omega.double().T, core + omega.double() @ image.double().T
+    gram = core = torch.zeros((), dtype=torch.float64)
+    square = 0.0
+    for omega, image in _columns(omegas, images):
+        gram, core = gram + omega @ omega.T, core + omega @ image.T
+        square += float(image.square().sum())
     core = (core + core.T) / 2
-    shift = torch.finfo(images.dtype).eps * float(images.norm()) / images.shape[1] ** 0.5
+    shift = torch.finfo(images.blocks[0].dtype).eps * (square / n) ** 0.5
     shift = max(shift, torch.finfo(torch.float64).tiny ** 0.5)
     for _ in range(4):
         factor, failed = torch.linalg.cholesky_ex(core + shift * gram)
@@ -260,29 +271,26 @@ def _shifted_factor(samples: Tensor, images: Tensor) -> tuple[float, Tensor, Ten
     raise ValueError("matvec must be positive semidefinite, got negative eigenvalues: use xtrace")
 
 
-def _leave_one_out(samples: Tensor, sample_images: Tensor, basis: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
+def _leave_one_out(known: "_Forms", n: int) -> tuple[Tensor, Tensor]:
     """Return the mean of the t_i and its standard error.
 
     A ω_j = Q' R_j: leaving column i out removes from the span of Q the direction s_i ∝ column i of R^{-T}, so that
     Q_i Q_i' = Q Q' − Q s_i s_i' Q'.  Where the sketch has no full rank, no column is missed: s_i = 0.
     """
-    count, n = samples.shape
-    images_in, inner = (sample_images @ basis.T).double(), (samples @ basis.T).double()
-    core = (basis @ images.T).double()
-    core = (core + core.T) / 2
-    missing, rank, full = torch.zeros_like(images_in), len(basis), len(basis) == count
+    inner, images_in, core = known.inner, known.images_in, known.core
+    count, rank = images_in.shape
+    missing, full = torch.zeros_like(images_in), rank == count
     if full:
         inverse = torch.linalg.pinv(images_in, rtol=0.0).T
         missing, rank = inverse / inverse.norm(dim=1, keepdim=True), rank - 1
-    outside = (inner - (missing * inner).sum(dim=1, keepdim=True) * missing).to(samples)
-    rest, rest_images = samples - outside @ basis, sample_images - outside @ images
-    scale = (n - rank) / rest.square().sum(dim=1)
-    ones = core.trace() - (missing @ core * missing).sum(dim=1) + scale * (rest * rest_images).sum(dim=1)
+    outside = inner - (missing * inner).sum(dim=1, keepdim=True) * missing
+    scale = (n - rank) / (known.squares - outside.square().sum(dim=1))
+    ones = core.trace() - (missing @ core * missing).sum(dim=1) + scale * known.energies(outside)
     value, sem = _mean(ones)
     if full and count > 2:
-        squares = torch.stack([(samples * sample_images).sum(dim=1), samples.square().sum(dim=1)]).double()
+        squares = torch.stack([known.forms, known.squares])
         sem = (sem**2 + _covariance(ones, missing, inner, images_in, core, squares, n - rank + 1)).sqrt()
-    return value.to(samples), sem.to(samples)
+    return value, sem
 
 
 def _covariance(
@@ -355,8 +363,90 @@ def _check(like: Tensor, max_matvecs: int, least: int, block_size: int) -> None:
         raise ValueError(f"expected max_matvecs >= {least} and block_size >= 1, got {max_matvecs} and {block_size}")
 
 
+class _Rows:
+    """Vectors in the blocks in which they came, so that none is copied to make room for the next."""
+
+    def __init__(self) -> None:
+        self.blocks: list[Tensor] = []
+
+    def __len__(self) -> int:
+        return sum(map(len, self.blocks))
+
+    def append(self, rows: Tensor) -> None:
+        """Hold a block of rows (b, n)."""
+        if len(rows):
+            self.blocks.append(rows)
+
+    def against(self, rows: Tensor) -> Tensor:
+        """Return the inner products of rows (b, n) with all that are held, (b, k), in float64."""
+        return torch.cat([torch.zeros(len(rows), 0, dtype=torch.float64), *(_inner(rows, b) for b in self.blocks)], 1)
+
+
+class _Forms:
+    """What random vectors ω and an orthonormal Q need of A: inner products, in float64 and in coordinates of Q.
+
+    Attributes
+    ----------
+    inner, images_in : Tensor (k, r)
+        Q ω and Q A ω of every ω.
+    core : Tensor (r, r)
+        Q A Q'.
+    forms, squares : Tensor (k,)
+        ω' A ω and ω' ω.
+    """
+
+    def __init__(self) -> None:
+        self.inner = self.images_in = self.core = torch.zeros(0, 0, dtype=torch.float64)
+        self.forms = self.squares = torch.zeros(0, dtype=torch.float64)
+
+    def add_directions(self, images: Tensor, fresh: Tensor, basis: _Rows, samples: _Rows) -> None:
+        """Take in the products of new rows of Q, which the basis already holds."""
+        border = basis.against(images)
+        old = border.shape[1] - len(fresh)
+        corner = (border[:, old:] + border[:, old:].T) / 2
+        upper = torch.cat([self.core, border[:, :old].T], dim=1)
+        self.core = torch.cat([upper, torch.cat([border[:, :old], corner], dim=1)])
+        self.inner = torch.cat([self.inner, samples.against(fresh).T], dim=1)
+        self.images_in = torch.cat([self.images_in, samples.against(images).T], dim=1)  # q' A ω = (A q)' ω
+
+    def add_samples(self, draw: Tensor, images: Tensor, basis: _Rows) -> None:
+        """Take in new random vectors and their products."""
+        self.inner = torch.cat([self.inner, basis.against(draw)])
+        self.images_in = torch.cat([self.images_in, basis.against(images)])
+        self.forms = torch.cat([self.forms, _dots(draw, images)])
+        self.squares = torch.cat([self.squares, _dots(draw, draw)])
+
+    def energies(self, inside: Tensor) -> Tensor:
+        """Return u' A u (k,) of u = ω less its part in Q with the coordinates ``inside`` (k, r)."""
+        quadratic = (inside @ self.core * inside).sum(dim=1)
+        return self.forms - 2 * (inside * self.images_in).sum(dim=1) + quadratic
+
+
+def _columns(*stacks: _Rows) -> Iterator[tuple[Tensor, ...]]:
+    """Yield a part of the columns of all rows at a time, in float64."""
+    n = stacks[0].blocks[0].shape[1]
+    for start in range(0, n, COLUMNS):
+        yield tuple(torch.cat([b[:, start : start + COLUMNS].double() for b in rows.blocks]).cpu() for rows in stacks)
+
+
+def _inner(rows: Tensor, others: Tensor) -> Tensor:
+    """Return rows @ others.T, added up in float64."""
+    total = torch.zeros(len(rows), len(others), dtype=torch.float64)
+    for a, b in zip(rows.split(COLUMNS, dim=1), others.split(COLUMNS, dim=1), strict=True):
+        total += (a.double() @ b.double().T).cpu()
+    return total
+
+
+def _dots(rows: Tensor, others: Tensor) -> Tensor:
+    """Return the inner product of each row with its own partner (b,), added up in float64."""
+    total = torch.zeros(len(rows), dtype=torch.float64)
+    for a, b in zip(rows.split(COLUMNS, dim=1), others.split(COLUMNS, dim=1), strict=True):
+        total += (a.double() * b.double()).sum(dim=1).cpu()
+    return total
+
+
 def _signs(count: int, like: Tensor, generator: torch.Generator) -> Tensor:
-    bits = torch.randint(0, 2, (count, len(like)), generator=generator, device=generator.device)
+    bits = torch.randint(0, 2, (count, len(like)), generator=generator, device=generator.device, dtype=torch.int8)
     return (2 * bits - 1).to(like)
 
 
@@ -369,17 +459,22 @@ def _multiply(matvec: Matvec, rows: Tensor) -> Tensor:
     return product
 
 
-def _extend(basis: Tensor, rows: Tensor) -> Tensor:
+def _extend(basis: _Rows, rows: Tensor) -> Tensor:
     """Return orthonormal rows that extend the basis to the span of these rows; directions at rounding level drop."""
-    size = rows.norm(dim=1).max()
-    for _ in range(2):
-        rows = rows - (rows @ basis.T) @ basis
+    size, rows = rows.norm(dim=1).max(), rows.clone()
+    _project_out(basis, rows)
+    _project_out(basis, rows)
     columns, triangle = torch.linalg.qr(rows.T)
     left, singular, _ = torch.linalg.svd(triangle, full_matrices=False)
     floor = torch.finfo(rows.dtype).eps * size * rows.shape[1] ** 0.5
-    fresh = (columns @ left).T[singular > floor][: rows.shape[1] - len(basis)]
-    fresh = fresh - (fresh @ basis.T) @ basis
+    fresh = (columns @ left).T[singular > floor][: rows.shape[1] - len(basis)].contiguous()
+    _project_out(basis, fresh)
     return fresh / fresh.norm(dim=1, keepdim=True)
+
+
+def _project_out(basis: _Rows, rows: Tensor) -> None:
+    for block in basis.blocks:
+        rows.addmm_(rows @ block.T, block, alpha=-1)
 
 
 def _mean(values: Tensor) -> tuple[Tensor, Tensor]:

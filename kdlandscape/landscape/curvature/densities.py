@@ -20,6 +20,7 @@ def rules(a: Operator, num_matvecs: int, num_draws: int, generator: torch.Genera
     for _ in range(num_draws):
         krylov = slq.tridiagonalize(a, signs(1, a.theta, generator), num_matvecs)
         rows.append([part[0].cpu() for part in slq.quadrature(krylov.alpha, krylov.beta, krylov.length)])
+        del krylov  # its basis, before the next one
     nodes, weights = (torch.stack(parts) for parts in zip(*rows, strict=True))
     dims = ("draw", "node")
     values = {
@@ -31,11 +32,17 @@ def rules(a: Operator, num_matvecs: int, num_draws: int, generator: torch.Genera
 
 
 def chebyshev(a: Operator, num_matvecs: int, num_draws: int, grid: Any, generator: torch.Generator) -> xr.Dataset:
-    """Return ``density`` and ``density_sem`` over ``grid``, and ``chebyshev_moments`` over ``draw, moment``."""
+    """Return ``density`` and ``density_sem`` over ``grid``, and ``chebyshev_moments`` over ``draw, moment``.
+
+    Draws are taken one after the other: memory is a few vectors, and the basis that finds the ends.
+    """
     ends = lanczos.top_eigenpairs(a, normal(1, a.theta, generator), min(2, a.dim), which="both", tol=1e-3)
     bounds = _bounds(float(ends.values.min()), float(ends.values.max()), float(ends.residuals.max()))
-    moments = kpm.chebyshev_moments(a, normal(num_draws, a.theta, generator), 2 * num_matvecs, bounds)
-    like = a.theta.double()
+    draws = [kpm.chebyshev_moments(a, normal(1, a.theta, generator), 2 * num_matvecs, bounds) for _ in range(num_draws)]
+    moments = kpm.ChebyshevMoments(
+        torch.cat([one.values for one in draws]), bounds, sum(one.num_matvecs for one in draws)
+    )
+    like = torch.zeros((), dtype=torch.float64, device=a.theta.device)
     if grid is None:
         points = kpm.kpm_grid(bounds, 4 * num_matvecs, like=like)[0]
     else:

@@ -39,7 +39,10 @@ def find(
     max_matvecs: int | None,
     generator: torch.Generator | None,
 ) -> Answer:
-    """Answer from what is known where that is enough; else search."""
+    """Answer from what is known where that is enough; else go on from its Krylov space, if there is one.
+
+    Pairs that go on from an earlier search count its products as their own.
+    """
     if known is not None and _is_answered(question, known):
         return _part(question, known)
     generator = seeded(generator, a.theta.device)
@@ -55,8 +58,10 @@ def find(
         max_matvecs=max_matvecs,
         miss_probability=question.miss_probability,
         generator=generator,
+        known=None if known is None else known.pairs.space,
     )
-    return Answer(question, pairs)
+    before = 0 if known is None else known.pairs.num_matvecs
+    return Answer(question, replace(pairs, num_matvecs=pairs.num_matvecs + before))
 
 
 def _is_answered(question: Question, known: Answer) -> bool:

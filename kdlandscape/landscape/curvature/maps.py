@@ -41,7 +41,9 @@ class Maps:
         """Return rows (b, P) times the curvature of the summed loss."""
         total = torch.zeros_like(rows)
         for index, piece in enumerate(self.pieces()):
-            total += self._map(index, piece)(rows)
+            product = self._map(index, piece)
+            for row, sums in zip(rows, total, strict=True):  # one vector beside the sums, not one a row
+                sums += product(row[None])[0]
         return total
 
     def weight(self) -> float:

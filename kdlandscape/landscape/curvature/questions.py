@@ -19,8 +19,15 @@ class Curvature(Operator):
     ``h @ v`` multiplies. The methods ask about the spectrum: each returns a labelled Dataset with its errors, whose
     attribute ``num_matvecs`` says how many products the numbers rest on. The first product prepares the graphs of the
     network for all questions. A question without a ``generator`` or ``start`` of its own draws from seed 0 and uses
-    what was found before: the same or fewer eigenpairs, and the effective dimension after a density, cost no product.
-    The eigenvectors are kept for that, k vectors of length P.
+    what was found before: the same or fewer eigenpairs, and the effective dimension after a density, cost no product,
+    and more eigenpairs go on from the Krylov space of those known.
+
+    Notes
+    -----
+    Memory in vectors of the length of theta, beside the network, its graphs and about 6 for a product: eigenpairs
+    max(64, 3 k + 40), or fewer where those exceed 4 GiB, down to k + max(k, 8), and those that are kept, at most
+    2 k + 9; quadrature and SLQ densities ``num_matvecs``; KPM what its two eigenpairs take; traces as many as products
+    and 25 by XTrace, two thirds and 20 by Hutch++, twice as many by XNysTrace, 32 by Hutchinson and for the diagonal.
     """
 
     def top_eigenpairs(
