@@ -206,11 +206,11 @@ def xnystrace(
     Epperly, Tropp and Webber, XTrace, SIAM J. Matrix Anal. 2024, section 2.3 (with normalization).
     """
     _check(like, max_matvecs, 3, block_size)
-    n, adaptive = len(like), rtol > 0 or atol > 0
+    n = len(like)
     omegas, images = _Rows(), _Rows()
     while True:
         left = min(max_matvecs, n) - len(omegas)
-        more = min(block_size, left) if adaptive else left
+        more = min(block_size, left)
         draw = torch.randn(more, n, generator=generator, device=generator.device, dtype=like.dtype).to(like.device)
         omegas.append(draw)
         images.append(_multiply(matvec, draw))
@@ -344,10 +344,10 @@ def diagonal(
     count, mean, spread = 0, torch.zeros_like(like), torch.zeros_like(like)
     while True:
         draw = _signs(min(block_size, max_matvecs - count), like, generator)
-        values = draw * _multiply(matvec, draw)
+        values = _multiply(matvec, draw).mul_(draw)
         new = count + len(draw)
         shift = values.mean(dim=0) - mean  # the spread of two groups merged (Chan, Golub and LeVeque 1983)
-        spread = spread + (values - values.mean(dim=0)).square().sum(dim=0) + shift**2 * (count * len(draw) / new)
+        spread += values.var(dim=0, correction=0) * len(draw) + shift**2 * (count * len(draw) / new)
         mean, count = mean + shift * (len(draw) / new), new
         if count > 1:
             sem = (spread / (count * (count - 1))).sqrt()
@@ -454,7 +454,7 @@ def _multiply(matvec: Matvec, rows: Tensor) -> Tensor:
     product = matvec(rows) if len(rows) else rows
     if product.shape != rows.shape:
         raise ValueError(f"matvec must keep the shape {tuple(rows.shape)}, got {tuple(product.shape)}")
-    if not bool(torch.isfinite(product).all()):
+    if not all(bool(row.isfinite().all()) for row in product):  # a row at a time: the test takes a copy
         raise ValueError("matvec must give finite values, got inf or nan: check the operator at this point")
     return product
 

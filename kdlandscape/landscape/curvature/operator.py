@@ -113,7 +113,7 @@ class Operator:
             raise ValueError(f"expected v of shape ({self.dim},) or (K, {self.dim}), got {tuple(v.shape)}")
         rows = v.detach().to(self.theta)
         block = rows[None] if rows.ndim == 1 else rows
-        product = self._maps(block) / self.weight
+        product = self._maps(block).div_(self.weight)
         self.num_matvecs += len(block)
         return product[0] if rows.ndim == 1 else product
 
