@@ -11,14 +11,12 @@ ROOT = Path(__file__).parents[2]
 PRODUCT = 10  # vectors that a product takes, those of autograd included, and a step of a method around it
 QUESTIONS = {
     "h.top_eigenpairs(3, tol=1e-3, max_matvecs=25)": 25 + 11,
-    "h.top_eigenpairs(3, which='both', tol=1e-9, max_matvecs=70)": 64 + 11,
     "h.trace(rtol=0, max_matvecs=20)": 20 + 25,
     "h.trace(rtol=0, max_matvecs=24, method='hutchpp')": 16 + 20,
     "g.trace(rtol=0, max_matvecs=12, method='xnystrace')": 24,
     "h.trace(rtol=0.5, max_matvecs=16, method='hutchinson')": 32,
     "h.diagonal(max_matvecs=16)": 32,
     "h.quadrature(num_matvecs=12, num_draws=2)": 12,
-    "g.spectral_density(method='kpm', num_matvecs=5, num_draws=3)": 64,
 }
 SCRIPT = """
 import json, sys, torch
