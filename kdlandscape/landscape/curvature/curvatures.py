@@ -48,13 +48,16 @@ def hessian(
         A theta of another space.
     ValueError
         A block that matches nothing, a loss that is not finite at theta, a data set whose weight is 0, or statistics
-        that are re-estimated at every point (then A is not the derivative of what is evaluated).
+        that are re-estimated at every point (then A is not the derivative of what is evaluated); a layer or loss whose
+        derivatives are hidden from autograd, by name.
     NotImplementedError
         A layer without second derivatives, by name.
 
     Notes
     -----
-    Construction costs one forward pass, and a gradient for what is kept. A product costs about 2 gradients a row, 1.5
+    Construction costs one forward pass. The first one for an objective also takes a few products and gradients on 8
+    examples, to refuse a network whose recorded graph is cut; `kdlandscape.landscape.curvature.checks` says how, and
+    ``facts["derivatives"]`` what came of it. A product costs about 2 gradients a row, 1.5
     where graphs are kept (Pearlmutter, Fast exact multiplication by the Hessian, 1994).
     """
     return Curvature(
