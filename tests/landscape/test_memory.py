@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PRODUCT = 10  # vectors that a product takes, those of autograd included, and a step of a method around it
+PRODUCT = 14  # vectors of a product, those of autograd included, and of a step of the method around it
 QUESTIONS = {
     "h.top_eigenpairs(3, tol=1e-3, max_matvecs=25)": 25 + 11,
     "h.trace(rtol=0, max_matvecs=20)": 20 + 25,

@@ -24,7 +24,7 @@ class Curvature(Operator):
 
     Notes
     -----
-    Memory in vectors of the length of theta, beside the network, its graphs and about 6 for a product: eigenpairs
+    Memory in vectors of the length of theta, beside the network, its graphs and about a dozen for a product: eigenpairs
     max(64, 3 k + 40), or fewer where those exceed 4 GiB, down to k + max(k, 8), and those that are kept, at most
     2 k + 9; quadrature and SLQ densities ``num_matvecs``; KPM what its two eigenpairs take; traces as many as products
     and 25 by XTrace, two thirds and 20 by Hutch++, twice as many by XNysTrace, 32 by Hutchinson and for the diagonal.
