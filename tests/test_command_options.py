@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from kdlandscape.cli import main
 from kdlandscape.cubes.files import write_error
+from kdlandscape.cubes.grid import VERSION
 from kdlandscape.cubes.store import open_cube
+from kdlandscape.cubes.yaml_file import read_yaml, write_yaml
 from kdlandscape.sweeps.snapshot import status
 from kdlandscape.sweeps.study import run_study
 from tests.bench.chaos import small_disk
@@ -167,11 +169,12 @@ def test_half_written_metadata_is_the_same_message_for_every_command(content, co
 def test_a_study_of_a_newer_version_is_refused_in_a_sentence(command, place):
     folder = place / "studies" / "newer"
     folder.mkdir()
-    text = (place / "studies" / "tiny" / "spec.yaml").read_text()
-    (folder / "spec.yaml").write_text(text.replace('"version": 1', '"version": 2, "unheard_of": 3'))
-    code, _, errors = command("status", "newer")
-    assert code == 2
-    assert "expected a study of version 1 or older, got version 2, which a newer kdlandscape wrote; upgrade" in errors
+    content = read_yaml(place / "studies" / "tiny" / "spec.yaml")
+    write_yaml({**content, "resolved": {"version": VERSION + 1, "unheard_of": 3}}, folder / "spec.yaml")
+    for words in (["status"], ["cube"], ["retry"]):
+        code, _, errors = command(*words, "newer")
+        assert code == 2
+        assert f"got version {VERSION + 1}, which a newer kdlandscape wrote; upgrade" in errors
 
 
 class TestTables:

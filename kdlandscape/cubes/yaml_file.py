@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping
 from functools import partial
 from io import StringIO
@@ -34,7 +35,8 @@ def _yaml() -> YAML:
     yaml = YAML(typ="safe", pure=True)  # the one in C follows YAML 1.1
     yaml.Constructor = _Plain
     yaml.default_flow_style = False
-    yaml.allow_unicode = False  # some of it would not be read as it was written
+    # lines of any length in ASCII: the library reads some others not as it wrote them
+    yaml.allow_unicode, yaml.width = False, 1 << 30
     # the first axis of a grid is the slowest
     yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
     return yaml
@@ -49,7 +51,7 @@ def parse(text: str, source: str) -> Any:
         Naming ``source``: if the text is no YAML, repeats a key, nests more than `DEEPEST` levels, has more than
         `LARGEST` values with what its aliases repeat, or has values other than numbers, texts, booleans and nulls.
     """
-    if len(text) > 4096 and _depth(text) > 10 * DEEPEST:  # the parser would leave by an error of Python's own
+    if _brackets(text) > 10 * DEEPEST:  # the parser would take long to fail
         raise DocumentError(f"{source}: expected at most {DEEPEST} levels of lists and mappings, got more")
     try:
         content = _yaml().load(text)
@@ -62,8 +64,13 @@ def parse(text: str, source: str) -> Any:
     return content
 
 
-def _depth(text: str) -> int:
-    return max(text.count("["), text.count("{"))
+def _brackets(text: str) -> int:
+    """Return how deep brackets nest, those in quotes included."""
+    depth = deepest = 0
+    for bracket in re.findall(r"[\[\]{}]", text):
+        depth = depth + 1 if bracket in "[{" else max(0, depth - 1)
+        deepest = max(deepest, depth)
+    return deepest
 
 
 def _in_short(error: Exception) -> str:
@@ -100,10 +107,21 @@ def read_yaml(path: Path) -> Any:
     text = _unsealed(text, path.name)
     if text.startswith("{"):
         try:
-            return json.loads(text)
+            return json.loads(text, object_pairs_hook=_once, parse_constant=_no_json)
         except (ValueError, RecursionError):
             pass  # YAML after all, or a text that the parser tells what is wrong with
     return parse(text, path.name)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        raise ValueError("a key is repeated")  # the parser tells which
+    return content
+
+
+def _no_json(name: str) -> None:
+    raise ValueError(f"{name} is a text in YAML")
 
 
 def write_yaml(content: Mapping[str, Any], path: Path) -> None:

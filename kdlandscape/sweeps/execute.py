@@ -14,7 +14,7 @@ from typing import Any
 from kdlandscape.cubes.files import DiskFullError, is_full, publish, read_error
 from kdlandscape.cubes.locks import lock
 from kdlandscape.sweeps.inputs import add
-from kdlandscape.sweeps.notebook import parameters_cell
+from kdlandscape.sweeps.notebook import code_hash, parameters_cell
 from kdlandscape.sweeps.parameters import read_parameters
 from kdlandscape.sweeps.plan import Run
 from kdlandscape.sweeps.processes import end_marked, is_out_of_descriptors
@@ -23,6 +23,10 @@ from kdlandscape.sweeps.witness import CONTEXT_VARIABLE
 
 OUT_OF_DESCRIPTORS = "OutOfDescriptors"
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
+
+
+class NotebookChangedError(RuntimeError):
+    """A notebook was edited while its study ran."""
 
 
 @dataclass(frozen=True)
@@ -136,8 +140,10 @@ def _attempt(job: Job) -> Outcome:
     if ended is not None:
         return ended
     try:
+        _check_code(job)
         _run_notebook(job)
         _keep_notebook(job)
+        _check_code(job)
         if not job.unfinished(".nc").exists():
             message = "expected the notebook to call kdlandscape.record(dataset), got to its end without a result"
             return Outcome(job, describe(job, "NotRecorded", message))
@@ -151,6 +157,15 @@ def _attempt(job: Job) -> Outcome:
     finally:
         for suffix in (".nc", ".json", ".log", ".ipynb", ".inputs", ".pid"):  # what has not been published
             job.unfinished(suffix).unlink(missing_ok=True)
+
+
+def _check_code(job: Job) -> None:
+    """Raise if the notebook is not the one any more that the study was planned with."""
+    if job.notebook_hash and code_hash(job.notebook) != job.notebook_hash:
+        raise NotebookChangedError(
+            f"expected the code that {job.notebook.name} had when the study was started, got another one; the same "
+            "command again says what can be done"
+        )
 
 
 def _run_notebook(job: Job) -> None:

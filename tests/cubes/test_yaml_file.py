@@ -90,3 +90,23 @@ def test_an_alias_bomb_is_refused_at_once(form):
     with pytest.raises(DocumentError, match="got more by its aliases"):
         parse("\n".join(lines), "x")
     assert time.monotonic() - began < 2
+
+
+def test_a_document_of_many_short_lists_is_no_deep_one():
+    text = "".join(f"- [{i}, {{a: {i}}}]\n" for i in range(2000))
+    assert parse(text, "x")[7] == [7, {"a": 7}]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [('{"a": NaN}', {"a": "NaN"}), ('{"a": [1, 2.5, null, true]}', {"a": [1, 2.5, None, True]}), ("{a: 1}", {"a": 1})],
+)
+def test_a_file_that_looks_like_json_is_yaml_all_the_same(text, value, tmp_path):
+    (tmp_path / "a.yaml").write_text(text)
+    assert read_yaml(tmp_path / "a.yaml") == value
+
+
+def test_a_key_that_json_would_take_twice_is_refused(tmp_path):
+    (tmp_path / "a.yaml").write_text('{"grid": {"seed": [1], "seed": [2]}}')
+    with pytest.raises(DocumentError, match=r"seed: expected each key once, got it again in line 1 of a.yaml"):
+        read_yaml(tmp_path / "a.yaml")

@@ -7,10 +7,11 @@ import pytest
 
 from kdlandscape.cubes.runfile import read_run
 from kdlandscape.cubes.store import open_cube
+from kdlandscape.cubes.yaml_file import read_yaml, write_yaml
 from kdlandscape.sweeps import plan as planning
 from kdlandscape.sweeps.errors import SpecError, StudyError
 from kdlandscape.sweeps.plan import plan
-from kdlandscape.sweeps.snapshot import read_snapshot, status
+from kdlandscape.sweeps.snapshot import error_line, read_snapshot, status
 from kdlandscape.sweeps.spec import make_spec
 from kdlandscape.sweeps.study import run_study
 from tests.inline import execute_inline
@@ -89,7 +90,9 @@ def test_a_study_that_was_copied_with_its_notebook_goes_on_where_it_is(place, fi
 def test_a_study_without_its_notebook_says_where_it_is_looked_for(place, finished, tmp_path):
     shutil.move(place / "studies" / "s", tmp_path / "alone")
     path = tmp_path / "alone" / "spec.yaml"
-    path.write_text(path.read_text().replace(str(finished), str(finished / "gone")))
+    content = read_yaml(path)
+    content["notebook"] = content["resolved"]["notebook_path"] = str(finished / "gone" / "n.ipynb")
+    write_yaml(content, path)
     with pytest.raises(StudyError, match=r"expected the study's notebook at .* or .*gone/n.ipynb, got none; put it"):
         run(tmp_path / "alone", None)
 
@@ -162,6 +165,18 @@ def test_a_run_that_reads_another_content_than_the_others_fails_instead_of_being
     (place / "helper.py").write_text("offset = 10.0\nfrom pathlib import Path\nPath('data.csv').write_text('7.0')\n")
     run(spec, place / "studies", changed="keep")  # the helper changes what is read while the study runs
     assert [run.coords["seed"] for run in status(folder).failed] == [2] or values(folder)[2] == 17.0
+
+
+def test_a_notebook_that_is_edited_while_its_study_runs_is_not_mixed_in(tmp_path):
+    place = project(tmp_path / "p")
+    edit = "from pathlib import Path\nplace = Path('n.ipynb')\nif seed == 1:\n"
+    edit += "    place.write_text(place.read_text().replace('0 *', '1 *'))\n"
+    notebook = write_notebook(place / "n.ipynb", "seed: int = 0\nrate: float = 0.1", edit, BODY)
+    folder = run({"study": "s", "notebook": str(notebook), "grid": {"seed": [0, 1, 2]}}, tmp_path)
+    now = status(folder)
+    assert [run.coords["seed"] for run in now.done] == [0]
+    for one in now.failed:
+        assert "NotebookChangedError: expected the code that n.ipynb had when" in error_line(folder, one)
 
 
 def test_a_damaged_note_is_one_message(place):
