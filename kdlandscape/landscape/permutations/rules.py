@@ -251,28 +251,19 @@ def add(call: Call, axes: Axes, other: Axes) -> None:
 def convolve(call: Call, result: Tensor) -> list[Axes]:
     """Read channels, in groups, and write new ones; places stay."""
     factors, inputs, weight = call.factors, call.axes("input"), call.axes("weight")
-    groups, transposed = call["groups"] or 1, call["transposed"]
     for axis in (*inputs[2:], *weight[2:]):
         factors.pin(axis)
-    many, few = (call["input"].shape[1], weight[1]) if not transposed else (result.shape[1], weight[1])
-    outputs = weight[1] if transposed else weight[0]
-    if groups == 1:
-        factors.unify(inputs[1], weight[0] if transposed else weight[1])
-    else:
-        group, own = loose(groups), loose(many // groups)
-        if transposed:
-            factors.unify(inputs[1], weight[0])
-            factors.unify((*group, *loose(call["input"].shape[1] // groups)), weight[0])
-            factors.unify(own, few)
-            outputs = (*group, *own)
-        else:
-            factors.unify(inputs[1], (*group, *own))
-            factors.unify((*group, *loose(result.shape[1] // groups)), weight[0])
-            factors.unify(own, few)
-    axes = [inputs[0], outputs, *(still(size) for size in result.shape[2:])]
+    # Axis 0 of the weight runs over all channels on one side, axis 1 over those of one group on the other side.
+    groups, (every, own) = call["groups"] or 1, call["weight"].shape[:2]
+    group, of_group = loose(groups), loose(own)
+    factors.unify((*group, *loose(every // groups)), weight[0])
+    factors.unify(of_group, weight[1])
+    sides = (weight[0], (*group, *of_group))
+    read, written = sides if call["transposed"] else sides[::-1]
+    factors.unify(inputs[1], read)
     if call["bias"] is not None:
-        factors.unify(outputs, call.axes("bias")[0])
-    return [axes]
+        factors.unify(written, call.axes("bias")[0])
+    return [[inputs[0], written, *(still(size) for size in result.shape[2:])]]
 
 
 REDUCTIONS = {"sum", "mean", "amax", "amin", "var", "var_mean", "std", "std_mean", "prod", "any", "all", "logsumexp"}
