@@ -117,6 +117,11 @@ def pick(cube: xr.Dataset, name: str, **coords: Any) -> xr.DataArray:
     ValueError
         If a further dim has several coordinates.
     """
+    if name not in cube:
+        raise KeyError(f"no variable is called {name!r}")
+    for dim, value in coords.items():
+        if dim in cube[name].dims and value not in cube[dim].values.tolist():
+            raise KeyError(f"no {dim} is {value!r}")
     values = cube[name].sel({dim: value for dim, value in coords.items() if dim in cube[name].dims})
     missing = {dim: value for dim, value in coords.items() if dim not in cube[name].dims}
     for dim, value in missing.items():
@@ -235,7 +240,7 @@ def _measured(
         try:
             found.append(part.measure(cubes[part.study]))
         except (KeyError, ValueError) as error:
-            return np.array([]), f"{part.study} does not have the {part.statistic}: {str(error).strip(chr(34))}"
+            return np.array([]), f"{part.study} does not have it: {error.args[0]}"
     values = np.asarray((found[0] - found[1] if yardstick else found[0]).values, dtype=float).ravel()
     values = values[np.isfinite(values)]
     few = len(values) < LEAST_SEEDS

@@ -36,11 +36,14 @@ MOST_FRESH, MOST_CONTROL, LONGEST = 12000, 32000, 8000
 def trained(study: str, above: float = 0.95) -> Precondition:
     """Return the precondition that a study's teachers have learned their own training data."""
     statistic = "teacher's accuracy on its own training data"
-    number = Number(study, statistic, lambda cube: _over_seeds(cube["teacher_train_accuracy"]))
+    number = Number(study, statistic, _train_accuracy)
     return Precondition("the teacher is trained", number, Bounds(above=above))
 
 
-def _over_seeds(values: xr.DataArray) -> xr.DataArray:
+def _train_accuracy(cube: xr.Dataset) -> xr.DataArray:
+    if "teacher_train_accuracy" not in cube:
+        raise KeyError("no variable is called 'teacher_train_accuracy'")
+    values = cube["teacher_train_accuracy"]
     return values.mean([dim for dim in values.dims if dim != "seed"])
 
 

@@ -99,9 +99,10 @@ def test_what_is_missing_or_has_few_seeds_is_not_testable_and_says_why():
     table = tables(*missing, claim("open"), values=np.array([0.1, np.nan, 0.1, np.nan]))
     assert (table["verdict"] == NOT_TESTABLE).all()
     assert table["seeds"].values.tolist() == [0, 0, 0, LEAST_SEEDS - 1]
-    first, second, _, last = table["reason"].values.tolist()
+    first, second, third, last = table["reason"].values.tolist()
+    assert third == "s does not have it: no arm is 'x'"
     assert first == "other has not been run"
-    assert second.startswith("s does not have the agreement, MixUp minus none: ")
+    assert second.startswith("s does not have it: ")
     assert last == "2 seeds have it, a verdict needs at least 3"
 
 
@@ -111,7 +112,9 @@ def test_a_claim_whose_precondition_is_not_shown_is_not_testable():
     data = cube()
     table = verdicts([claim(needs=(trained,))], {"s": data})
     assert (
-        table["reason"].item().startswith("it is not known whether the teacher is trained: s does not have the train")
+        table["reason"]
+        .item()
+        .startswith("it is not known whether the teacher is trained: s does not have it: no variable")
     )
     data["teacher_train_accuracy"] = "seed", [0.6, 0.7, 0.6, 0.7]
     table = verdicts([claim(needs=(trained,))], {"s": data})
