@@ -15,7 +15,7 @@ import numpy as np
 
 from kdlandscape.cubes.grid import Grid
 from kdlandscape.cubes.index import Index, write_index
-from kdlandscape.cubes.layout import is_cell
+from kdlandscape.cubes.layout import at_places, is_cell
 from kdlandscape.cubes.runfile import TIMES, Array, RunFile
 from kdlandscape.cubes.schema import DONE, PLANNED, RUN, SCHEMA, is_large, is_text
 
@@ -171,30 +171,14 @@ class Cube:
         dims = variable.dimensions
         values = array.values.transpose([array.dims.index(dim) for dim in dims])
         values = values.view("i8") if values.dtype.kind in TIMES else values
-        values = self._at_places(values, dims, variable.shape, run, before)
+        if set(dims) & set(self._places):
+            full = [1 if dim in self.grid.outer else size for dim, size in zip(dims, variable.shape, strict=True)]
+            values = at_places(values, dims, run, self._places, self._join, np.full(full, _hole(before), before))
         where = tuple(slice(cell[dim], cell[dim] + 1) if dim in cell else slice(None) for dim in dims)
         if name in self._small:
             self._small[name][where] = self._shared(values) if before.kind == "O" else values
         else:
             variable[where] = values
-
-    def _at_places(
-        self, values: np.ndarray, dims: Sequence[str], shape: Sequence[int], run: RunFile, kind: np.dtype
-    ) -> np.ndarray:
-        """Put the values of a run where its own places are among those of the cube."""
-        if not set(dims) & set(self._places):
-            return values
-        full = [1 if dim in self.grid.outer else size for dim, size in zip(dims, shape, strict=True)]
-        spread = np.full(full, _hole(kind), kind)
-        index = []
-        for dim, size in zip(dims, values.shape, strict=True):
-            own = np.arange(size)
-            if dim in self._places and self._join == "outer":
-                known = {place: i for i, place in enumerate(self._places[dim].tolist())}
-                own = np.array([known[place] for place in run.variables[dim].values.tolist()])
-            index.append(own)
-        spread[np.ix_(*index)] = values
-        return spread
 
     def _kind(self, values: np.ndarray) -> np.dtype:
         """Return the type in the cube: integers and booleans become floats at once, so that holes do not change it.

@@ -162,3 +162,23 @@ def _joined(found: Sequence[list[Any]], join: str, kind: str) -> np.ndarray:
         return np.array(values, object)
     times = {"dates": "M8[ns]", "durations": "m8[ns]"}
     return np.array(values, "i8").view(times[kind]) if kind in times else np.array(values)
+
+
+def at_places(
+    values: np.ndarray,
+    dims: Sequence[str],
+    run: RunFile,
+    places: Mapping[str, np.ndarray],
+    join: str,
+    holes: np.ndarray,
+) -> np.ndarray:
+    """Put the values of a run where its own places are among those of the cube, into an array of holes."""
+    index = []
+    for dim, size in zip(dims, values.shape, strict=True):
+        own = np.arange(size)
+        if dim in places and join == "outer":
+            known = {place: i for i, place in enumerate(places[dim].tolist())}
+            own = np.array([known[place] for place in run.variables[dim].values.tolist()])
+        index.append(own)
+    holes[np.ix_(*index)] = values
+    return holes
