@@ -17,12 +17,10 @@ SHORT = {"description_width": "initial"}
 
 def choices(cube: xr.Dataset, state: State) -> dict[str, ipw.Widget]:
     """Make the controls that say what is shown, by the name of their trait."""
-    story = f"{dim_symbol(cube, state.story)} story" if state.story else "no story"
-    views = [("Explore", "explore"), ("Compare", "compare"), (story, "story")]
     told = [(dim_symbol(cube, dim), dim) for dim in stories(cube)]
     spread = repeats_words(cube, state)
     made = {
-        "view": ipw.ToggleButtons(options=views, style={"button_width": "auto"}),
+        "view": ipw.ToggleButtons(options=views(cube, state), style={"button_width": "auto"}),
         "variable": _list(variable_list(cube, shown_variables(cube)), "show", "min(430px, 100%)"),
         **axes(cube, state),
         "story": _list(told, "story along", "190px"),
@@ -37,6 +35,12 @@ def choices(cube: xr.Dataset, state: State) -> dict[str, ipw.Widget]:
         if name not in ("x", "y"):
             _tie(state, name, control)
     return made
+
+
+def views(cube: xr.Dataset, state: State) -> list[tuple[str, str]]:
+    """Return the views with their names: a story is called after the dim that it moves along."""
+    story = f"{dim_symbol(cube, state.story)} story" if state.story else "no story"
+    return [("Explore", "explore"), ("Compare", "compare"), (story, "story")]
 
 
 def axes(cube: xr.Dataset, state: State) -> dict[str, ipw.Widget]:
@@ -86,7 +90,8 @@ def player(slider: ipw.Widget) -> ipw.Play:
 def renew(control: ipw.Widget, options: list[tuple[str, str]], value: str) -> None:
     """Give a list other options, with one of them chosen."""
     control.disabled = not options
-    control.options = options
+    if tuple(control.options) != tuple(options):
+        control.options = options
     if options:
         control.value = value
 

@@ -197,6 +197,7 @@ class Explorer(ipw.VBox):
         known = variable_list(self.cube, curve_variables(self.cube, state.story))
         self._busy = True
         controls.renew(self.controls["curve"], known, state.curve)
+        controls.renew(self.controls["view"], controls.views(self.cube, state), state.view)
         self._busy = False
         self._row.children = list(self.controls.values())
         cells = {"at": "", "other": " of B"} if state.view == "compare" else {"at": ""}

@@ -173,6 +173,7 @@ def test_the_story_of_spectra_runs_along_the_path():
     np.testing.assert_allclose([line["y"] for line in spectrum["lines"]], [[10, 9, 8, 7], [11, 10, 9, 8]])
     assert dict(explorer.controls["story"].options)["member"] == "member"
     explorer.controls["story"].value = "member"
+    assert dict(explorer.controls["view"].options)["member story"] == explorer.state.view == "story"
     assert next(iter(explorer.sliders)) == ("at", "member")
     assert titled(explorer, "trace of the curvature of the mean loss")["x"]["labels"] == ["teacher", "0.0", "1.0"]
 
