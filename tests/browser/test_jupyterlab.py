@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from kdlandscape.cubes.seals import seal
 from tests.browser import lab
 from tests.widgets.cubes import study_cube
 from tests.widgets.hostile import CORPUS
@@ -16,6 +17,7 @@ def root(tmp_path_factory):
     folder = tmp_path_factory.mktemp("lab")
     (folder / "runs" / "demo").mkdir(parents=True)
     study_cube().to_netcdf(folder / "runs" / "demo" / "cube.nc")
+    seal(folder / "runs" / "demo" / "cube.nc")
     lab.copy_notebook(folder, num_train=500, epochs=2, width=32, num_points=129)
     return folder
 
