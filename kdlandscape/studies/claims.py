@@ -143,15 +143,15 @@ def value(name: str, **coords: Any) -> Measure:
     return lambda cube: pick(cube, name, **coords)
 
 
-def best_of(name: str, dim: str, *, leave_out: Sequence[Any] = (), **coords: Any) -> Measure:
-    """Return the measure: a variable at the arm that is best in all *other* seeds, for each seed.
+def best_of(name: str, dim: str, at: Mapping[str, Any], *, leave_out: Sequence[Any] = ()) -> Measure:
+    """Return the measure: a variable at the arm along ``dim`` that is best in all *other* seeds, for each seed.
 
     An arm that is chosen and measured on the same seeds looks better than it is.
     """
 
     def measure(cube: xr.Dataset) -> xr.DataArray:
         known = [one for one in cube[dim].values.tolist() if one not in leave_out]
-        arms = xr.concat([pick(cube, name, **coords, **{dim: one}) for one in known], "arm")
+        arms = xr.concat([pick(cube, name, **at, **{dim: one}) for one in known], "arm")
         count = arms.notnull().sum("seed") - arms.notnull()
         others = (arms.fillna(0).sum("seed") - arms.fillna(0)) / count.where(count > 0)
         return arms.isel(arm=others.fillna(-np.inf).argmax("arm")) if arms.sizes["seed"] > 1 else arms.max("arm")

@@ -65,19 +65,19 @@ DEMO = (trained("demo", above=0.85),)
 
 def _worst_foreign(cube: xr.Dataset) -> xr.DataArray:
     """Return the better of both foreign sets, chosen on the other seeds, minus the training set, seed by seed."""
-    foreign = best_of("agreement", "distill_on", leave_out=["train", "fresh"], **TEST, **SOFT)
+    foreign = best_of("agreement", "distill_on", {**TEST, **SOFT}, leave_out=["train", "fresh"])
     return foreign(cube) - pick(cube, "agreement", **TEST, **SOFT, distill_on="train")
 
 
 def _union(cube: xr.Dataset) -> xr.DataArray:
     """Return the agreement on the union minus that on the better half, chosen on the other seeds."""
-    half = best_of("agreement", "distill_on", leave_out=["both"], **TEST, **SOFT, ensemble_size=1)
+    half = best_of("agreement", "distill_on", {**TEST, **SOFT, "ensemble_size": 1}, leave_out=["both"])
     return pick(cube, "agreement", **TEST, **SOFT, ensemble_size=1, distill_on="both") - half(cube)
 
 
 def _labels(cube: xr.Dataset) -> xr.DataArray:
     """Return the agreement at the best weight of the labels above 0, chosen on the other seeds, minus that at 0."""
-    best = best_of("agreement", "hard_weight", leave_out=[0.0], **TEST, **SOFT, ensemble_size=1)
+    best = best_of("agreement", "hard_weight", {**TEST, **SOFT, "ensemble_size": 1}, leave_out=[0.0])
     return best(cube) - pick(cube, "agreement", **TEST, **SOFT, ensemble_size=1, hard_weight=0.0)
 
 
@@ -134,7 +134,7 @@ CLAIMS = [
                      ensemble_size=1), above=0),
     _claim("3-best", "Fig. 3", "no augmentation comes within 2 points of the positive control", "paper_views",
           "test agreement of the best augmentation (chosen on the other seeds), τ = 4",
-          best_of("agreement", "augmentation", **TEST, **SOFT, ensemble_size=1), below=-0.02, yardstick=CONTROL,
+          best_of("agreement", "augmentation", {**TEST, **SOFT, "ensemble_size": 1}), below=-0.02, yardstick=CONTROL,
           needs=(CONTROLLED,)),
     _claim("3-control", "Fig. 3", "an independent student agrees nearly as much (within 5 points)", "paper_views",
           "excess over the independent student, no augmentation, τ = 1",
@@ -202,7 +202,7 @@ CLAIMS = [
           _agreement({"student_width": 128}, {"student_width": 32}, **SOFT), above=0),
     _claim("13-network", "Fig. 13", "another architecture does not get there either (within 2 points)", "paper_network",
           "test agreement of the best augmentation (chosen on the other seeds), τ = 4, CNN",
-          best_of("agreement", "augmentation", **TEST, **SOFT), below=-0.02, yardstick=CONTROL, needs=(CONTROLLED,)),
+          best_of("agreement", "augmentation", {**TEST, **SOFT}), below=-0.02, yardstick=CONTROL, needs=(CONTROLLED,)),
     _claim("14-hard", "Fig. 14", "labels do not help fidelity (by less than 1 point)", "paper_hard",
           "test agreement, best hard weight above 0 (chosen on the other seeds) minus 0, m = 1", _labels, below=0.01),
     _claim("t2-domain", "Tab. 2", "ensembles are matched better in another domain too", "paper_domain",

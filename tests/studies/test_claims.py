@@ -142,7 +142,7 @@ def test_the_best_arm_is_chosen_on_the_other_seeds():
     """Two arms that differ by chance alone: choosing on the same seeds finds a gain, choosing on others none."""
     draws = np.random.default_rng(0).normal(size=(2000, 5, 4))
     arms = xr.DataArray(draws, dims=("repeat", "arm", "seed"), coords={"arm": list("abcde"), "seed": range(4)})
-    choose = best_of("agreement", "arm")
+    choose = best_of("agreement", "arm", {})
     found = [float(choose(xr.Dataset({"agreement": one})).mean()) for one in arms]
     assert abs(np.mean(found)) < 0.05
     assert float(arms.mean("seed").max("arm").mean()) > 0.5
