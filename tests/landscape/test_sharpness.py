@@ -229,3 +229,14 @@ def test_bad_measures_are_refused_with_what_to_do():
 
 def test_a_point_of_zero_gradient_has_no_ascent():
     assert value(kdl.sharpness(*bowl(0.0, 1.0), kind="sam")) == 0.0
+
+
+@pytest.mark.parametrize(("case", "units"), [("regression", "1"), ("mlp", "nat")])
+def test_a_measure_is_named_by_what_it_measures_in_the_unit_of_its_loss(case, units):
+    *_, objective, theta = made(case)
+    for kind in ("lambda_max", "sam", "adaptive"):
+        assert kdl.sharpness(objective, theta, kind=kind)["sharpness"].attrs["units"] == units
+    found = kdl.sharpness(objective, theta, kind="pac_bayes", num_draws=4)
+    assert found["loss_increase"].attrs["units"] == units
+    assert found["sharpness"].attrs["units"] == "1"
+    assert found["sharpness"].attrs["long_name"] == "1/σ² of the largest isotropic noise at a given rise of the loss"
