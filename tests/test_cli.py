@@ -87,7 +87,8 @@ def test_a_study_from_its_spec_to_its_cube_with_one_failure_and_its_retry(comman
     for path in (folder / "runs").glob("*.nc"):
         path.unlink()
     code, _, errors = command("figures", "tiny")
-    assert (code, errors) == (2, f"error: {folder}: expected at least one finished run to make a cube of, got none\n")
+    assert (code, errors[:7]) == (2, "error: ")
+    assert errors.endswith("expected at least one finished run to make a cube of, got none\n")
 
 
 def test_a_study_as_json_lines_in_shards_and_its_cube_as_zarr(command, tmp_path):
