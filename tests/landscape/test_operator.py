@@ -191,3 +191,20 @@ def test_a_matrix_that_is_zero_has_a_density_around_zero():
         assert abs(float((found["density"] * found["grid"]).integrate("grid"))) < 1e-6
     assert float(h.trace()["trace"]) == 0
     assert float(h.top_eigenpairs(1)["eigenvalues"][0]) == 0
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_network_in_half_precision_is_asked_in_single_precision_at_its_own_weights(dtype):
+    module, loss, data = CASES[IDS.index("tanh")].make(dtype=dtype)
+    exact = nn.Sequential(*module).double()  # the same weights
+    matrix = dense.hessian(exact, loss, (data[0].double(), data[1]), dense.theta_of(exact))
+    module.to(dtype)
+    h = kdl.hessian(Objective(module, loss, data), module)
+    assert h.facts["dtype"] == "float32"
+    found = h.top_eigenpairs(2)["eigenvalues"]
+    np.testing.assert_allclose(found, torch.linalg.eigvalsh(matrix).flip(0)[:2], rtol=1e-4)
+    spanned = h.trace(rtol=0, max_matvecs=2 * h.dim)
+    assert float(spanned["trace"]) == pytest.approx(float(matrix.trace()), rel=1e-4)
+    diagonal = h.diagonal(max_matvecs=200)
+    assert abs(diagonal["diagonal"] - matrix.diagonal().numpy()).max() < 6 * diagonal["diagonal_sem"].max()
+    assert float(h.spectral_density(num_matvecs=10)["density"].integrate("grid")) == pytest.approx(1.0, abs=1e-6)
