@@ -13,7 +13,7 @@ from kdlandscape.nearest import did_you_mean, listed
 OWN: dict[str, dict[str, str]] = {
     "findings": {
         "basins": "kdlandscape.studies.basins:findings",
-        "claims": "kdlandscape.studies.claims:findings",
+        "claims": "kdlandscape.studies.verdict_table:findings",
         "excess": "kdlandscape.studies.excess:findings",
         "flatness": "kdlandscape.studies.flatness:findings",
         "onsets": "kdlandscape.studies.onsets:findings",

@@ -19,12 +19,12 @@ from kdlandscape.studies.claims import (
     Precondition,
     best_of,
     difference,
-    format_verdicts,
     pick,
     value,
     verdicts,
 )
 from kdlandscape.studies.decisions import Bounds
+from kdlandscape.studies.verdict_table import format_verdicts
 
 TEST: dict[str, Any] = {"split": "test"}
 TRAIN: dict[str, Any] = {"split": "train"}

@@ -9,7 +9,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 
 import kdlandscape as kdl
-from kdlandscape.studies.claims import format_verdicts
+from kdlandscape.studies.verdict_table import format_verdicts
 
 HERE = Path(__file__).parents[2] / ".github"
 

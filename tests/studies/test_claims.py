@@ -12,8 +12,6 @@ from kdlandscape.studies.claims import (
     Precondition,
     best_of,
     difference,
-    findings,
-    format_verdicts,
     pick,
     value,
     verdicts,
@@ -30,6 +28,7 @@ from kdlandscape.studies.decisions import (
     seeds_needed,
 )
 from kdlandscape.studies.stanton2021 import CLAIMS, STUDIES, open_studies
+from kdlandscape.studies.verdict_table import findings, format_verdicts
 from kdlandscape.sweeps.parameters import read_parameters
 from kdlandscape.sweeps.places import shipped
 from kdlandscape.sweeps.spec import load_spec

@@ -1,0 +1,58 @@
+"""Verdicts on claims as text."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from kdlandscape.studies.decisions import NOT_TESTABLE, VERDICTS
+from kdlandscape.studies.sentences import require
+
+
+def format_verdicts(table: xr.Dataset) -> str:
+    """Format verdicts, or a cube of them, as text: two lines a claim, and which rows of the paper are decided."""
+    if "level" in table.dims:
+        table = table.isel(level=0)
+    lines = []
+    for i in range(table.sizes["claim"]):
+        row = {str(name): value.values[i] for name, value in table.data_vars.items() if value.dims == ("claim",)}
+        adjusted = "" if row["adjusted"] == row["verdict"] else f" [after Holm: {row['adjusted']}]"
+        reason = f": {row['reason']}" if row["reason"] else ""
+        lines.append(f"{str(row['verdict']).upper():17}  {row['source']}: {row['statement']}{adjusted}")
+        lines.append(f"{'':17}  {row['statistic']}: {_numbers(row)}; rule: {row['rule']}{reason}")
+    return "\n".join([*lines, _counts(table)])
+
+
+def _numbers(row: Mapping[str, Any]) -> str:
+    """Return mean, interval, seeds and the teachers' accuracies in words."""
+    if not row["seeds"]:
+        return "no data"
+    spread = f" ({row['low']:+.3f} to {row['high']:+.3f})" if np.isfinite(row["low"]) else ""
+    words = f"{row['mean']:+.3f}{spread}, {row['seeds']:.0f} {'seed' if row['seeds'] == 1 else 'seeds'}"
+    known = {"train": row["teacher_train"], "test": row["teacher_test"]}
+    told = ", ".join(f"{value:.2f} {data}" for data, value in known.items() if np.isfinite(value))
+    return words + (f", teacher's accuracy {told}" if told else "")
+
+
+def _counts(table: xr.Dataset) -> str:
+    verdict = table["verdict"].values
+    sources = sorted({str(source) for source in table["source"].values[(verdict != NOT_TESTABLE)]})
+    counts = ", ".join(f"{int((verdict == one).sum())} {one}" for one in VERDICTS)
+    after = ", ".join(f"{int((table['adjusted'] == one).sum())} {one}" for one in VERDICTS[:3])
+    return (
+        f"{counts}; after Holm's correction {after}; "
+        f"{len(sources)} rows of the paper tested ({', '.join(sources) or 'none'})"
+    )
+
+
+def findings(table: xr.Dataset) -> list[str]:
+    """Return the verdicts of a cube of claims as lines of text.
+
+    Raises
+    ------
+    ValueError
+        If the cube holds no verdicts.
+    """
+    require(table, ["verdict"], ["claim"])
+    return format_verdicts(table).splitlines()
