@@ -18,6 +18,8 @@ from kdlandscape.sweeps.processes import end_marked
 from kdlandscape.sweeps.snapshot import read_snapshot
 from kdlandscape.sweeps.witness import CONTEXT_VARIABLE
 
+PREFIX = "kdl-"  # of folders of sockets
+
 
 @dataclass(frozen=True)
 class Workspace:
@@ -34,11 +36,10 @@ def workspace(folder: Path) -> Iterator[Workspace]:
     root.mkdir(exist_ok=True)
     remove_leftovers(folder)
     work = root / uuid.uuid4().hex[:12]
-    short = tempfile.gettempdir() if len(tempfile.gettempdir()) < 60 else "/tmp"
     lock_file = work.with_suffix(".lock")
     with (
         lock(lock_file),
-        tempfile.TemporaryDirectory(prefix="kdl-", dir=short, ignore_cleanup_errors=True) as sockets,
+        tempfile.TemporaryDirectory(prefix=PREFIX, dir=_short(), ignore_cleanup_errors=True) as sockets,
     ):
         work.mkdir()
         (work / "sockets").write_text(sockets, encoding="utf-8")
@@ -47,6 +48,11 @@ def workspace(folder: Path) -> Iterator[Workspace]:
         finally:
             shutil.rmtree(work, ignore_errors=True)
             remove_leftovers(folder)
+
+
+def _short() -> str:
+    """Return a temporary folder whose path is short enough for sockets."""
+    return tempfile.gettempdir() if len(tempfile.gettempdir()) < 60 else "/tmp"
 
 
 def remove_leftovers(folder: Path) -> list[Path]:
@@ -60,15 +66,23 @@ def remove_leftovers(folder: Path) -> list[Path]:
             work = lock_file.with_suffix("")
             if lock_file.suffix == ".lock" and work.is_dir():
                 end_marked(f"{CONTEXT_VARIABLE}={work}{os.sep}")
-                note = work / "sockets"
-                removed += [Path(note.read_text(encoding="utf-8"))] if note.is_file() else []
-                removed.append(work)
+                removed += [*_sockets_of(work), work]
             removed.append(lock_file)
     for path in removed:
         remove(path)
     for place in (folder, *(entry for entry in folder.iterdir() if entry.is_dir())):
         removed += leftovers(place)
     return removed
+
+
+def _sockets_of(work: Path) -> list[Path]:
+    """Return the folder of sockets that a driver noted, if it is one: a study of someone else may note anything."""
+    note = work / "sockets"
+    if not note.is_file():
+        return []
+    place = Path(note.read_text(encoding="utf-8", errors="replace")[:4096].replace("\0", ""))
+    ours = place.name.startswith(PREFIX) and place.parent == Path(_short())
+    return [place] if ours and place.is_dir() and not place.is_symlink() and place.stat().st_uid == os.getuid() else []
 
 
 def clean(folder: Path, *, corrupt: bool = False) -> list[Path]:
