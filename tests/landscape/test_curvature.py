@@ -360,10 +360,10 @@ def test_outputs_that_are_no_tensor_are_refused():
             self.layer = nn.Linear(4, 3)
 
         def forward(self, x):
-            return {"z": self.layer(x)}
+            return {"z": self.layer(x), "size": x.square().mean(1)}
 
     _, _, data = CASES[0].make()
-    objective = Objective(Pair().double(), lambda z, y: nn.functional.cross_entropy(z["z"], y), data)
+    objective = Objective(Pair().double(), lambda z, y: nn.functional.cross_entropy(z["z"], y) + z["size"].mean(), data)
     hessian(objective, objective.theta)(rows(objective))
     with pytest.raises(ValueError, match="outputs in one tensor, a row an example; got dict"):
         ggn(objective, objective.theta)

@@ -205,10 +205,13 @@ def gate(x: torch.Tensor, order: torch.Tensor) -> torch.Tensor:
 
 
 def test_a_rule_can_be_given_by_hand():
-    net = Net(lambda net, x: net.b(gate(net.a(x), torch.arange(6))), a=nn.Linear(5, 6), b=nn.Linear(6, 3)).double()
     inputs = torch.randn(4, 5, generator=seeded(), dtype=torch.float64)
     swapped = torch.tensor([1, 0, 2, 3, 4, 5])
-    held = Net(lambda net, x: net.b(gate(net.a(x), swapped)), a=nn.Linear(5, 6), b=nn.Linear(6, 3)).double()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        layers = {"a": nn.Linear(5, 6), "b": nn.Linear(6, 3)}
+    net = Net(lambda net, x: net.b(gate(net.a(x), torch.arange(6))), **layers).double()
+    held = Net(lambda net, x: net.b(gate(net.a(x), swapped)), **layers).double()
     with pytest.raises(ValueError, match="operation 'gate' in the forward of Net"):
         trace_symmetry(held, inputs)
     assert arranged(trace_symmetry(held, inputs, rules={"gate": "b.,.->b."})) == []
