@@ -130,8 +130,7 @@ def labelled(long_name: str, units: str = "1") -> Callable[[Function], Function]
     ::
 
         @labelled("share of examples in the right class")
-        @labelled("accuracy")
-    def accuracy(outputs, targets): ...
+        def accuracy(outputs, targets): ...
     """
 
     def decorate(function: Function) -> Function:
