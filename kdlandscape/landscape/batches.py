@@ -123,7 +123,7 @@ class Batches:
 
     def _move(self, pair: tuple[Any, Any]) -> tuple[Any, Any]:
         def moved(leaf: Any, known: tuple[torch.dtype, ...]) -> Tensor:
-            tensor = torch.as_tensor(leaf)
+            tensor = _tensor(leaf)
             keep = not tensor.is_floating_point() or tensor.dtype in known
             return tensor.to(self._device, tensor.dtype if keep else known[0])
 
@@ -162,6 +162,20 @@ def _pair(batch: Any) -> tuple[Any, Any]:
         "expected data as (inputs, targets), a list of such pairs, a Dataset or a DataLoader of them; got "
         f"{type(batch).__name__}" + (f" of length {len(batch)}" if isinstance(batch, list | tuple) else "")
     )
+
+
+def _tensor(leaf: Any) -> Tensor:
+    try:
+        tensor = torch.as_tensor(leaf)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"expected data as tensors, or tuples and dicts of them, got {type(leaf).__name__}: give the tensors that "
+            "it holds as a dict (a graph's features and edges), and let forward put them together; texts are given as "
+            "numbers of tokens"
+        ) from error
+    if not tensor.ndim:
+        raise ValueError(f"expected data with a first axis of examples, got the single number {leaf!r}")
+    return tensor
 
 
 def _array(data: Any) -> Any:

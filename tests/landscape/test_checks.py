@@ -592,3 +592,17 @@ def test_what_is_no_theta_no_module_and_no_loss_is_refused_in_a_sentence():
         Objective(module, nn.CrossEntropyLoss(), (pair[0], pair[0][:, 0]))
     numbers = Objective(module, nn.CrossEntropyLoss(), (pair[0].numpy(), pair[1].tolist()))
     assert numbers.value(module) == objective.value(module)
+
+
+class Graph:
+    def __init__(self):
+        self.features = torch.randn(8, 6).double()
+
+
+def test_data_that_hold_no_tensors_say_what_to_give_instead():
+    targets = torch.zeros(8, dtype=torch.long)
+    for odd in (Graph(), ["text"] * 8):
+        with pytest.raises(ValueError, match=r"or tuples and dicts of them, got (Graph|str): give the"):
+            Objective(network(), nn.CrossEntropyLoss(), (odd, targets))
+    with pytest.raises(ValueError, match="with a first axis of examples, got the single number 3"):
+        Objective(network(), nn.CrossEntropyLoss(), [(data()[0], 3)])
