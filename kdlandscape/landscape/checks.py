@@ -39,7 +39,7 @@ def look(loss: MeanLoss) -> None:
     for name in loss.whole:
         _stand_in(loss, batch, name)
     loss.whole -= loss.stand_ins.keys()
-    loss.mixes = _mixes(loss, few[0])
+    loss.mixes = _mixes(loss, few)
     _check_means(loss, batch)
     _check_stable(loss)
 
@@ -82,7 +82,7 @@ def _stand_in(loss: MeanLoss, batch: Any, name: str) -> None:
     """Keep an output in which the part that counts can be replaced, if a loss uses nothing else of it."""
     n = num_examples(batch)
     first, last = (_rows(batch, part) for part in (slice(0, min(n // 2, FEW)), slice(max(n // 2, n - FEW), n)))
-    if n < 2 or loss._which is not None:
+    if n < 2:
         return
     with torch.no_grad(), warnings.catch_warnings(action="ignore"):
         like, raw = loss.raw(loss.theta, first[0]), loss.raw(loss.theta, last[0])
@@ -96,17 +96,17 @@ def _stand_in(loss: MeanLoss, batch: Any, name: str) -> None:
         loss.stand_ins[name] = (like, part)
 
 
-def _mixes(loss: MeanLoss, inputs: Any) -> bool:
+def _mixes(loss: MeanLoss, batch: Any) -> bool:
     """Run two parts of a few examples in float64 and compare with both together; refuse a network that is random."""
-    n = num_examples(inputs)
+    n, inputs = num_examples(batch), batch[0]
     if n < 2:
         return False
     try:
-        exact = loss.to(torch.float64)
-        inputs = tree_map(lambda leaf: leaf.double() if leaf.is_floating_point() else leaf, inputs)
+        exact = loss.on(batch).to(torch.float64)
+        inputs = next(exact.stream())[0]
         together = _run(exact, inputs)
     except (RuntimeError, ValueError, TypeError):  # a network that fixes its precision itself
-        exact, together = loss, _run(loss, inputs)
+        exact, inputs, together = loss, batch[0], _run(loss, batch[0])
     if not isinstance(together, Tensor) or not together.is_floating_point():
         return False
     eps = torch.finfo(together.dtype).eps

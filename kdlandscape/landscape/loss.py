@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from kdlandscape.landscape.batch_norm import running_statistics, with_policy
 from kdlandscape.landscape.batches import Batches
 from kdlandscape.landscape.network import Outputs, own_copy, picked, run, with_part
-from kdlandscape.landscape.params import Params, Ravel, Theta, matching
+from kdlandscape.landscape.params import Params, Ravel, Theta, matching, single_at_least
 from kdlandscape.landscape.reduction import Pooled, Reduced, Reducer, label_of, reducer
 
 COUNTER = "num_batches_tracked"  # of BatchNorm: it counts training steps and changes no output in eval mode
@@ -76,7 +76,7 @@ class MeanLoss:
             self.model, space = self.model.to(dtype), space.to(dtype)
         self.model.to(self.device)
         self.dtype = dtype or space.dtype
-        self.loss_dtype = torch.float32 if self.dtype.itemsize < 4 else self.dtype
+        self.loss_dtype = single_at_least(self.dtype)
         self._ravel, self._which = space, outputs
         self.labels = {name: label_of(function, name) for name, function in functions.items()}
         if units is not None:
@@ -125,6 +125,10 @@ class MeanLoss:
     def unravel(self, theta: Theta) -> dict[str, Tensor]:
         """Return the named parameters of theta."""
         return self._ravel.unravel(self.ravel(theta))
+
+    def named(self, theta: nn.Module | Mapping[str, Any]) -> dict[str, Tensor]:
+        """Return the tensors of a module or state dict under the names that this network has for them."""
+        return self._ravel.named(theta)
 
     @property
     def shapes(self) -> Mapping[str, torch.Size]:
@@ -242,7 +246,7 @@ class MeanLoss:
         point = self.ravel(theta)
         if isinstance(theta, Tensor | np.ndarray):
             return self, point
-        tensors = self._ravel.named(theta)
+        tensors = self.named(theta)
         own = {
             name: tensors[name].detach().to(constant.device, constant.dtype)
             for name, constant in self.constants.items()
@@ -261,6 +265,12 @@ class MeanLoss:
         """Return this loss with other values of some buffers or frozen parameters."""
         other = copy.copy(self)
         other.constants, other.cache = {**self.constants, **constants}, {}
+        return other
+
+    def on(self, batch: tuple[Any, Any]) -> Self:
+        """Return this loss with one batch of its data as all of them."""
+        other = copy.copy(self)
+        other.batches, other.cache = self.batches.holding(batch), {}
         return other
 
     def joined(self, *thetas: Theta, free: Collection[str] = ()) -> tuple[Self, list[Tensor]]:
@@ -338,7 +348,7 @@ class MeanLoss:
             return self
         other = copy.copy(self)
         other.dtype, other.cache, other._ravel = dtype, {}, self._ravel.to(dtype)
-        other.loss_dtype = torch.float32 if dtype.itemsize < 4 else dtype
+        other.loss_dtype = single_at_least(dtype)
         other._reducers = self._reducers_in(other.loss_dtype)
         other.model = copy.deepcopy(self.model).to(dtype=dtype)
         other.constants = {

@@ -186,6 +186,11 @@ def matching(names: Iterable[str], params: Params) -> set[str]:
     return found
 
 
+def single_at_least(dtype: torch.dtype) -> torch.dtype:
+    """Return float32 for a half precision, in which sums are too coarse; else the precision itself."""
+    return torch.float32 if dtype.itemsize < torch.float32.itemsize else dtype
+
+
 def described(params: Params) -> str:
     """Return the patterns as one text for a result's attrs; "all" for None."""
     return "all" if params is None else params if isinstance(params, str) else ", ".join(params)

@@ -17,7 +17,7 @@ from kdlandscape.landscape.evaluation.evaluator import Evaluate, evaluator, plai
 from kdlandscape.landscape.evaluation.strategy import Strategy
 from kdlandscape.landscape.evaluation.trial import choose
 from kdlandscape.landscape.loss import MeanLoss
-from kdlandscape.landscape.params import Theta
+from kdlandscape.landscape.params import Theta, single_at_least
 from kdlandscape.landscape.resumable_grid import STEP_SECONDS, STREAM_SECONDS, Grid, fill, key, load, saving
 
 Axis = int | Sequence[float]
@@ -295,8 +295,8 @@ def _span(evaluate: Evaluate, index: int, dims: int, growth: float, name: str) -
 
 def _facts(objective: MeanLoss, directions: Any, rows: Tensor) -> dict[str, Any]:
     norms = torch.linalg.vector_norm(rows, dim=1, dtype=torch.float64)
-    products = rows @ rows.T if rows.dtype.itemsize >= 4 else rows.float() @ rows.float().T
-    cosines = (products / norms.outer(norms)).cpu()
+    wide = rows.to(single_at_least(rows.dtype))
+    cosines = (wide @ wide.T / norms.outer(norms)).cpu()
     facts = {
         "direction_norms": norms.tolist(),
         "direction_cosines": cosines.flatten().tolist(),

@@ -414,8 +414,9 @@ def test_wrappers_and_their_checkpoints_are_understood(wrapper):
     wrapped = WRAPPED[wrapper](copy.deepcopy(module))
     plain = Objective(module, nn.CrossEntropyLoss(), pair)
     assert list(Objective(wrapped, nn.CrossEntropyLoss(), pair).shapes) == list(plain.shapes)
-    for theta in (wrapped, wrapped.state_dict()):
+    for theta in (wrapped, wrapped.state_dict(), plain.theta.numpy()):
         assert plain.value(theta) == plain.value(module)
+        assert float(kdl.interpolate(plain, module, theta, t=2)["loss"][-1]) == plain.value(module)
 
 
 def test_checkpoints_of_trainers_and_tied_weights_are_understood():

@@ -1,6 +1,5 @@
 """Whether the derivatives that torch records are those of the loss: a graph may be cut without a word."""
 
-import copy
 from collections.abc import Callable
 from contextlib import suppress
 from typing import NamedTuple
@@ -98,8 +97,7 @@ def refuse_cut_graphs(objective: MeanLoss, point: Tensor, kind: str, mode: str) 
 def _small(objective: MeanLoss, point: Tensor) -> tuple[MeanLoss, Tensor, Piece]:
     """Return the loss on a few examples, in float64 where that is possible and not too large."""
     few = tree_map(lambda leaf: leaf[:EXAMPLES], next(iter(objective.stream())))
-    loss = copy.copy(objective)
-    loss.batches, loss.cache = objective.batches.holding(few), {}
+    loss = objective.on(few)
     if len(point) <= DOUBLE and objective.device.type != "mps":
         with suppress(ValueError, RuntimeError, TypeError):  # a network or loss that insists on another precision
             loss = loss.to(torch.float64)

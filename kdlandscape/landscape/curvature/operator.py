@@ -9,7 +9,7 @@ from kdlandscape.landscape.curvature.checks import refuse_cut_graphs
 from kdlandscape.landscape.curvature.maps import Maps
 from kdlandscape.landscape.curvature.plans import MEMORY, Plan, choose
 from kdlandscape.landscape.loss import MeanLoss
-from kdlandscape.landscape.params import Params, Theta
+from kdlandscape.landscape.params import Params, Theta, described
 
 NAMES = {
     "hessian": "Hessian",
@@ -17,7 +17,6 @@ NAMES = {
     "fisher": "Fisher",
     "empirical_fisher": "empirical Fisher",
 }
-HALF = (torch.bfloat16, torch.float16)
 
 
 class Operator:
@@ -70,8 +69,8 @@ class Operator:
                 "expected an objective with bn='frozen' or 'batch' for curvature, got 'recalibrate': statistics that "
                 "are re-estimated at every point are not differentiated"
             )
-        if dtype is None and objective.dtype in HALF:
-            dtype = torch.float32
+        if dtype is None and objective.loss_dtype != objective.dtype:  # a network in half precision
+            dtype = objective.loss_dtype
         loss, self.theta, self.places = objective.to(dtype).restricted(params, theta)
         self.kind, self.units, self.num_matvecs = kind, loss.units, 0
         self.found: dict[Any, Any] = {}
@@ -83,7 +82,7 @@ class Operator:
         self.weight = self._maps.weight()
         self.facts: dict[str, Any] = {
             "curvature": kind,
-            "params": "all" if params is None else params if isinstance(params, str) else ", ".join(params),
+            "params": described(params),
             "num_parameters": self.dim,
             "num_examples": loss.num_examples,
             "total_weight": self.weight,

@@ -1,5 +1,7 @@
 """Evaluate the loss and the metrics at any points, by the strategy that is fastest."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -17,6 +19,15 @@ def evaluate(objective: MeanLoss, thetas: Tensor, *, strategy: Strategy | None =
     return evaluator(objective, strategy or choose(objective, thetas))(thetas)
 
 
+def combined(rows: Rows, weights: Sequence[float]) -> Tensor:
+    r"""Return :math:`\sum_d w_d \, \text{rows}_d`, (P,); weights of 0 and 1 are exact."""
+    total = torch.zeros_like(rows[0])
+    for weight, row in zip(weights, rows, strict=True):
+        if weight:
+            total = torch.add(total, row, alpha=weight)
+    return total
+
+
 def evaluate_along(objective: MeanLoss, rows: Rows, coefficients: Tensor) -> dict[str, Tensor]:
     r"""Evaluate the loss and every metric at :math:`\theta_k = \sum_d c_{kd} \, \text{rows}_d`: name -> (K,).
 
@@ -30,18 +41,10 @@ def evaluate_along(objective: MeanLoss, rows: Rows, coefficients: Tensor) -> dic
     coefficients
         (K, D), in float64.
     """
-    nothing = torch.zeros_like(rows[0])
-
-    def point(weights: list[float]) -> Tensor:
-        total = nothing
-        for weight, row in zip(weights, rows, strict=True):
-            total = torch.add(total, row, alpha=weight) if weight else total
-        return total
-
-    first, last = (evaluate(objective, point(coefficients[k].tolist())[None]) for k in (0, -1))
+    first, last = (evaluate(objective, combined(rows, coefficients[k].tolist())[None]) for k in (0, -1))
     if len(coefficients) == 2:
         return {name: torch.cat([first[name], last[name]]) for name in first}
-    inner = coefficients[1:-1]
+    inner, nothing = coefficients[1:-1], torch.zeros_like(rows[0])
     strategy = choose(objective, inner, nothing, rows)
     between = evaluator(objective, strategy, nothing, rows)(inner)
     return {name: torch.cat([first[name], between[name], last[name]]) for name in first}

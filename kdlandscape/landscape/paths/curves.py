@@ -11,7 +11,7 @@ from torch import Tensor
 
 from kdlandscape.cubes.variables import dataset, variable
 from kdlandscape.landscape.draws import seeded
-from kdlandscape.landscape.evaluation.points import evaluate_along
+from kdlandscape.landscape.evaluation.points import combined, evaluate_along
 from kdlandscape.landscape.loss import MeanLoss
 from kdlandscape.landscape.params import Theta
 from kdlandscape.landscape.paths.interpolation import mix, over_t
@@ -123,14 +123,6 @@ def bezier(
     return dataset(values, coords=coords, path=f"{kind} curve", **settings._asdict(), **facts)
 
 
-def _point(control: Tensor, weights: list[float]) -> Tensor:
-    total = torch.zeros_like(control[0])
-    for weight, point in zip(weights, control, strict=True):
-        if weight:
-            total = total + weight * point
-    return total
-
-
 def _descend(
     objective: MeanLoss, control: Tensor, settings: _Settings, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
@@ -146,7 +138,7 @@ def _descend(
             stream = objective.stream()
             batch = next(stream)
         weights = coefficients(t, bends, kind)
-        theta = _point(control, weights).requires_grad_()
+        theta = combined(control, weights).requires_grad_()
         reduced = objective.reduced(theta, batch)
         loss = reduced.total / reduced.weight
         slope = torch.autograd.grad(loss, theta)[0]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from kdlandscape.cubes.variables import dataset, variable
 from kdlandscape.landscape.batch_norm import running_statistics
 from kdlandscape.landscape.curvature.curvatures import hessian
-from kdlandscape.landscape.evaluation.points import evaluate, evaluate_along
+from kdlandscape.landscape.evaluation.points import combined, evaluate, evaluate_along
 from kdlandscape.landscape.loss import MeanLoss, differing
 from kdlandscape.landscape.params import Params, SpaceError, Theta, described, matching
 
@@ -91,7 +91,7 @@ def interpolate(
     else:
         rows = []
         for share, value in zip(shares.tolist(), points.tolist(), strict=True):
-            theta = _between(first, last, share)
+            theta = combined((first, last), share)
             corrected = correct(theta, value) if correct is not None and 0 < value < 1 else theta
             loss = objective.holding(_mixed(*moving, value)) if moving else objective
             rows.append(evaluate(loss, corrected[None]))
@@ -102,7 +102,7 @@ def interpolate(
         bent = [
             _curvature(
                 objective.holding(_mixed(*moving, value)) if moving else objective,
-                _between(first, last, share),
+                combined((first, last), share),
                 tangent(value),
             )
             for share, value in zip(shares.tolist(), points.tolist(), strict=True)
@@ -253,14 +253,10 @@ def _mixed(start: Statistics, end: Statistics, t: float) -> Statistics:
 
 
 def _dtypes(objective: MeanLoss, theta: Theta) -> dict[str, torch.dtype]:
-    if isinstance(theta, Tensor):
-        return dict.fromkeys(objective.shapes, theta.dtype)
-    tensors = _tensors(theta)
-    return {name: tensors[name].dtype for name in objective.shapes}
-
-
-def _tensors(theta: nn.Module | Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    return theta.state_dict() if isinstance(theta, nn.Module) else theta
+    if isinstance(theta, nn.Module | Mapping):
+        tensors = objective.named(theta)
+        return {name: tensors[name].dtype for name in objective.shapes}
+    return dict.fromkeys(objective.shapes, torch.as_tensor(theta).dtype)
 
 
 def _path(
@@ -282,10 +278,6 @@ def _path(
         return sin((1 - t) * angle) / sin(angle), sin(t * angle) / sin(angle)
 
     return shares, lambda t: _unit(cos(t * angle) * last - cos((1 - t) * angle) * first)
-
-
-def _between(first: Tensor, last: Tensor, shares: Sequence[float]) -> Tensor:
-    return first if shares[1] == 0 else torch.add(shares[0] * first, last, alpha=shares[1]) if shares[0] else last
 
 
 def _unit(vector: Tensor) -> Tensor:
