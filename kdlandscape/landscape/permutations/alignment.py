@@ -22,8 +22,23 @@ TOLERANCE = 1e-10  # of the function's invariance, in float64 and relative to th
 TIE_BREAK = 1e-6  # weight of the correlations of preactivations in activation matching
 
 
+class StateDict(Mapping[str, Tensor]):
+    """A network as its parameters and buffers by name: what an objective takes as a state dict."""
+
+    state: dict[str, Tensor]
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.state[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.state)
+
+    def __len__(self) -> int:
+        return len(self.state)
+
+
 @dataclass(frozen=True, eq=False)
-class Alignment(Mapping[str, Tensor]):
+class Alignment(StateDict):
     """A network with its units permuted: a state dict, of which an objective takes parameters and buffers alike.
 
     Attributes
@@ -46,15 +61,6 @@ class Alignment(Mapping[str, Tensor]):
     permutations: dict[str, Tensor]
     similarity: tuple[float, float]
     sweeps: int
-
-    def __getitem__(self, name: str) -> Tensor:
-        return self.state[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.state)
-
-    def __len__(self) -> int:
-        return len(self.state)
 
 
 def align(

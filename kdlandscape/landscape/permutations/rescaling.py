@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from kdlandscape.landscape.loss import MeanLoss
 from kdlandscape.landscape.params import Ravel, Theta
-from kdlandscape.landscape.permutations.alignment import align, check_invariance, full_state, given
+from kdlandscape.landscape.permutations.alignment import StateDict, align, check_invariance, full_state, given
 from kdlandscape.landscape.permutations.forward import State, as_double
 from kdlandscape.landscape.permutations.gauges import Gauge, gauges, occurrences, scaled, units
 from kdlandscape.landscape.permutations.symmetries import Symmetry, trace_symmetry
@@ -22,7 +22,7 @@ Factors = list[Tensor]
 
 
 @dataclass(frozen=True, eq=False)
-class Rescaling(Mapping[str, Tensor]):
+class Rescaling(StateDict):
     """A network with its units permuted and rescaled: a state dict, as an alignment is.
 
     Attributes
@@ -54,15 +54,6 @@ class Rescaling(Mapping[str, Tensor]):
         """The share of the units, among those of ``scales``, whose sign is flipped."""
         every = [scale.flatten() for scale in self.scales.values()]
         return float((torch.cat(every) < 0).double().mean()) if every else 0.0
-
-    def __getitem__(self, name: str) -> Tensor:
-        return self.state[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.state)
-
-    def __len__(self) -> int:
-        return len(self.state)
 
 
 def rescaling(
