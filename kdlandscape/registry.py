@@ -12,20 +12,20 @@ from kdlandscape.nearest import did_you_mean, listed
 #: kind -> name -> place of the function. A finding takes a cube and returns sentences, a figure returns axes.
 OWN: dict[str, dict[str, str]] = {
     "findings": {
-        "basins": "kdlandscape.studies.basins:findings",
+        "basins": "kdlandscape.studies.basin_shares:findings",
         "claims": "kdlandscape.studies.verdict_table:findings",
         "excess": "kdlandscape.studies.excess:findings",
-        "flatness": "kdlandscape.studies.flatness:findings",
+        "flatness": "kdlandscape.studies.flatness_ratios:findings",
         "onsets": "kdlandscape.studies.onsets:findings",
         "stanton2021": "kdlandscape.studies.stanton2021:findings",
     },
     "figures": {
         "agreement": "kdlandscape.figures.verdicts:agreement",
-        "basins": "kdlandscape.figures.barriers:basins",
+        "basins": "kdlandscape.figures.barrier_bars:basins",
         "claims": "kdlandscape.figures.verdicts:claims",
         "init_lambda": "kdlandscape.figures.lines:init_lambda",
         "planes": "kdlandscape.figures.surfaces:planes",
-        "removed_share": "kdlandscape.figures.barriers:removed_share",
+        "removed_share": "kdlandscape.figures.barrier_bars:removed_share",
     },
 }
 

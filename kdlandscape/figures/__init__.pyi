@@ -1,8 +1,8 @@
-from .barriers import basins, removed_share
-from .files import export, export_study, venue_style, venues
-from .layout import panels
+from .barrier_bars import basins, removed_share
+from .exporting import export, export_study, venue_style, venues
+from .grids import panels
 from .lines import fidelity_accuracy, heatmap, init_lambda, line
-from .spectra import eigenvalues, spectral_density
+from .spectral import eigenvalues, spectral_density
 from .surfaces import plane, planes, surface
 from .verdicts import agreement, claims
 

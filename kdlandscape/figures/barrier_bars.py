@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 
 from kdlandscape.cubes.statistics import t_interval
 from kdlandscape.cubes.words import dim_label, short_label, variable_label
-from kdlandscape.figures.layout import grid_of_axes, hide_shared_labels, legend_of_all, wrap_labels
-from kdlandscape.studies.basins import INDEPENDENT, STUDENT, share_removed
+from kdlandscape.figures.grids import grid_of_axes, hide_shared_labels, legend_of_all, wrap_labels
+from kdlandscape.studies.basin_shares import INDEPENDENT, STUDENT, share_removed
 
 OUTER = ("data_set", "network")
 MARKS = {"none": ("o", "#0173b2", "as they are"), "weights": ("s", "#de8f05", "weights matched"),

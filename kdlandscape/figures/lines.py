@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 
 from kdlandscape.cubes.statistics import mean_sem
 from kdlandscape.cubes.words import dim_label, kind, value_words, variable_label
-from kdlandscape.figures.layout import (
+from kdlandscape.figures.grids import (
     figure_inches,
     grid_of_axes,
     hide_shared_labels,

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 
 from kdlandscape.cubes.statistics import mean_sem
 from kdlandscape.cubes.words import dim_label, value_words, variable_label
-from kdlandscape.figures.layout import legend_above, new_axes, wrap_labels
+from kdlandscape.figures.grids import legend_above, new_axes, wrap_labels
 
 
 def spectral_density(spectrum: xr.Dataset, ax: Axes | None = None, *, hue: str | None = None) -> Axes:

@@ -14,7 +14,7 @@ from scipy.interpolate import RectBivariateSpline
 
 from kdlandscape.cubes.store import first_done
 from kdlandscape.cubes.words import cell_words, dim_label, short_label
-from kdlandscape.figures.layout import (
+from kdlandscape.figures.grids import (
     figure_inches,
     grid_of_axes,
     hide_shared_labels,

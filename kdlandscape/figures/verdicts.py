@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 
 from kdlandscape.cubes.statistics import t_interval
 from kdlandscape.cubes.words import cell_words
-from kdlandscape.figures.layout import grid_of_axes, inches_of, legend_above, wrap_labels, wrapped
+from kdlandscape.figures.grids import grid_of_axes, inches_of, legend_above, wrap_labels, wrapped
 from kdlandscape.studies.decisions import CONTRADICTED, NOT_TESTABLE, REPRODUCED, UNDECIDED
 
 #: Colour and mark of each outcome, apart for colour-blind eyes and in greyscale.

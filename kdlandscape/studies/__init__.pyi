@@ -1,7 +1,7 @@
-from .basins import compare, share_removed, shares_of_run
+from .basin_shares import compare, share_removed, shares_of_run
 from .claims import Claim, Number, Precondition, best_of, difference, pick, value, verdicts
 from .decisions import NOT_TESTABLE, Bounds, Decision, decide, holm, seeds_needed
-from .flatness import flatness_of_run, relative
+from .flatness_ratios import flatness_of_run, relative
 from .onsets import lambda_of_run, turns
 from .sentences import say
 from .stanton2021 import CLAIMS, STUDIES, open_studies

@@ -10,7 +10,7 @@ from typing import Literal
 from kdlandscape.cubes.files import names, remove, write
 from kdlandscape.cubes.yaml_file import write_yaml
 from kdlandscape.sweeps.errors import StudyError
-from kdlandscape.sweeps.inputs import Note, changed, forget, keep, runs_of
+from kdlandscape.sweeps.read_files import Note, changed, forget, keep, runs_of
 from kdlandscape.sweeps.snapshot import read_snapshot
 from kdlandscape.sweeps.spec import Spec
 from kdlandscape.sweeps.values import canonical

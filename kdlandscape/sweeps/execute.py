@@ -13,11 +13,11 @@ from typing import Any
 
 from kdlandscape.cubes.files import DiskFullError, is_full, publish, read_error
 from kdlandscape.cubes.locks import lock
-from kdlandscape.sweeps.inputs import add
 from kdlandscape.sweeps.notebook import code_hash, parameters_cell
 from kdlandscape.sweeps.parameters import read_parameters
 from kdlandscape.sweeps.plan import Run
 from kdlandscape.sweeps.processes import end_marked, is_out_of_descriptors
+from kdlandscape.sweeps.read_files import add
 from kdlandscape.sweeps.values import python_code
 from kdlandscape.sweeps.witness import CONTEXT_VARIABLE
 

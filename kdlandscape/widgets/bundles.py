@@ -12,7 +12,7 @@ from kdlandscape.widgets import panels
 from kdlandscape.widgets.dims import positions
 from kdlandscape.widgets.panels import Panel
 from kdlandscape.widgets.selection import Limits, Lines
-from kdlandscape.widgets.words import coordinate
+from kdlandscape.widgets.variable_list import coordinate
 
 #: Where the label of a variable says which networks are at the ends of its path.
 _ENDS = re.compile(r"(?:from|to) (?:the )?([\w -]+?) \(t = ([01])\)")

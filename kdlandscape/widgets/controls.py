@@ -8,8 +8,8 @@ import xarray as xr
 from kdlandscape.cubes.words import dim_symbol, value_words
 from kdlandscape.widgets.dims import shown_variables, stories
 from kdlandscape.widgets.state import COLOR_MAPS, State, curve_variables
+from kdlandscape.widgets.variable_list import coordinate, variable_list
 from kdlandscape.widgets.view import repeats_words
-from kdlandscape.widgets.words import coordinate, variable_list
 
 WRAP = ipw.Layout(flex_flow="row wrap", width="100%")
 SHORT = {"description_width": "initial"}

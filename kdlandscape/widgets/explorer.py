@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from kdlandscape.widgets import scene, selection
 from kdlandscape.widgets.dims import positions
 from kdlandscape.widgets.state import State, curve_variables, make_state
+from kdlandscape.widgets.variable_list import variable_list
 from kdlandscape.widgets.view import Limits, cell_dims, problem_of, read, thin
-from kdlandscape.widgets.words import variable_list
 
 try:
     import ipywidgets as ipw

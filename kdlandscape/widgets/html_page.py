@@ -17,8 +17,8 @@ from kdlandscape.widgets import scene
 from kdlandscape.widgets.board import BROWSER, script, style
 from kdlandscape.widgets.dims import positions
 from kdlandscape.widgets.state import State
+from kdlandscape.widgets.variable_list import coordinate
 from kdlandscape.widgets.view import cell_dims, read
-from kdlandscape.widgets.words import coordinate
 
 #: So many cells go into a file: those of the story first, then those of repeats and of other dims.
 MAX_CELLS = 132

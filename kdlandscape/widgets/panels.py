@@ -11,7 +11,7 @@ from matplotlib import colormaps
 from kdlandscape.cubes.variables import dataset, variable
 from kdlandscape.cubes.words import dim_label, dim_symbol, kind, short_label, value_words
 from kdlandscape.widgets.dims import positions
-from kdlandscape.widgets.words import coordinate
+from kdlandscape.widgets.variable_list import coordinate
 
 #: The colour-blind-safe palette that seaborn calls "colorblind"; every line also has its own dash and marker.
 PALETTE = ("#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#ca9161")

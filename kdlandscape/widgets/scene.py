@@ -22,8 +22,8 @@ from kdlandscape.widgets.dims import positions
 from kdlandscape.widgets.panels import Panel
 from kdlandscape.widgets.selection import Lines
 from kdlandscape.widgets.state import State
+from kdlandscape.widgets.variable_list import coordinate
 from kdlandscape.widgets.view import Cell, View
-from kdlandscape.widgets.words import coordinate
 
 
 def compose(view: View, state: State) -> tuple[list[Panel], str]:

@@ -12,7 +12,7 @@ from kdlandscape.cubes.schema import DONE
 from kdlandscape.cubes.words import unit_of, visible
 from kdlandscape.widgets.dims import hue_dim, positions, repeat_dim, shown_variables
 from kdlandscape.widgets.state import State
-from kdlandscape.widgets.words import place_words
+from kdlandscape.widgets.variable_list import place_words
 
 #: A picture needs no more points along an axis than a screen shows.
 MAX_POINTS = 257

@@ -11,7 +11,7 @@ from kdlandscape.cubes.schema import DONE
 from kdlandscape.cubes.words import kind
 from kdlandscape.nearest import did_you_mean
 from kdlandscape.widgets.dims import default_axes, long_dims, shown_variables, stories
-from kdlandscape.widgets.words import coordinate
+from kdlandscape.widgets.variable_list import coordinate
 
 #: Maps that stay readable with colour-blind eyes and in greyscale.
 COLOR_MAPS = ("viridis", "cividis", "magma")

@@ -5,7 +5,7 @@ import xarray as xr
 from kdlandscape.cubes.words import variable_words
 from kdlandscape.widgets.dims import long_dims, shown_variables
 from kdlandscape.widgets.state import curve_variables
-from kdlandscape.widgets.words import SUBJECTS, subject
+from kdlandscape.widgets.variable_list import SUBJECTS, subject
 
 #: Variables that answer one question together, where a cube has them.
 TOGETHER = {

@@ -11,7 +11,7 @@ from kdlandscape.widgets import selection, stories
 from kdlandscape.widgets.dims import hue_dim, positions, repeat_dim, run_dims
 from kdlandscape.widgets.selection import Limits, Lines
 from kdlandscape.widgets.state import State
-from kdlandscape.widgets.words import place_words
+from kdlandscape.widgets.variable_list import place_words
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ import xarray as xr
 from kdlandscape.cubes.schema import DONE
 from kdlandscape.widgets.dims import default_axes, stories
 from kdlandscape.widgets.state import ANGLE, State
+from kdlandscape.widgets.variable_list import coordinate
 from kdlandscape.widgets.view import cell_dims
-from kdlandscape.widgets.words import coordinate
 
 
 def source(cube: xr.Dataset) -> str:

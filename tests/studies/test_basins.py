@@ -3,7 +3,7 @@ import pytest
 import xarray as xr
 from scipy import stats
 
-from kdlandscape.studies.basins import compare, findings, share_removed, shares_of_run
+from kdlandscape.studies.basin_shares import compare, findings, share_removed, shares_of_run
 from tests.synthetic import basins_cube
 
 

@@ -3,7 +3,7 @@ import pytest
 import xarray as xr
 from scipy import stats
 
-from kdlandscape.studies.flatness import findings, flatness_of_run, relative
+from kdlandscape.studies.flatness_ratios import findings, flatness_of_run, relative
 
 RATIOS = np.array([0.5, 0.6, 0.4, 0.55])
 

@@ -56,9 +56,9 @@ def hessian(
     Notes
     -----
     Construction costs one forward pass. The first one for an objective also takes a few products and gradients on 8
-    examples, to refuse a network whose recorded graph is cut; `kdlandscape.landscape.curvature.checks` says how, and
-    ``facts["derivatives"]`` what came of it. A product costs about 2 gradients a row, 1.5
-    where graphs are kept (Pearlmutter, Fast exact multiplication by the Hessian, 1994).
+    examples, to refuse a network whose recorded graph is cut; `kdlandscape.landscape.curvature.cut_graphs` says how,
+    and ``facts["derivatives"]`` what came of it. A product costs about 2 gradients a row, 1.5 where graphs are kept
+    (Pearlmutter, Fast exact multiplication by the Hessian, 1994).
     """
     return Curvature(
         objective,

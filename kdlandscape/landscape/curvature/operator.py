@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kdlandscape.landscape.curvature.checks import refuse_cut_graphs
+from kdlandscape.landscape.curvature.cut_graphs import refuse_cut_graphs
 from kdlandscape.landscape.curvature.maps import Maps
 from kdlandscape.landscape.curvature.plans import MEMORY, Plan, choose
 from kdlandscape.landscape.loss import MeanLoss

@@ -22,7 +22,7 @@ from kdlandscape.landscape.evaluation.graph import (
     split,
     trace,
 )
-from kdlandscape.landscape.evaluation.statistics import statistics
+from kdlandscape.landscape.evaluation.recalibration import statistics
 from kdlandscape.landscape.evaluation.strategy import Strategy
 from kdlandscape.landscape.loss import MeanLoss
 from kdlandscape.landscape.measured import examples_that_fit, micro_batches
