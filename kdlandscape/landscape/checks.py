@@ -30,12 +30,12 @@ def look(loss: MeanLoss) -> None:
 
     Notes
     -----
-    Costs four passes over 16 examples, two over 256, and two over all data.
+    Costs six passes over 16 examples, two over 256, and two over all data.
     """
     batch = next(loss.batches.loaded())
     few = _rows(batch, slice(0, FEW))
-    _check_runs(loss, few[0])
-    loss.whole = frozenset(name for name in loss.metric_names if _reads_whole(loss, few, name))
+    raw = _check_runs(loss, few[0])
+    loss.whole = frozenset(name for name in loss.metric_names if _reads_whole(loss, raw, few[1], name))
     for name in loss.whole:
         _stand_in(loss, batch, name)
     loss.whole -= loss.stand_ins.keys()
@@ -48,13 +48,15 @@ def _rows(batch: Any, index: Any) -> Any:
     return tree_map(lambda leaf: leaf[index], batch)
 
 
-def _check_runs(loss: MeanLoss, inputs: Any) -> None:
-    """Run the network once, find the buffers that this changes, and say what it was given if it cannot run."""
+def _check_runs(loss: MeanLoss, inputs: Any) -> Any:
+    """Find the buffers that a run changes, and return the output; say what the network was given if it cannot run."""
     try:
         changed = moving(loss.model, {**loss.constants, **loss.unravel(loss.theta)}, inputs)
         loss.moving = changed & loss.constants.keys()
         with torch.no_grad():
-            loss.counted(loss.raw(loss.theta, inputs))
+            raw = loss.raw(loss.theta, inputs)
+            loss.counted(raw)
+        return raw
     except (RuntimeError, TypeError, ValueError, IndexError, AttributeError, KeyError) as error:
         whole = not any(leaf.is_floating_point() for leaf in tree_leaves(inputs))
         hint = "; whole numbers that are no indices (uint8 images) have to be made floats" if whole else ""
@@ -64,15 +66,13 @@ def _check_runs(loss: MeanLoss, inputs: Any) -> None:
         ) from error
 
 
-def _reads_whole(loss: MeanLoss, batch: Any, name: str) -> bool:
+def _reads_whole(loss: MeanLoss, raw: Any, targets: Any, name: str) -> bool:
     """Whether a loss takes the whole output: it does where it runs on one that is more than a tensor."""
-    with torch.no_grad():
-        raw = loss.raw(loss.theta, batch[0])
     if isinstance(raw, Tensor) or loss._which is not None:
         return False
     try:
         with torch.no_grad(), warnings.catch_warnings(action="ignore"):
-            loss.reduce(raw, batch[1], name)
+            loss.reduce(raw, targets, name)
     except Exception:  # a loss of the user's own that cannot read this output may raise anything
         return False
     return True
