@@ -213,7 +213,8 @@ def test_points_come_coarse_to_fine_from_the_centre_and_a_callback_can_stop():
 
 
 INTERRUPTED = """
-import sys, time, torch
+import signal, sys, time, torch
+signal.signal(signal.SIGINT, signal.default_int_handler)  # where what started the tests ignores it, so would this
 from kdlandscape.landscape.slices import slice_plane
 from tests.landscape.test_slices import made, two
 def slow(plane, done, total):
@@ -227,13 +228,15 @@ slice_plane(objective, module, two(objective), x=51, y=51, resume=sys.argv[1], c
 
 def test_an_interrupted_plane_of_51_by_51_resumes_with_the_points_it_had(tmp_path):
     path = tmp_path / "plane.nc"
-    child = subprocess.Popen([sys.executable, "-c", INTERRUPTED, str(path)], stdout=subprocess.PIPE, text=True)
-    done = 0
-    while done <= 300:
-        done = int(child.stdout.readline())
-    child.send_signal(signal.SIGINT)
-    assert child.wait(timeout=50) != 0
-    child.stdout.close()
+    with subprocess.Popen([sys.executable, "-c", INTERRUPTED, str(path)], stdout=subprocess.PIPE, text=True) as child:
+        try:
+            done = 0
+            while done <= 300:
+                done = int(child.stdout.readline())
+            child.send_signal(signal.SIGINT)
+            assert child.wait(timeout=50) != 0
+        finally:
+            child.kill()
     with xr.open_dataset(path) as saved:
         assert int(saved["done"].sum()) == done < 51 * 51
         kept = saved["loss"].load()
