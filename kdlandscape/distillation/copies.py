@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad, vmap
+from torch.func import grad, vmap
 
 from kdlandscape.landscape.batches import preserve_rng
-from kdlandscape.landscape.network import own_copy, picked, plain_attention
-from kdlandscape.landscape.params import Ravel, SpaceError, unwrapped
+from kdlandscape.landscape.network import call, own_copy, picked, plain_attention
+from kdlandscape.landscape.params import Ravel, SpaceError
 
 
 @dataclass(frozen=True)
@@ -100,18 +100,11 @@ def members(network: nn.Module, given: Any) -> Members:
     thetas = torch.stack([space.ravel(one) for one in each])
     states = [{} if isinstance(one, Tensor) else space.named(one) for one in each]
     own = {}
-    for name, constant in _constants(network, space).items():
+    for name, constant in space.rest(network).items():
         rows = [state.get(name, constant).detach() for state in states]
         if not all(torch.equal(row, constant) for row in rows):
             own[name] = torch.stack(rows)
     return Members(thetas, own, space)
-
-
-def _constants(network: nn.Module, space: Ravel) -> dict[str, Tensor]:
-    """Return what theta does not hold of a network: its buffers and frozen parameters."""
-    network = unwrapped(network)
-    tensors = {**dict(network.named_parameters()), **dict(network.named_buffers())}
-    return {name: tensor.detach() for name, tensor in tensors.items() if name not in space.shapes}
 
 
 class Copies:
@@ -136,9 +129,7 @@ class Copies:
         ``buffers`` are those of the copy by name; what its forward changes is written into this dict.
         """
         tensors = {**(buffers or {}), **self.space.unravel(theta)}
-        named = dict(inputs) if isinstance(inputs, Mapping) else {}
-        arguments = inputs if isinstance(inputs, tuple) else () if named else (inputs,)
-        found = functional_call(self.network, tensors, arguments, named)
+        found = call(self.network, tensors, inputs)
         if buffers is not None:
             buffers.update({name: tensors[name] for name in buffers})
         return picked(found)

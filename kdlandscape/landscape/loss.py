@@ -81,7 +81,7 @@ class MeanLoss:
         self.labels = {name: label_of(function, name) for name, function in functions.items()}
         if units is not None:
             self.labels["loss"] = (self.labels["loss"][0], units)
-        self.constants = _constants(self.model, space)
+        self.constants = space.rest(self.model)
         self._functions = functions
         self._reducers = self._reducers_in(self.loss_dtype)
         self._finish = {
@@ -213,7 +213,7 @@ class MeanLoss:
             return self
         other = copy.copy(self)
         other.bn, other.cache, other.model = bn, {}, with_policy(self.model, bn)
-        other.constants = _constants(other.model, self._ravel)
+        other.constants = self._ravel.rest(other.model)
         return other
 
     def predict(self, theta: Theta) -> Any:
@@ -365,11 +365,6 @@ class MeanLoss:
                 f"expected an objective built with Objective(..., dtype={dtype})"
             ) from error
         return other
-
-
-def _constants(model: nn.Module, space: Ravel) -> dict[str, Tensor]:
-    tensors = dict(model.named_parameters()) | dict(model.named_buffers())
-    return {name: tensor.detach() for name, tensor in tensors.items() if name not in space.shapes}
 
 
 def differing(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> str | None:

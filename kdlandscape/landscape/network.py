@@ -44,11 +44,19 @@ def own_copy(model: nn.Module) -> nn.Module:
 
 
 def run(model: nn.Module, tensors: Mapping[str, Tensor], inputs: Any) -> Any:
-    """Run a module with the given parameters and buffers: a dict of inputs by name, a tuple or list by place."""
+    """Run a module as `call` does, with attention by its plain formula."""
     with plain_attention():
-        if isinstance(inputs, Mapping):
-            return functional_call(model, dict(tensors), (), dict(inputs))
-        return functional_call(model, dict(tensors), tuple(inputs) if isinstance(inputs, tuple | list) else (inputs,))
+        return call(model, dict(tensors), inputs)
+
+
+def call(model: nn.Module, tensors: dict[str, Tensor], inputs: Any) -> Any:
+    """Run a module with the given parameters and buffers: a dict of inputs by name, a tuple or list by place.
+
+    What the module assigns to a buffer is written into ``tensors``.
+    """
+    if isinstance(inputs, Mapping):
+        return functional_call(model, tensors, (), dict(inputs))
+    return functional_call(model, tensors, tuple(inputs) if isinstance(inputs, tuple | list) else (inputs,))
 
 
 @contextmanager

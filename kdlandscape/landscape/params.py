@@ -75,6 +75,12 @@ class Ravel:
         """P, the number of trainable parameters."""
         return sum(prod(shape) for shape in self.shapes.values())
 
+    def rest(self, module: nn.Module) -> dict[str, Tensor]:
+        """Return what theta does not hold of a network: its buffers and frozen parameters."""
+        module = unwrapped(module)
+        tensors = dict(module.named_parameters()) | dict(module.named_buffers())
+        return {name: tensor.detach() for name, tensor in tensors.items() if name not in self.shapes}
+
     def ravel(self, theta: Theta) -> Tensor:
         """Return theta (P,) of a module, a state dict or a flat vector, after checking that it fits this space."""
         if isinstance(theta, np.ndarray):
