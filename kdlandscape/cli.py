@@ -9,7 +9,7 @@ import typer
 
 from kdlandscape.reporting import collect, draw, dry_run, run_and_report
 from kdlandscape.sweeps.errors import SpecError, StudyError
-from kdlandscape.sweeps.terminal import show
+from kdlandscape.sweeps.terminal import show, show_some
 
 app = typer.Typer(
     help="Optimization landscapes in Jupyter, with knowledge distillation as the first subject.",
@@ -135,14 +135,8 @@ def status(study: Study, root: Root = None, json: Json = False) -> None:
         show(dumps({"study": str(folder), **counts}))
         return
     show(f"{folder}: " + ", ".join(f"{count} {state}" for state, count in counts.items()))
-    for failure in now.failed[:20]:
-        show(f"  failed {error_line(folder, failure)}")
-    if len(now.failed) > 20:
-        show(f"  ... and {len(now.failed) - 20} more")
-    for hole in now.missing[:20]:
-        show(f"  missing {hole.id}")
-    if len(now.missing) > 20:
-        show(f"  ... and {len(now.missing) - 20} more")
+    show_some(now.failed, lambda failure: f"failed {error_line(folder, failure)}", indent="  ")
+    show_some(now.missing, lambda hole: f"missing {hole.id}", indent="  ")
 
 
 @app.command()

@@ -8,7 +8,7 @@ from typing import Any
 import typer
 
 from kdlandscape.sweeps.errors import StudyError
-from kdlandscape.sweeps.terminal import show
+from kdlandscape.sweeps.terminal import show, show_some
 
 
 def collect(folder: Path) -> Path:
@@ -96,9 +96,7 @@ def run_and_report(study: Any, **options: Any) -> None:
         if now.done:
             show(f"cube: {folder / 'cube.nc'}")
             draw(folder)
-    for failure in now.failed[:20]:
-        show(f"failed {error_line(folder, failure)}", sys.stderr)
-    if len(now.failed) > 20:
-        show(f"... and {len(now.failed) - 20} more: kdlandscape status {folder}", sys.stderr)
+    more = f": kdlandscape status {folder}"
+    show_some(now.failed, lambda run: f"failed {error_line(folder, run)}", more=more, stream=sys.stderr)
     if now.failed:
         raise typer.Exit(1)
