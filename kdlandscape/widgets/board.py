@@ -1,8 +1,6 @@
 """The board: one canvas widget for all panels.  Its script travels in the notebook's own channel, from no server."""
 
-from functools import cache
 from html import escape
-from pathlib import Path
 from typing import Any
 
 import anywidget
@@ -10,22 +8,8 @@ import ipywidgets as ipw
 import traitlets
 
 from kdlandscape.cubes.words import visible
+from kdlandscape.widgets.browser_files import BROWSER, script, style
 from kdlandscape.widgets.state import ANGLE
-
-BROWSER = Path(__file__).parent / "browser"
-SCRIPTS = ("frame.js", "plane.js", "surface.js", "lines.js", "board.js")
-
-
-@cache
-def script() -> str:
-    """Return the board's JavaScript, an ECMAScript module."""
-    return "\n".join((BROWSER / name).read_text(encoding="utf-8") for name in SCRIPTS)
-
-
-@cache
-def style() -> str:
-    """Return the board's style sheet."""
-    return (BROWSER / "board.css").read_text(encoding="utf-8")
 
 
 class Board(anywidget.AnyWidget):

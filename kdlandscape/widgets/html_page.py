@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+from collections.abc import Sequence
 from html import escape
 from itertools import product
 from pathlib import Path
@@ -14,7 +15,7 @@ import xarray as xr
 from kdlandscape.cubes.files import write
 from kdlandscape.cubes.words import dim_symbol, kind, value_words, variable_words, visible
 from kdlandscape.widgets import scene
-from kdlandscape.widgets.board import BROWSER, script, style
+from kdlandscape.widgets.browser_files import page_script, style
 from kdlandscape.widgets.dims import positions
 from kdlandscape.widgets.state import State
 from kdlandscape.widgets.variable_list import coordinate
@@ -23,21 +24,20 @@ from kdlandscape.widgets.view import cell_dims, read
 #: So many cells go into a file: those of the story first, then those of repeats and of other dims.
 MAX_CELLS = 132
 MAX_STORY = 41
+_NONE = "'none'"
 
-# The script and the style are named by their hashes, so that nothing else on the page runs, whatever a name contains.
 PAGE = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; script-src '{script_hash}'; \
-style-src '{style_hash}'; base-uri 'none'; form-action 'none'">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
 <meta name="viewport" content="width=device-width"><title>{title}</title>
 <style>{style}</style></head><body class="kdl-page">
 <h1>{title}</h1>
-<div id="sliders"></div>
-<div id="board"></div>
+{board}
 <details class="kdl-code"><summary>The lines that reproduce this view</summary><pre>{code}</pre></details>
-<script type="application/json" id="data">{data}</script>
-<script type="module">{script}</script></body></html>
+{scripts}</body></html>
 """
+BOARD = '<div id="sliders"></div>\n<div id="board"></div>'
+SCRIPTS = '<script type="application/json" id="data">{data}</script>\n<script type="module">{script}</script>'
 
 
 def write_page(cube: xr.Dataset, state: State, path: Path | str, *, code: str = "", cells: int = MAX_CELLS) -> Path:
@@ -54,6 +54,13 @@ def write_page(cube: xr.Dataset, state: State, path: Path | str, *, code: str = 
     cells
         A dim gets a slider in the file while all cells together are at most so many.
     """
+    text = page(title(cube, state), contents(cube, state, cells), code)
+    write(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    return Path(path)
+
+
+def contents(cube: xr.Dataset, state: State, cells: int = MAX_CELLS) -> dict[str, Any]:
+    """Return what the script of a page reads: a scene for each cell, and the sliders that choose among them."""
     places = _places(cube, state, cells)
     shared = read(cube, state).limits if state.shared or state.view == "story" else None
     chosen = State(**{name: getattr(state, name) for name in state.trait_names()})
@@ -64,30 +71,39 @@ def write_page(cube: xr.Dataset, state: State, path: Path | str, *, code: str = 
         view = read(cube, chosen, shared if _same_but_story(state, chosen) else None)
         panels, sentence = scene.compose(view, chosen)
         scenes.append({"panels": [_packed(panel, buffers) for panel in panels], "sentence": sentence})
-    data = {
+    return {
         "scenes": scenes,
         "dims": [_dim(cube, state, dim, held) for dim, held in places.items()],
         "angle": list(state.angle),
         "buffers": [base64.b64encode(held).decode() for held in buffers],
     }
-    text = page(title(cube, state), data, code)
-    write(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
-    return Path(path)
 
 
 def page(heading: str, data: dict[str, Any], code: str) -> str:
     """Return the HTML of a page: every text in it is escaped, and only its own script may run."""
-    runs = script() + (BROWSER / "page.js").read_text(encoding="utf-8")
     return PAGE.format(
         title=escape(heading),
+        policy=policy(style(), [page_script()]),
         style=style(),
-        style_hash=_hash(style()),
-        script=runs,
-        script_hash=_hash(runs),
+        board=BOARD,
         code=escape(code),
-        # No "<" is left in the data, so that nothing in them can end the element they stand in or begin another.
-        data=json.dumps(data, allow_nan=False).replace("<", "\\u003c"),
+        scripts=scripts(data),
     )
+
+
+def scripts(data: dict[str, Any]) -> str:
+    """Return the elements, last on a page, that fill its `BOARD` with what `contents` returns."""
+    # No "<" is left in the data, so that nothing in them can end the element they stand in or begin another.
+    return SCRIPTS.format(data=json.dumps(data, allow_nan=False).replace("<", "\\u003c"), script=page_script())
+
+
+def policy(styles: str, runs: Sequence[str] = (), *, images: bool = False) -> str:
+    """Return a content policy: a page asks no machine for anything, and shows pictures only that are in it.
+
+    A script and a style are named by their hashes, so that nothing else on the page runs, whatever a name contains.
+    """
+    allowed = f"script-src {' '.join(map(_hash, runs)) or _NONE}; style-src {_hash(styles)}"
+    return f"default-src {_NONE}; {allowed};{' img-src data:;' * images} base-uri {_NONE}; form-action {_NONE}"
 
 
 def title(cube: xr.Dataset, state: State) -> str:
@@ -97,7 +113,7 @@ def title(cube: xr.Dataset, state: State) -> str:
 
 
 def _hash(text: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 def _dim(cube: xr.Dataset, state: State, dim: str, held: list[int]) -> dict[str, Any]:
