@@ -20,9 +20,12 @@ from .landscape.paths.interpolation import barrier, interpolate, interpolate_blo
 from .landscape.permutations.alignment import align
 from .landscape.permutations.repair import repair
 from .landscape.permutations.rescaling import rescaling
+from .landscape.recorded import open_trajectory
+from .landscape.recorder import Recorder
 from .landscape.reduction import Pooled, labelled
 from .landscape.sharpness.measures import sharpness
 from .landscape.slices import slice_grid, slice_line, slice_plane
+from .landscape.training_probe import training_path
 from .landscape.trajectory import pca_directions
 from .sweeps.record import record
 from .sweeps.study import run_study
@@ -37,6 +40,7 @@ __all__ = [
     "Pooled",
     "Problem",
     "Recipe",
+    "Recorder",
     "Strategy",
     "__version__",
     "align",
@@ -66,6 +70,7 @@ __all__ = [
     "linalg",
     "missing",
     "open_cube",
+    "open_trajectory",
     "pca_directions",
     "perturb",
     "plane_through",
@@ -84,6 +89,7 @@ __all__ = [
     "studies",
     "sweeps",
     "train",
+    "training_path",
     "variable",
     "widgets",
 ]
