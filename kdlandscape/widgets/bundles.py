@@ -87,20 +87,25 @@ def _hues(held: Lines, *, alone: bool) -> list[str]:
 
 
 def barrier_marks(held: Lines) -> dict[str, object]:
-    r"""Return what marks a barrier on a path of one loss: its ends, the chord between them, and the barrier's bracket.
+    """Return what marks a barrier on a path: the names of its ends, and for one loss its chord and bracket."""
+    ends = {place: name for name, place in _ENDS.findall(str(held.values.attrs.get("long_name", "")))}
+    part = held.values.isel({held.repeat: held.here}) if held.repeat else held.values
+    return {"ends": [ends.get("0", ""), ends.get("1", "")], **({} if held.hue else chord_of(part, held.x))}
+
+
+def chord_of(part: xr.DataArray, along: str) -> dict[str, object]:
+    r"""Return the chord between the ends of a loss on a path, and the bracket of its barrier; nothing for no loss.
 
     The barrier is :math:`\max_t \ell(t) - ((1 - t)\,\ell(0) + t\,\ell(1))`, the height above the chord.
     """
-    ends = {place: name for name, place in _ENDS.findall(str(held.values.attrs.get("long_name", "")))}
-    found: dict[str, object] = {"ends": [ends.get("0", ""), ends.get("1", "")]}
-    part = held.values.isel({held.repeat: held.here}) if held.repeat else held.values
-    t, loss = positions(part, held.x), part.values
+    t, loss = positions(part, along), part.values
     rises = any(word in str(part.name) for word in ("loss", "kl", "nll"))
-    if held.hue or not rises or loss.ndim != 1 or not np.isfinite(loss[[0, -1]]).all() or t[0] == t[-1]:
-        return found
+    if not rises or loss.ndim != 1 or not np.isfinite(loss[[0, -1]]).all() or t[0] == t[-1]:
+        return {}
     chord = np.interp(t, t[[0, -1]], loss[[0, -1]])
     top = int(np.nanargmax(loss - chord))
     text = f"barrier {number_words(float(loss[top] - chord[top]), unit_of(part))}"
-    found["chord"] = [float(t[0]), float(loss[0]), float(t[-1]), float(loss[-1])]
-    found["bracket"] = {"x": float(t[top]), "low": float(chord[top]), "high": float(loss[top]), "text": text}
-    return found
+    return {
+        "chord": [float(t[0]), float(loss[0]), float(t[-1]), float(loss[-1])],
+        "bracket": {"x": float(t[top]), "low": float(chord[top]), "high": float(loss[top]), "text": text},
+    }

@@ -1,11 +1,14 @@
 """The controls of an explorer: each sets one trait of the state."""
 
+from collections.abc import Sequence
+from itertools import combinations
 from typing import Any
 
 import ipywidgets as ipw
 import xarray as xr
 
-from kdlandscape.cubes.words import dim_symbol, value_words
+from kdlandscape.cubes.words import dim_symbol, value_words, visible
+from kdlandscape.widgets.cuts import names_of
 from kdlandscape.widgets.dims import shown_variables, stories
 from kdlandscape.widgets.state import COLOR_MAPS, State, curve_variables
 from kdlandscape.widgets.variable_list import coordinate, variable_list
@@ -25,6 +28,7 @@ def choices(cube: xr.Dataset, state: State) -> dict[str, ipw.Widget]:
         **axes(cube, state),
         "story": _list(told, "story along", "190px"),
         "curve": _list(variable_list(cube, curve_variables(cube, state.story)), "curve", "min(360px, 100%)"),
+        "line": _list(pairs(cube, state), "line", "240px"),
         "colors": _list([(name, name) for name in COLOR_MAPS], "colours", "160px"),
         "log": ipw.Checkbox(description="log", indent=False, layout={"width": "60px"}),
         "shared": ipw.Checkbox(description="fixed scales", indent=False, layout={"width": "auto"}),
@@ -35,6 +39,16 @@ def choices(cube: xr.Dataset, state: State) -> dict[str, ipw.Widget]:
         if name not in ("x", "y"):
             _tie(state, name, control)
     return made
+
+
+def pairs(cube: xr.Dataset, state: State) -> list[tuple[str, tuple[Any, ...]]]:
+    """Return the lines between two networks on the plane, by name, and the one that was drawn by hand."""
+    on_plane = (state.x, state.y) == ("x", "y") and "plane_points" in cube and "point" in cube.coords
+    names = [visible(name) for name in cube["point"].values] if on_plane else []
+    found: list[tuple[str, tuple[Any, ...]]] = [("none: drag one", ())]
+    found += [(f"{a} to {b}", (a, b)) for a, b in combinations(names, 2)]
+    drawn = [line for _, line in found]
+    return found if state.line in drawn else [*found, (" to ".join(names_of(state.line)), state.line)]
 
 
 def views(cube: xr.Dataset, state: State) -> list[tuple[str, str]]:
@@ -53,7 +67,7 @@ def axes(cube: xr.Dataset, state: State) -> dict[str, ipw.Widget]:
     return made
 
 
-def _list(options: list[tuple[str, str]], description: str, width: str) -> ipw.Dropdown:
+def _list(options: Sequence[tuple[str, Any]], description: str, width: str) -> ipw.Dropdown:
     return ipw.Dropdown(options=options, description=description, style=SHORT, layout={"width": width})
 
 
@@ -87,7 +101,7 @@ def player(slider: ipw.Widget) -> ipw.Play:
     return made
 
 
-def renew(control: ipw.Widget, options: list[tuple[str, str]], value: str) -> None:
+def renew(control: ipw.Widget, options: list[tuple[str, Any]], value: Any) -> None:
     """Give a list other options, with one of them chosen."""
     control.disabled = not options
     if tuple(control.options) != tuple(options):

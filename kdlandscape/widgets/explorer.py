@@ -9,6 +9,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from kdlandscape.widgets import scene, selection
+from kdlandscape.widgets.cuts import chosen_line
 from kdlandscape.widgets.dims import positions
 from kdlandscape.widgets.state import State, curve_variables, make_state
 from kdlandscape.widgets.variable_list import variable_list
@@ -37,6 +38,7 @@ def explore(
     y: str | None = None,
     other: Mapping[str, Any] | None = None,
     point: tuple[float, float] | None = None,
+    line: tuple[str, str] | tuple[float, float, float, float] | None = None,
     log: bool | None = None,
     shared: bool | None = None,
     colors: str | None = None,
@@ -63,6 +65,9 @@ def explore(
         The dims of the axes; an empty ``y`` means that the variable is drawn as a line.
     point
         The chosen point, in the coordinates of the axes.
+    line
+        A line on the plane, between two networks by name or from (x, y) to (x, y): its loss, barrier and curvature are
+        shown beside the plane, interpolated on the plane's own grid.
     log, shared, colors
         Whether colours and heights are logarithmic, whether all cells of the story share one colour scale, and the
         colour map (``viridis``, ``cividis`` or ``magma``).
@@ -88,6 +93,7 @@ def explore(
         "x": x,
         "y": y,
         "point": point,
+        "line": line,
         "log": log,
         "shared": shared,
         "spread": spread,
@@ -179,7 +185,7 @@ class Explorer(ipw.VBox):
             elif name == "story":
                 state.tell(self.cube, change["new"])
             elif name in ("x", "y"):
-                state.point = ()
+                state.point = state.line = ()
         finally:
             self._busy = False
         if name == "angle":
@@ -224,6 +230,7 @@ class Explorer(ipw.VBox):
         """Make the controls, the board and the code say what the state says."""
         state = self.state
         self._busy = True  # the controls repeat what the state says
+        controls.renew(self.controls["line"], controls.pairs(self.cube, state), state.line)
         for name, control in self.controls.items():
             if not control.disabled:
                 control.value = getattr(state, name)
@@ -253,9 +260,12 @@ class Explorer(ipw.VBox):
         return self._limits[key]
 
     def _picked(self, change: Any) -> None:
-        """Go to what was clicked: a place on a plane, a place of the story, or one of the repeats."""
+        """Go to what was clicked: a place on a plane, a place of the story, one of the repeats; or lay a line."""
         picked, state = change["new"], self.state
         kind = picked.get("kind")
+        if kind == "line":
+            state.line = chosen_line(picked)
+            return
         places = {state.x: picked["x"], state.y: picked["y"]} if kind == "point" else {}
         if kind == "story":
             places = {picked.get("dim") or state.story: picked["x"]}

@@ -13,6 +13,7 @@ from kdlandscape.cubes.words import visible
 from kdlandscape.widgets import live_scene, panels
 from kdlandscape.widgets.board import Board, Said
 from kdlandscape.widgets.controls import SHORT, WRAP
+from kdlandscape.widgets.cuts import chosen_line
 from kdlandscape.widgets.fallback import display_with_picture, with_picture
 from kdlandscape.widgets.figure_preview import FigurePreview, Shown
 from kdlandscape.widgets.live_state import LiveState
@@ -39,7 +40,8 @@ def explore_plane(
     ----------
     objective
         An `Objective`, or any object with ``theta`` (P,) and ``evaluate``, which maps points (K, P) to values by name,
-        each (K,). With ``origin`` also a plain callable like ``evaluate``.
+        each (K,); with ``hvp`` the curvature along a line is exact. With ``origin`` also a plain callable like
+        ``evaluate``.
     planes
         Name -> plane, or a single plane: directions (2, P) as an array or as drawn, a `Plane`, or a callable that
         makes one of these when it is chosen.
@@ -77,6 +79,7 @@ def explore_plane(
         named,
         origin,
         eigenvalues=eigenvalues,
+        hvp=getattr(objective, "hvp", None),
         names=names,
         x_range=x or (),
         y_range=y or (),
@@ -140,9 +143,9 @@ class LiveExplorer(ipw.VBox):
         self.metric.observe(lambda change: setattr(live, "metric", change["new"] or live.metric), "value")
         for box in (self.colors, self.scale):
             box.observe(lambda _: self.draw(), "value")
-        self.board.observe(lambda change: live.probe(change["new"]["x"], change["new"]["y"]), "picked")
+        self.board.observe(self._picked, "picked")
         live.observe(self._advanced, ["done", "total"])
-        live.observe(self._changed, ["status", "metric", "point", "found", "eigenvalues"])
+        live.observe(self._changed, ["status", "metric", "point", "found", "eigenvalues", "cut"])
         live.observe(lambda _: self._show_ranges(live.x_range, live.y_range), ["x_range", "y_range"])
         self._show_ranges(live.x_range, live.y_range)
 
@@ -162,6 +165,14 @@ class LiveExplorer(ipw.VBox):
         live.direction, live.num = self.direction.value, self.num.value
         live.x_range, live.y_range = ends["x_range"], ends["y_range"]
         live.start()
+
+    def _picked(self, change: Any) -> None:
+        """Ask about what was chosen on the board: a point, or the line between two."""
+        picked = change["new"]
+        if picked["kind"] == "line":
+            self.live.lay(chosen_line(picked))
+        else:
+            self.live.probe(picked["x"], picked["y"])
 
     def _ask(self) -> None:
         self.spectrum.disabled = True

@@ -5,6 +5,7 @@ import xarray as xr
 
 from kdlandscape.cubes.words import number_words, short_label, unit_of, visible
 from kdlandscape.widgets import panels, selection
+from kdlandscape.widgets.cut_panels import cut_panels
 from kdlandscape.widgets.live_state import LiveState
 from kdlandscape.widgets.panels import Panel
 
@@ -34,11 +35,12 @@ def compose(live: LiveState, colors: str, scale: str) -> list[Panel]:
         axes=(panels.axis(values, "x"), panels.axis(values, "y")),
         marks=live.layout.marks if live.layout else [],
         point=live.point or None,
+        line=live.cut.ends if live.cut else None,
         readout=readout(live),
     )
     if not live.known.all():
         seen["levels"] = []  # contours between points that are not computed would show nothing but their order
-    return [seen, panels.from_side(seen), *_lines(live, log), *_spectra(live)]
+    return [seen, panels.from_side(seen), *_cut(live), *_lines(live, log), *_spectra(live)]
 
 
 def is_log(values: xr.DataArray, scale: str) -> bool:
@@ -53,10 +55,14 @@ def is_log(values: xr.DataArray, scale: str) -> bool:
 def readout(live: LiveState) -> str:
     """Return the loss and the metrics at the point in words."""
     if not live.point:
-        return "click a point to get its loss and metrics"
+        return "click a point for its loss and metrics; drag for the line between two points"
     units = {"loss": "" if live.unit == "1" else live.unit}
     found = [f"{visible(name)} = {number_words(value, units.get(name, ''))}" for name, value in live.found.items()]
     return f"x = {live.point[0]:.4g}, y = {live.point[1]:.4g}: {', '.join(found) or '…'}"
+
+
+def _cut(live: LiveState) -> list[Panel]:
+    return cut_panels({"": live.cut}) if live.cut else []
 
 
 def _lines(live: LiveState, log: bool) -> list[Panel]:

@@ -11,10 +11,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
-from traitlets import Dict, HasTraits, Int, List, Tuple, Unicode
+from traitlets import Dict, HasTraits, Instance, Int, List, Tuple, Unicode, observe
 
 from kdlandscape.cubes.coarse_to_fine import coarse_to_fine, filled
 from kdlandscape.cubes.variables import dataset, variable
+from kdlandscape.widgets.cuts import Cut, ends_of
+from kdlandscape.widgets.live_cut import LiveCut
 from kdlandscape.widgets.live_plane import Layout, grid, layout_of, numbers, points_on, span
 
 #: A chunk of points takes about this long, so that a cancel or a click waits no longer.
@@ -48,6 +50,8 @@ class LiveState(HasTraits):
     point: Tuple = Tuple(default_value=())
     found: Dict = Dict(help="loss and metrics at the point")
     eigenvalues: List = List(help="top eigenvalues at the point, once asked for")
+    line: Tuple = Tuple(default_value=(), help="a line on the plane: two names of networks, or x, y, x, y; empty: none")
+    cut: Any = Instance(Cut, allow_none=True, help="what was found on the line")
 
     def __init__(
         self,
@@ -56,6 +60,7 @@ class LiveState(HasTraits):
         origin: Any,
         *,
         eigenvalues: Callable[[Any], Any] | None = None,
+        hvp: Callable[[Any, Any], Any] | None = None,
         names: Sequence[str] = ("teacher", "student", "init"),
         x_range: Sequence[float] = (),
         y_range: Sequence[float] = (),
@@ -65,11 +70,12 @@ class LiveState(HasTraits):
         super().__init__(direction=next(iter(planes)), num=num)
         self.x_range, self.y_range = (tuple(map(float, ends)) for ends in (x_range, y_range))
         self.planes, self.origin, self.names, self.unit = planes, origin, names, unit
-        self._evaluate, self._eigenvalues = evaluate, eigenvalues
+        self._evaluate, self._eigenvalues, self.hvp = evaluate, eigenvalues, hvp
         # One thread: a network that is being evaluated must not be evaluated from a second one.
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="surface")
         self._turn = 0
         self._surface: Surface | None = None
+        self._laid: LiveCut | None = None
         self.began = 0.0
 
     @property
@@ -120,6 +126,16 @@ class LiveState(HasTraits):
         """Find the top eigenvalues at the chosen point."""
         if self.layout is not None and self.point and self._eigenvalues is not None:
             self._pool.submit(self._guard, self._spectrum, self.layout, self.point)
+
+    def lay(self, line: Sequence[Any]) -> None:
+        """Lay a line on the plane and find the exact value and curvature on it, between two chunks of the surface."""
+        with self.hold_trait_notifications():
+            self.line, self.cut, self._laid = tuple(line), None, None
+        ends = ends_of(self.line, self.layout.marks) if self.layout else None
+        if ends is not None:
+            assert self.layout is not None
+            laid = LiveCut(self.layout, self.line, ends, self._evaluate, self.hvp)
+            self._pool.submit(self._guard, self._cut, laid, 0)
 
     def problem(self) -> str:
         """Say what is wrong with the choices; empty if nothing is."""
@@ -230,11 +246,28 @@ class LiveState(HasTraits):
         with self.hold_trait_notifications():
             self.x_range, self.y_range = (float(x[0]), float(x[-1])), (float(y[0]), float(y[-1]))
             self.point, self.found, self.eigenvalues = (), {}, []
+            self.line, self.cut, self._laid = (), None, None
 
     def _probe(self, layout: Layout, point: tuple[float, float]) -> None:
         found = self._evaluate(points_on(layout, [point[0]], [point[1]]))
         if point == self.point:
             self.found = {name: float(numbers(values).ravel()[0]) for name, values in found.items()}
+
+    def _cut(self, laid: LiveCut, place: int) -> None:
+        """Find the next point of a line and hand on; the whole line is shown when it is known."""
+        if laid.line != self.line or self.layout is not laid.layout:
+            return
+        laid.find(place)
+        if place + 1 < laid.num:
+            self._pool.submit(self._guard, self._cut, laid, place + 1)
+        else:
+            self._laid = laid
+            self._show_cut()
+
+    @observe("metric")
+    def _show_cut(self, _: Any = None) -> None:
+        if self._laid is not None and self._laid.line == self.line:
+            self.cut = self._laid.found(self.metric, self.unit if self.metric == "loss" else "1")
 
     def _spectrum(self, layout: Layout, point: tuple[float, float]) -> None:
         assert self._eigenvalues is not None

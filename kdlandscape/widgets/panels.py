@@ -85,11 +85,12 @@ def plane_panel(
     axes: tuple[Axis, Axis],
     marks: Sequence[Mapping[str, Any]] = (),
     point: tuple[float, float] | None = None,
+    line: Sequence[Sequence[float]] | None = None,
     readout: str = "",
 ) -> Panel:
     """Return a panel of a surface from above: colours, contours, marks, the chosen point and a labelled colour bar.
 
-    ``marks`` and ``point`` are in the places of the axes.
+    ``marks``, ``point`` and the two ends of ``line`` are in the places of the axes.
     """
     low, high = widen(limits, log)
     levels = np.geomspace(low, high, 11)[1:-1] if log else np.linspace(low, high, 11)[1:-1]
@@ -110,6 +111,7 @@ def plane_panel(
         "square": {axes[0]["dim"], axes[1]["dim"]} == {"x", "y"},
         "marks": [{**mark, "symbol": SYMBOLS.get(str(mark["name"]), OTHERS[i % 3])} for i, mark in enumerate(marks)],
         "point": list(point) if point is not None else None,
+        "line": [list(end) for end in line] if line else None,
         "readout": readout,
         "pick": "point",
     }

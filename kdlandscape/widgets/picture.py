@@ -102,10 +102,11 @@ def _plane(panel: Panel, ax: Axes, room: int) -> None:
     shading: Any = "gouraud" if panel["smooth"] and not z.mask.any() else "nearest"
     norm = _norm(panel)
     ax.pcolormesh(x, y, np.clip(z, *panel["limits"]), norm=norm, cmap=panel["map"], shading=shading, rasterized=True)
-    if panel["levels"] and z.count() > 3 and float(z.min()) < max(panel["levels"]):
-        levels = [level for level in panel["levels"] if float(z.min()) < level < float(z.max())]
-        if levels:
-            ax.contour(x, y, z, levels=levels, colors="white", linewidths=0.5)
+    if levels := _levels(panel):
+        ax.contour(x, y, z, levels=levels, colors="white", linewidths=0.5)
+    if panel["line"]:
+        for color, wide in (("black", 2.4), ("white", 1.2)):
+            ax.plot(*zip(*panel["line"], strict=True), color=color, lw=wide)
     for mark in panel["marks"]:
         style: Any = {"color": "white", "mec": "black", "mew": 0.6, "ms": 5, "ls": ""}
         ax.plot(mark["x"], mark["y"], MARKERS[mark["symbol"]], label=f" {plain(mark['name'])}", **style)
@@ -122,6 +123,13 @@ def _plane(panel: Panel, ax: Axes, room: int) -> None:
     bar.set_label(wrapped(panel["label"], room // 2), fontsize="small")
 
 
+def _levels(panel: Panel) -> list[float]:
+    """Return the levels of a panel that its surface crosses."""
+    z = numbers(panel)
+    known = z[np.isfinite(z)]
+    return [level for level in panel["levels"] if known.size > 3 and known.min() < level < known.max()]
+
+
 def _surface(panel: Panel, ax: Any, angle: Sequence[float], room: int) -> None:
     turn, tilt, zoom = angle
     height = np.clip(numbers(panel).astype(float), *panel["limits"])
@@ -130,6 +138,9 @@ def _surface(panel: Panel, ax: Any, angle: Sequence[float], room: int) -> None:
         height, low, high = np.log10(height), math.log10(low), math.log10(high)
     x, y = np.meshgrid(panel["x"]["places"], panel["y"]["places"])
     ax.plot_surface(x, y, height, cmap=panel["map"], vmin=low, vmax=high, rcount=64, ccount=64, zorder=1)
+    if levels := _levels(panel):
+        floor = np.log10(levels) if panel["log"] else levels
+        ax.contour(x, y, height, levels=floor, zdir="z", offset=low, colors="0.6", linewidths=0.4, zorder=0)
     ax.set_zlim(low, high)
     ax.computed_zorder = False  # a pin stands out of the surface, also behind a hill
     ax.view_init(elev=math.degrees(tilt), azim=math.degrees(math.atan2(-math.cos(turn), -math.sin(turn))))

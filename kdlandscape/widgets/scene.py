@@ -18,6 +18,7 @@ from kdlandscape.cubes.words import (
 )
 from kdlandscape.widgets import panels
 from kdlandscape.widgets.bundles import barrier_marks, bundle, limits_of, repeat_of
+from kdlandscape.widgets.cut_panels import cut_panels
 from kdlandscape.widgets.dims import positions
 from kdlandscape.widgets.panels import Panel
 from kdlandscape.widgets.selection import Lines
@@ -38,10 +39,10 @@ def board(view: View, state: State, drawn: Mapping[str, list[Panel]]) -> list[Pa
     """Return the panels of a view; ``drawn`` are the lines of its curves."""
     shown = [panel for cell in view.cells.values() for panel in surfaces(cell, state, view)]
     if state.view == "compare":
-        return [*shown, *difference(view, state), *pair_lines(view, state), *spectrum(view)]
+        return [*shown, *difference(view, state), *_cut(view), *pair_lines(view, state), *spectrum(view)]
     if state.view == "story":
-        return [*shown, *paths(view), *spectrum(view), *curves(view, state, drawn)]
-    return [*shown, *point_lines(view, state), *spectrum(view), *curves(view, state, drawn)]
+        return [*shown, *_cut(view), *paths(view), *spectrum(view), *curves(view, state, drawn)]
+    return [*shown, *_cut(view), *point_lines(view, state), *spectrum(view), *curves(view, state, drawn)]
 
 
 def surfaces(cell: Cell, state: State, view: View) -> list[Panel]:
@@ -68,6 +69,7 @@ def plane(cell: Cell, values: xr.DataArray, state: State, view: View) -> Panel:
         axes=axes,
         marks=cell.marks,
         point=(_drawn(values, axes[0], cell.point[0]), _drawn(values, axes[1], cell.point[1])),
+        line=cell.cut.ends if cell.cut else None,
         readout=readout(cell, state),
     )
 
@@ -130,7 +132,8 @@ def point_lines(view: View, state: State) -> list[Panel]:
     label, title = short_label(x), "lines through the point"
     if {state.x, state.y} == {"x", "y"}:
         axis = panels.plain_axis(with_unit("place along x or y", view.unit))
-        return [panels.lines_panel([along, across], title=title, x=axis, label=label, log=state.log)]
+        lines = panels.lines_panel([along, across], title=title, x=axis, label=label, log=state.log)
+        return [{**lines, "through": "point"}]
     return [
         panels.lines_panel([one], title=f"{title} {one['name']}", x=panels.axis(part, dim), label=label, log=state.log)
         for one, part, dim in ((along, x, state.x), (across, y, state.y))
@@ -140,6 +143,10 @@ def point_lines(view: View, state: State) -> list[Panel]:
 def _line(values: xr.DataArray, dim: str, name: str, style: int) -> Panel:
     joined = panels.axis(values, dim)["joined"]
     return panels.line(name, positions(values, dim), values.values, style, joined=joined)
+
+
+def _cut(view: View) -> list[Panel]:
+    return cut_panels({name: cell.cut for name, cell in view.cells.items() if cell.cut is not None})
 
 
 def difference(view: View, state: State) -> list[Panel]:

@@ -32,6 +32,7 @@ class State(HasTraits):
     at: Dict = Dict(help="index of the shown cell along every dim")
     other: Dict = Dict(help="index of the second cell, for comparison")
     point: Tuple = Tuple(default_value=(), help="coordinates (x, y) of the clicked point; empty before a click")
+    line: Tuple = Tuple(default_value=(), help="a line on the plane: two names of networks, or x, y, x, y; empty: none")
     log = Bool(False, help="logarithmic colours and heights")
     shared = Bool(True, help="one scale for all cells of the story, not one for each")
     spread = Bool(True, help="every repeat (seed) as a thin line, with their mean and its 95 % interval")
@@ -42,7 +43,7 @@ class State(HasTraits):
         """Show another variable, with the axes and the scale that suit it; a point of other axes is forgotten."""
         axes = default_axes(cube, variable)
         if axes != (self.x, self.y):
-            self.point = ()
+            self.point = self.line = ()
         self.variable, (self.x, self.y) = variable, axes
         self.log = "loss" in variable and bool(self.y)
 
@@ -116,10 +117,22 @@ def _choose(cube: xr.Dataset, state: State, name: str, value: Any) -> None:
         if len(numbers) != len(ANGLE if name == "angle" else "xy") or not np.isfinite(numbers).all():
             raise ValueError(f"{name}: expected {3 if name == 'angle' else 2} finite numbers, got {value!r}")
         setattr(state, name, numbers)
+    elif name == "line":
+        state.line = checked_line(value)
     elif value not in allowed[name]:
         raise ValueError(f"{name}: expected one of {allowed[name]}, got {value!r}")
     else:
         setattr(state, name, value)
+
+
+def checked_line(value: Any) -> tuple[Any, ...]:
+    """Return a line as two names or four numbers; ValueError for anything else."""
+    line = tuple(value) if isinstance(value, (tuple, list)) else ()
+    if len(line) == 2 and all(isinstance(end, str) for end in line):
+        return line
+    if len(line) == 4 and all(isinstance(end, (int, float)) and np.isfinite(end) for end in line):
+        return tuple(map(float, line))
+    raise ValueError(f"line: expected two names of networks on the plane, or four numbers x, y, x, y, got {value!r}")
 
 
 def curve_variables(cube: xr.Dataset, story: str) -> list[str]:

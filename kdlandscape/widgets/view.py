@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 
 from kdlandscape.cubes.words import dim_symbol, readable, short_words, variable_words
-from kdlandscape.widgets import selection, stories
+from kdlandscape.widgets import cuts, selection, stories
 from kdlandscape.widgets.dims import hue_dim, positions, repeat_dim, run_dims
 from kdlandscape.widgets.selection import Limits, Lines
 from kdlandscape.widgets.state import State
@@ -32,6 +32,7 @@ class Cell:
     row: xr.DataArray | None = None
     column: xr.DataArray | None = None
     marks: tuple[dict[str, float | str], ...] = ()
+    cut: cuts.Cut | None = None
 
 
 @dataclass(frozen=True)
@@ -103,11 +104,13 @@ def read_cell(cube: xr.Dataset, state: State, at: Mapping[str, int], name: str, 
         return Cell(title, nothing, spectra, density)
     marks = selection.marks(cube, state, at)
     axes = (state.x, state.y)
+    ends = cuts.ends_of(state.line, marks) if cuts.can_be_cut(values, axes) else None
+    laid = cuts.cut(values, axes, state.line, ends, selection.plane_unit(cube, state)) if ends else None
     wanted = dict(zip(axes, state.point, strict=True)) if state.point else {}
     wanted |= {dim: positions(cube, dim)[at[dim]] for dim in axes if dim in chosen}
     point = selection.chosen_point(values, wanted, marks, axes)
     row, column = selection.lines_through(values, point, axes)
-    return Cell(title, "", spectra, density, None, values, point, row, column, tuple(marks))
+    return Cell(title, "", spectra, density, None, values, point, row, column, tuple(marks), laid)
 
 
 def problem_of(cube: xr.Dataset, state: State) -> str:

@@ -58,6 +58,36 @@ def test_a_saved_page_opens_without_kernel_and_network_and_its_sliders_work(tmp_
     watched.assert_quiet()
 
 
+def test_a_point_and_a_line_are_chosen_on_a_saved_page_by_pointer_and_by_keys(tmp_path, watch):
+    watched = watch(offline=True)
+    page = watched.page
+    page.goto(kdl.explore(study_cube(num_lambda=3, num=21, seeds=1)).save_page(tmp_path / "view.html").as_uri())
+    plane = page.locator(".kdl-board canvas").first
+    said = page.locator(".kdl-board figure").first.locator("output")
+    titles = page.locator(".kdl-board figcaption:visible")
+    plane.click(position={"x": 150, "y": 90})
+    page.mouse.move(2, 2)
+    x, y = (float(part.split("=")[1]) for part in said.inner_text().split(":")[0].split(","))
+    assert float(said.inner_text().split(": ")[1]) == pytest.approx((x**2 + y**2 + 0.01), rel=1e-3)
+    box = plane.bounding_box()
+    page.mouse.move(box["x"] + 110, box["y"] + 150)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 160, box["y"] + 110, steps=3)
+    page.mouse.up()
+    assert titles.nth(2).inner_text().startswith("from (")
+    watched.shoot("page-line")
+    plane.press("Delete")
+    assert not [title for title in titles.all_inner_texts() if title.startswith("from (")]
+    plane.press("a")
+    for _ in range(3):
+        plane.press("ArrowRight")
+    plane.press("b")
+    start, end = titles.nth(2).inner_text().removeprefix("from ").split(" to ")
+    assert [float(part) for part in start.strip("()").split(",")] == pytest.approx([x, y], abs=0.01)
+    assert float(end.strip("()").split(",")[0]) == pytest.approx(x + 0.3, abs=0.01)
+    watched.assert_quiet()
+
+
 def test_hostile_names_run_nothing_on_a_saved_page(tmp_path, watch):
     watched = watch()
     for i, text in enumerate(CORPUS):

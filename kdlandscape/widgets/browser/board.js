@@ -38,13 +38,20 @@ export function mountBoard(el, pick, angle = FRONT, seen = () => {}) {
   function makeSlot(index) {
     const slot = makeFigure(), send = (message) => message && pick({ panel: index, ...message });
     el.append(slot.figure);
-    slot.canvas.addEventListener("click", (event) => send(clicked(panelAt(index), event)));
+    slot.canvas.addEventListener("click", (event) => {
+      if (!slot.dragged) send(clicked(panelAt(index), event));
+      slot.dragged = false;
+    });
     slot.canvas.addEventListener("keydown", (event) => {
       const panel = panelAt(index), step = STEPS[event.key];
       if (event.altKey || event.ctrlKey || event.metaKey) return;
+      slot.ends = slot.ends || {};
+      const line = panel.smooth && panel.pick === "point" && panel.point && lineByKey(panel, event.key, slot.ends);
       if (panel.kind === "surface" && (step || ZOOMS[event.key] || event.key === "0")) look(keyed(view, event.key));
       else if (step && panel.pick === "point") send(neighbour(panel, step));
       else if (step && step[0] && panel.pick === "story") send(neighbourAlong(panel, step[0]));
+      else if (line && line.kind) send(line);
+      else if (line) slot.readout.textContent = line.said;
       else return;
       event.preventDefault();
       event.stopPropagation();
@@ -53,12 +60,26 @@ export function mountBoard(el, pick, angle = FRONT, seen = () => {}) {
       const panel = panelAt(index);
       if (panel.kind === "surface" && event.buttons)
         look(turned(view, event.movementX / 120, event.movementY / 150), false);
+      else if (slot.from && event.buttons) stretch(slot, panel, event, el, view);
       else if (panel.kind !== "surface") slot.readout.textContent = hovered(panel, event) || panel.readout;
     });
     slot.canvas.addEventListener("pointerdown", (event) => {
-      if (panelAt(index).kind === "surface") slot.canvas.setPointerCapture(event.pointerId);
+      const panel = panelAt(index);
+      slot.dragged = false;
+      slot.from = panel.kind === "plane" && panel.smooth && panel.pick === "point" ? endOf(panel, event) : null;
+      if (panel.kind === "surface" || slot.from) slot.canvas.setPointerCapture(event.pointerId);
     });
-    slot.canvas.addEventListener("pointerup", () => panelAt(index).kind === "surface" && look(view));
+    slot.canvas.addEventListener("pointerup", (event) => {
+      const panel = panelAt(index), end = slot.dragged && endOf(panel, event);
+      if (panel.kind === "surface") look(view);
+      else if (end) send(lineOf(slot.from, end));
+      else if (slot.dragged) redraw();
+      slot.from = null;
+    });
+    slot.canvas.addEventListener("pointercancel", () => {
+      slot.from = null;
+      redraw();
+    });
     slot.canvas.addEventListener("dblclick", () => panelAt(index).kind === "surface" && look(keyed(view, "0")));
     slot.canvas.addEventListener("wheel", (event) => {
       if (panelAt(index).kind !== "surface" || document.activeElement !== slot.canvas) return; // a page scrolls by itself
@@ -113,6 +134,7 @@ function drawSlot(slot, panel, el, view) {
   slot.figure.classList.toggle("kdl-missing", told);
   slot.figure.classList.toggle("kdl-large", panel.kind === "plane" || panel.kind === "surface");
   slot.canvas.setAttribute("aria-label", `${panel.title}. ${panel.label || ""}. ${panel.readout || ""}`);
+  slot.canvas.title = panel.kind === "plane" && panel.smooth && panel.pick ? HOW : "";
   slot.canvas.style.cursor = panel.kind === "surface" ? "grab" : panel.pick ? "crosshair" : "default";
   const width = slot.canvas.clientWidth, height = slot.canvas.clientHeight;
   if (told || !width) return;
@@ -154,6 +176,47 @@ function along(panel, place, run = -1) {
   const moves = panel.pick === "story" ? [[{ name: panel.x.dim }, x]] : [];
   if (run >= 0) moves.push([{ name: panel.repeat, run: true }, run]);
   return { kind: panel.pick, x, y: 0, dim: panel.x.dim, run, repeat: panel.repeat, moves };
+}
+
+const HOW = "click or arrow keys: a point; drag, or a and b at two points: the line between them; Delete removes it";
+const NEAR = 10; // pixels: an end of a line so near to a network is at it
+
+// The end of a line under the pointer: at a network, where one is near; null beside the plane.
+function endOf(panel, event) {
+  const at = inside(panel, event);
+  if (!at) return null;
+  const away = (mark) => Math.hypot(...panel.toScreen(mark.x, mark.y).map((p, i) => p - [event.offsetX, event.offsetY][i]));
+  const mark = panel.marks.filter((one) => away(one) < NEAR).sort((a, b) => away(a) - away(b))[0];
+  return { at: mark ? [mark.x, mark.y] : at, name: mark ? mark.name : "", px: event.offsetX, py: event.offsetY };
+}
+
+function lineOf(from, to) {
+  return { kind: "line", line: [...from.at, ...to.at], names: [from.name, to.name] };
+}
+
+// While the pointer is dragged, the line follows it.
+function stretch(slot, panel, event, el, view) {
+  const end = endOf(panel, event), { px, py } = slot.from;
+  if (!end || (!slot.dragged && Math.hypot(event.offsetX - px, event.offsetY - py) < 6)) return;
+  slot.dragged = true;
+  drawSlot(slot, { ...panel, line: [slot.from.at, end.at] }, el, view);
+  slot.readout.textContent = `from ${placeOf(panel, slot.from)} to ${placeOf(panel, end)}`;
+}
+
+const placeOf = (panel, end) => end.name || `${panel.x.short} = ${textOf(end.at[0])}, ${panel.y.short} = ${textOf(end.at[1])}`;
+
+// The keys a and b lay the begin and the end of a line at the chosen point, Delete removes it.
+function lineByKey(panel, key, ends) {
+  if (key === "Delete" || key === "Backspace") {
+    ends.a = ends.b = null;
+    return { kind: "line", line: [], names: [] };
+  }
+  if (key !== "a" && key !== "b") return null;
+  const mark = panel.marks.find((one) => Math.abs(one.x - panel.point[0]) + Math.abs(one.y - panel.point[1]) < 1e-9);
+  ends[key] = { at: panel.point, name: mark ? mark.name : "" };
+  if (ends.a && ends.b) return lineOf(ends.a, ends.b);
+  const other = key === "a" ? "b" : "a";
+  return { said: `${placeOf(panel, ends[key])} is one end of a line: move on with the arrow keys and press ${other}` };
 }
 
 function neighbour(panel, step) {

@@ -31,6 +31,7 @@ function drawPlane(ctx, size, panel, theme) {
   ctx.clip();
   strokeSegments(ctx, segmentsOf(panel), (x, y) => [sx(x), sy(y)], "white", 0.6);
   if (panel.point) drawPoint(ctx, box, sx(panel.point[0]), sy(panel.point[1]));
+  if (panel.line) drawCut(ctx, panel.line.map(([x, y]) => [sx(x), sy(y)]));
   for (const mark of panel.marks) drawMark(ctx, mark.symbol, sx(mark.x), sy(mark.y), 5, "white", "black");
   ctx.restore();
   drawAxes(ctx, box, theme,
@@ -38,6 +39,7 @@ function drawPlane(ctx, size, panel, theme) {
     { lines: label.y, room, labels: panel.y.labels, scale: sy, ticks: tickPlaces(panel.y, ry, 5) });
   drawColorBar(ctx, { left: box.left + box.width + 10, top: box.top, width: 12, height: box.height }, panel, theme, label.bar);
   panel.box = box;
+  panel.toScreen = (x, y) => [sx(x), sy(y)];
   panel.toData = (px, py) => [
     rx[0] + ((px - box.left) / box.width) * (rx[1] - rx[0]),
     ry[0] + ((box.top + box.height - py) / box.height) * (ry[1] - ry[0]),
@@ -70,6 +72,23 @@ function drawPoint(ctx, box, px, py) {
   ctx.beginPath();
   ctx.arc(px, py, 7, 0, 7);
   ctx.stroke();
+}
+
+// The line between two points, thicker towards its end, so that its direction is seen.
+function drawCut(ctx, [[x0, y0], [x1, y1]]) {
+  const long = Math.hypot(x1 - x0, y1 - y0) || 1, [u, v] = [(x1 - x0) / long, (y1 - y0) / long];
+  for (const [color, width] of [["black", 4], ["white", 2]]) {
+    ctx.strokeStyle = color;
+    ctx.lineWidth = width;
+    ctx.beginPath();
+    ctx.moveTo(x0, y0);
+    ctx.lineTo(x1, y1);
+    for (const side of [-1, 1]) {
+      ctx.moveTo(x1, y1);
+      ctx.lineTo(x1 - 9 * u + side * 5 * v, y1 - 9 * v - side * 5 * u);
+    }
+    ctx.stroke();
+  }
 }
 
 function cellsAlong(places, count, range, flip, smooth) {
