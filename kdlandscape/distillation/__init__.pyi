@@ -18,12 +18,14 @@ from .descent import Checkpoint, Trained
 from .inputs import distillation_set
 from .losses import ensemble_logits, named_loss, tempered_kl, to_teacher
 from .networks import mixed_starts, network, random_thetas
+from .own_loop import shuffled
 from .partners import Partners, train_partners
 from .predictions import Teacher, ensemble_of, logits
 from .problem_files import ProblemError
 from .problems import Problem, first_examples, network_for, problem
 from .recipe import Recipe
 from .similarity import cka, layer_cka
+from .tallies import Tally, tally
 from .teachers import train_teachers
 from .training import distill, train
 
@@ -35,6 +37,7 @@ __all__ = [
     "Problem",
     "ProblemError",
     "Recipe",
+    "Tally",
     "Teacher",
     "Trained",
     "arm_fidelity",
@@ -68,7 +71,9 @@ __all__ = [
     "problem",
     "random_teacher",
     "random_thetas",
+    "shuffled",
     "steps_in",
+    "tally",
     "teacher_groups",
     "tempered_kl",
     "to_teacher",

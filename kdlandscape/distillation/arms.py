@@ -4,7 +4,7 @@ Everything has the leading axes (role, seed, temperature, hard weight): role 0 i
 *independent student*, distilled by the same recipe from an independent teacher. What both agree on is no fidelity.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -159,6 +159,8 @@ def arm_fidelity(
     targets: Tensor | None,
     teachers: Tensor | Members,
     teacher_network: nn.Module,
+    *,
+    metrics: Mapping[str, Callable[[Tensor, Any], Tensor]] | None = None,
 ) -> xr.Dataset:
     """Compare students with their teachers, beside the independent students with the same teachers.
 
@@ -170,6 +172,8 @@ def arm_fidelity(
         What to compare on; without labels the numbers that need them are NaN.
     teachers, teacher_network
         (role, seed, m, P). Role 1 is not asked.
+    metrics
+        As in `kdlandscape.fidelity`.
 
     Returns
     -------
@@ -180,7 +184,7 @@ def arm_fidelity(
     z_t = ensemble_of(teacher_network, teachers[0], inputs)[:, None, None]
     z_s = logits(network, students, inputs)
     known = torch.zeros(z_s.shape[-2], dtype=torch.long, device=z_s.device) if targets is None else targets
-    found, control = (fidelity(z_t, z, known, dims=_AXES) for z in z_s)
+    found, control = (fidelity(z_t, z, known, metrics=metrics, dims=_AXES) for z in z_s)
     found = found.merge(excess(found, control))
     if targets is None:
         blind = fidelity(z_t, z_s[0], dims=_AXES)

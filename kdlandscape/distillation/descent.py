@@ -233,6 +233,13 @@ def _order(n: int, batch_size: int, generator: Generators) -> Sequence[Tensor]:
     return torch.stack(orders).split(batch_size, dim=1)
 
 
+def drawn_seeds(draws: Generators, count: int) -> list[int]:
+    """Draw the seed of the random numbers of K networks: one for all of them, or one for each."""
+    each = [draws] if isinstance(draws, torch.Generator) else draws
+    seeds = [int(torch.randint(2**62, (), generator=one, device=one.device)) for one in each]
+    return seeds * count if len(seeds) == 1 else seeds
+
+
 def _refuse_divergence(losses: Tensor, epoch: int) -> None:
     bad = (~torch.isfinite(losses)).nonzero().flatten().tolist()
     if bad:

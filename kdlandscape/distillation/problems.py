@@ -14,7 +14,9 @@ from kdlandscape.distillation.copies import Copies
 from kdlandscape.distillation.data import Data, tensors_of
 from kdlandscape.distillation.networks import architecture, random_thetas
 from kdlandscape.distillation.networks import network as build
+from kdlandscape.distillation.problem_checks import check_part
 from kdlandscape.distillation.problem_files import ProblemError, made_by
+from kdlandscape.distillation.recipe import Fit, check_fit
 from kdlandscape.landscape.batch_norm import running_statistics
 from kdlandscape.landscape.batches import preserve_rng
 from kdlandscape.landscape.network import Outputs, picked
@@ -39,6 +41,11 @@ class Problem:
         ``Dataset`` of pairs stands for both.
     loss
         ``loss(outputs, targets)`` with one value for each example, which teachers are trained by.
+    metrics
+        More that counts, by name: functions like the loss, which fidelity measures teachers and students by.
+    fit
+        A training loop of one's own, ``fit(network, loss, data, recipe)``, for augmentation, optimizers, schedules and
+        mixed precision that a `kdlandscape.Recipe` does not have; see its ``fit``. Default: the recipe's own loop.
     distill
         Inputs that students are distilled on, with labels that are only for measuring, or None; default: ``train``.
     outputs
@@ -54,6 +61,8 @@ class Problem:
     train: Any
     test: Any
     loss: Callable[[Tensor, Any], Tensor] = cross_entropy
+    metrics: Mapping[str, Callable[[Tensor, Any], Tensor]] = field(default_factory=dict)
+    fit: Fit | None = None
     distill: Any = None
     outputs: Outputs = None
     shape: tuple[int, ...] | None = None
@@ -102,6 +111,11 @@ class Problem:
         """
         if self.outputs is not None:
             return replace(self, network=_picking(self.network, self.outputs), outputs=None).checked()
+        if self.fit is not None:
+            try:
+                check_fit(self.fit)
+            except TypeError as error:
+                raise ProblemError(f"{self.name}: its fit: {error}") from error
         made, again = self._made(), self._made()
         self._same(Ravel.of(made).shapes, Ravel.of(again).shapes, "two networks of the problem")
         parts = {name: self._pair(name, made) for name in ("train", "test")}
@@ -123,6 +137,10 @@ class Problem:
             raise ProblemError(f"{self.name}: its network() raised {type(error).__name__}: {error}") from error
         if not isinstance(made, nn.Module):
             raise ProblemError(f"{self.name}: expected network() to return a torch module, got {type(made).__name__}")
+        if not any(parameter.requires_grad for parameter in made.parameters()):
+            raise ProblemError(
+                f"{self.name}: expected a network with a parameter to train, got none that needs a gradient"
+            )
         return made
 
     def _pair(self, name: str, like: nn.Module) -> tuple[Any, Any]:
@@ -146,31 +164,14 @@ class Problem:
     def _try(self, name: str) -> None:
         """Run the network and the loss on a few examples of a part of the data."""
         inputs, targets = getattr(self, name)
+        metrics = {f"its metric {key!r}": metric for key, metric in self.metrics.items()}
         try:
             found = self._logits(inputs)
         except Exception as error:
             raise ProblemError(
                 f"{self.name}: its network fails on the {name} inputs ({_form(inputs)}): {error}"
             ) from error
-        if found.ndim < 2 or not found.is_floating_point():
-            raise ProblemError(f"{self.name}: expected logits (n, C), got shape {tuple(found.shape)} of {found.dtype}")
-        if targets is None:
-            return
-        some = _few(targets)
-        if not some.is_floating_point() and int(targets.max()) >= found.shape[-1]:
-            raise ProblemError(
-                f"{self.name}: expected {name} labels below the {found.shape[-1]} classes of the network, got "
-                f"{int(targets.max())}"
-            )
-        try:
-            values = self.loss(found, some)
-        except Exception as error:
-            raise ProblemError(f"{self.name}: its loss fails on the {name} data: {error}") from error
-        if not isinstance(values, Tensor) or not values.ndim or len(values) != len(found):
-            shape = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
-            raise ProblemError(f"{self.name}: expected one loss for each of {len(found)} examples, got {shape}")
-        if not values.isfinite().all():
-            raise ProblemError(f"{self.name}: expected finite losses on the {name} data, got {values.tolist()}")
+        check_part(f"{self.name}: ", name, found, targets, {"its loss": self.loss, **metrics})
 
     def _logits(self, inputs: Any, *, training: bool = False) -> Tensor:
         copies = Copies(self.model, training=training)

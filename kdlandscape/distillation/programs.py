@@ -11,7 +11,7 @@ from torch.func import grad_and_value, vmap
 from torch.utils._pytree import tree_leaves, tree_map
 
 from kdlandscape.distillation.copies import Copies, Members
-from kdlandscape.distillation.descent import Generators, traced
+from kdlandscape.distillation.descent import Generators, drawn_seeds, traced
 from kdlandscape.landscape.batches import preserve_rng
 
 _TRIED = 4  # examples that a network is tried on
@@ -59,15 +59,8 @@ class Program:
             return lambda thetas, draws, *arguments: replayed(thetas, buffers, *arguments)
         alone = one_by_one(objective, buffers, in_dims)
         return lambda thetas, draws, *arguments: alone(
-            thetas, _seeds(draws, len(thetas)) if self._random else None, *arguments
+            thetas, drawn_seeds(draws, len(thetas)) if self._random else None, *arguments
         )
-
-
-def _seeds(draws: Generators, count: int) -> list[int]:
-    """Draw the seed of the random numbers of a forward pass: one for all networks, or one for each."""
-    each = [draws] if isinstance(draws, torch.Generator) else draws
-    seeds = [int(torch.randint(2**62, (), generator=one, device=one.device)) for one in each]
-    return seeds * count if len(seeds) == 1 else seeds
 
 
 class Obstacle(NamedTuple):

@@ -1,13 +1,20 @@
 """How a network is trained: optimizer, schedule, and when to stop."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from inspect import signature
 from math import cos, pi
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 OPTIMIZERS = ("sgd", "adam", "adamw")
 SCHEDULES = ("cosine", "constant")
+#: (network, inputs, targets) -> mean loss of a batch; the network may be wrapped
+BatchLoss = Callable[[nn.Module, Any, Any], Tensor]
+#: (network, loss, data, recipe): trains the network in place, or returns the one that counts
+Fit = Callable[[nn.Module, BatchLoss, tuple[Any, Any], "Recipe"], nn.Module | None]
 
 
 @dataclass(frozen=True)
@@ -30,6 +37,13 @@ class Recipe:
     patience, min_delta
         Early stop: a network whose mean loss over an epoch has not fallen by ``min_delta`` below its best for
         ``patience`` epochs stays as it is. Default: never.
+    fit
+        A training loop of one's own, ``fit(network, loss, data, recipe)``, for all that is not said here: augmentation,
+        another optimizer or schedule, mixed precision, clipping, averages of the weights. It trains ``network``, which
+        is in training mode, by ``loss(network, inputs, targets)``, the mean over a batch of ``data``, a pair (inputs,
+        targets); for a student this loss is the distillation loss, whose teacher sees the same inputs, in its own
+        precision. It follows as much of ``recipe`` as it likes, and may return another network, such as an average.
+        Networks train one after another.
     """
 
     epochs: int = 50
@@ -47,6 +61,7 @@ class Recipe:
     warmup_epochs: float = 0.0
     patience: int | None = None
     min_delta: float = 0.0
+    fit: Fit | None = None
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size"):
@@ -64,6 +79,8 @@ class Recipe:
             raise ValueError(f"expected warmup_epochs in [0, {self.epochs}), got {self.warmup_epochs}")
         if self.patience is not None and self.patience < 1:
             raise ValueError(f"expected patience of at least 1 epoch, got {self.patience}")
+        if self.fit is not None:
+            check_fit(self.fit)
 
     def rate(self, epoch: int, share: float) -> float:
         """Return the learning rate when ``share`` of the steps of an epoch (counted from 0) is done."""
@@ -74,6 +91,18 @@ class Recipe:
             return self.lr
         u = (done - self.warmup_epochs) / (self.epochs - self.warmup_epochs)
         return self.lr_end + (self.lr - self.lr_end) * (1 + cos(pi * u)) / 2
+
+
+def check_fit(fit: Any) -> None:
+    """Raise TypeError unless a training loop takes what it will be given."""
+    form = "a function fit(network, loss, data, recipe)"
+    if not callable(fit):
+        raise TypeError(f"expected {form}, got {type(fit).__name__}")
+    try:
+        signature(fit).bind(None, None, None, None)
+    except TypeError as error:
+        name = getattr(fit, "__name__", "fit")
+        raise TypeError(f"expected {form}, got {name}{signature(fit)}: {error}") from error
 
 
 def fresh_state(thetas: Tensor, recipe: Recipe) -> dict[str, Tensor]:

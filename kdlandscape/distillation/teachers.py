@@ -54,7 +54,8 @@ def train_teachers(
         Where trained teachers are kept; default: ``teachers`` in the cache folder. Runs that want the same teacher at
         the same time wait for the one that trains it. A file that is damaged is not used: its teacher is trained again.
         Teachers are the same if all that they follow from is: the data, the recipe, the initial weights, and what the
-        network and the loss make of the first examples (to 4 digits).
+        network and the loss make of the first examples (to 4 digits). Those of a training loop of one's own (``fit`` of
+        the recipe) are trained each time, since nobody can tell whether a loop is still the same.
     """
     model = architecture(network)
     inputs, targets = tensors_of(inputs, targets, model)
@@ -67,8 +68,13 @@ def train_teachers(
             trained = train(model, start, inputs, targets, recipe, generator=generator, loss=loss, views=views)
             torch.save({"theta": trained.thetas[0], "buffers": trained.members[0].buffers}, file)
 
-        name = _hash(model, start, inputs, targets, recipe, seed, loss, views)
-        content = io.BytesIO(cached((folder or cache_folder() / "teachers") / f"{name}.pt", make))
+        content = io.BytesIO()
+        if recipe.fit is None:
+            name = _hash(model, start, inputs, targets, recipe, seed, loss, views)
+            content = io.BytesIO(cached((folder or cache_folder() / "teachers") / f"{name}.pt", make))
+        else:
+            make(content)
+            content.seek(0)
         each.append(torch.load(content, map_location=start.device, weights_only=True))
     buffers = {key: torch.stack([one["buffers"][key] for one in each]) for key in each[0]["buffers"]}
     return Members(torch.stack([one["theta"] for one in each]), buffers, Ravel.of(model))

@@ -12,6 +12,7 @@ from kdlandscape.distillation.copies import Copies, Members, members
 from kdlandscape.distillation.data import tensors_of
 from kdlandscape.distillation.descent import Checkpoint, Generators, Trained, descend
 from kdlandscape.distillation.losses import DistillationLoss, tempered_kl, with_labels
+from kdlandscape.distillation.own_loop import fit_each, student_loss
 from kdlandscape.distillation.predictions import Teacher, labeller
 from kdlandscape.distillation.programs import Program
 from kdlandscape.distillation.recipe import Recipe
@@ -50,7 +51,7 @@ def train(
         The training set: a tensor (n, ...), or a tuple or dict of arguments of the network, and what the loss takes.
         Or a ``Dataset`` or ``DataLoader`` of pairs as the inputs, and None; the batches are the recipe's.
     recipe
-        Optimizer and schedule.
+        Optimizer and schedule, or with ``fit`` a training loop of one's own.
     generator
         Draws the order of the examples and the views: one for all K networks, or K of them.
     lr_scale
@@ -81,7 +82,21 @@ def train(
     if targets is None:
         raise ValueError("expected targets beside the inputs, or a Dataset or DataLoader of pairs; got none")
     _refuse_views(views, inputs)
-    program = Program(network, members(network, networks).flat(), inputs, generator, chunk_size)
+    starts = members(network, networks).flat()
+    if recipe.fit is not None:
+        _refuse_checkpoint(checkpoint)
+        return fit_each(
+            network,
+            starts,
+            lambda k, z, x, view, y: loss(z, y).mean(),
+            (inputs, targets),
+            recipe,
+            generator,
+            view=views,
+            lr_scale=lr_scale,
+            record_every=record_every,
+        )
+    program = Program(network, starts, inputs, generator, chunk_size)
 
     def objective(theta: Tensor, buffers: dict[str, Tensor], x: Any, y: Any) -> Tensor:
         return loss(program.copies.outputs(theta, x, buffers), y).mean()
@@ -146,7 +161,7 @@ def distill(
         The distillation set: a tensor (n, ...), a tuple or dict of arguments, a ``Dataset`` or a ``DataLoader`` of
         pairs, whose labels stand in for ``targets``.
     recipe
-        Optimizer and schedule.
+        Optimizer and schedule, or with ``fit`` a training loop of one's own.
     generator
         Draws the order of the examples and the views: one for all K students, or K of them.
     temperature
@@ -186,6 +201,25 @@ def distill(
     model = teacher_network or network
     known = teachers if _asks(teachers) else _shared(members(model, teachers), len(students))
     _check(students, known, targets, weights, views, teacher_view)
+    n = num_examples(inputs)
+    data = (inputs, torch.zeros(n, device=students.thetas.device) if targets is None else targets)
+    if recipe.fit is not None:
+        _refuse_checkpoint(checkpoint)
+        draws = generator if isinstance(generator, torch.Generator) else generator[0]
+        of_student = student_loss(
+            loss, known, model, temperatures, weights, draws, views=views, teacher_view=teacher_view
+        )
+        return fit_each(
+            network,
+            students,
+            of_student,
+            data,
+            recipe,
+            generator,
+            view=views,
+            lr_scale=lr_scale,
+            record_every=record_every,
+        )
     program = Program(network, students, inputs, generator, chunk_size)
     label = labeller(known, Copies(model, training=False), program.own, batched=program.batched, chunk_size=chunk_size)
     mixed = bool(weights.any())
@@ -207,12 +241,11 @@ def distill(
             seen = _viewed(views, batch[0], draws)
         return step(thetas, draws, label(seen, draws), temperatures, weights, x, batch[-1])
 
-    n = num_examples(inputs)
     with plain_attention() if program.batched else nullcontext():
         return descend(
             gradient,
             program.networks,
-            (inputs, torch.zeros(n, device=program.networks.thetas.device) if targets is None else targets),
+            data,
             recipe,
             generator,
             lr_scale=lr_scale,
@@ -220,6 +253,11 @@ def distill(
             checkpoint=checkpoint,
             facts=[temperatures, weights, *([known.thetas, *known.buffers.values()] if known is not teachers else [])],
         )
+
+
+def _refuse_checkpoint(checkpoint: Checkpoint | None) -> None:
+    if checkpoint is not None:
+        raise ValueError("expected no checkpoint with a training loop of one's own, which keeps what it goes on from")
 
 
 def _asks(teachers: Any) -> bool:

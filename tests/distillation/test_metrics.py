@@ -176,7 +176,7 @@ def test_what_lies_at_positions_that_do_not_count_has_no_effect():
 def test_many_examples_are_compared_in_blocks_with_the_same_means(monkeypatch):
     z_t, z_s, targets, _ = tokens()
     expected = fidelity(z_t, z_s, targets, top_k=[2])
-    monkeypatch.setattr("kdlandscape.distillation.comparison._BLOCK", 30)
+    monkeypatch.setattr("kdlandscape.distillation.tallies._BLOCK", 30)
     xr.testing.assert_allclose(fidelity(z_t, z_s, targets, top_k=[2]), expected, rtol=1e-12)
 
 
