@@ -15,7 +15,7 @@ class Shell:
     """What `witness.watch_defaults` needs of IPython."""
 
     def __init__(self):
-        self.user_ns, self.events, self.callbacks = {}, self, []
+        self.user_ns, self.events, self.callbacks = {"In": []}, self, []
 
     def register(self, _, callback):
         self.callbacks.append(callback)
@@ -25,6 +25,7 @@ class Shell:
 
     def run(self, source):
         self.info, self.raw_cell = self, source
+        self.user_ns["In"].append(source)
         exec(compile(source, "<cell>", "exec"), self.user_ns)
         for callback in list(self.callbacks):
             callback(self)
@@ -50,6 +51,7 @@ def run_notebook(job):
         finally:
             witness._here._thread.is_reading = True  # an audit hook stays; this one has seen its run
             witness._here = None
+            witness._shell = None
             witness._defaults.clear()
             sys.path[:] = path
             del os.environ[witness.CONTEXT_VARIABLE]

@@ -49,7 +49,7 @@ def lock(path: Path | str, *, wait: bool = True) -> Iterator[bool]:
         if error.errno not in _NO_LOCKS:
             raise
         tell_once("locks", f"{path.parent}: this file system has no locks ({error.strerror}); files stand in for them")
-        with _soft(path.with_name(f"{path.name}.held"), wait) as ours:
+        with _soft(_held(path), wait) as ours:
             yield ours
             if ours:
                 path.unlink(missing_ok=True)
@@ -63,6 +63,19 @@ def lock(path: Path | str, *, wait: bool = True) -> Iterator[bool]:
         with suppress(OSError):
             path.unlink()
         os.close(held)
+
+
+def foreign_holder(path: Path) -> tuple[str, Path] | None:
+    """Return who holds a lock on another machine, and the file that stands in for the lock there and outlives them."""
+    try:
+        host, pid, _ = _held(path).read_text(encoding="utf-8").split(" ", 2)
+    except (OSError, ValueError):
+        return None
+    return None if host == socket.gethostname() else (f"process {pid} on {host}", _held(path))
+
+
+def _held(path: Path) -> Path:
+    return path.with_name(f"{path.name}.held")
 
 
 def _hard(path: Path, wait: bool) -> int | None:

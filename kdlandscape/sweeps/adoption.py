@@ -10,7 +10,7 @@ from typing import Literal
 from kdlandscape.cubes.files import names, remove, write
 from kdlandscape.cubes.yaml_file import write_yaml
 from kdlandscape.sweeps.errors import StudyError
-from kdlandscape.sweeps.read_files import Note, changed, forget, keep, runs_of
+from kdlandscape.sweeps.read_files import Note, changed, explain, forget, keep, runs_of
 from kdlandscape.sweeps.snapshot import read_snapshot
 from kdlandscape.sweeps.spec import Spec
 from kdlandscape.sweeps.values import canonical
@@ -34,8 +34,8 @@ def adopt(spec: Spec, folder: Path, choice: Choice | None = None) -> None:
     Raises
     ------
     StudyError
-        If the notebook's code, a fixed parameter, the set of axes or a file that runs have read differs, and nothing
-        was chosen.
+        If the notebook's code, a fixed parameter, the set of axes, a file that runs have read or the version of a
+        package differs, and nothing was chosen.
     """
     kept: list[str] = []
     if (folder / "spec.yaml").exists():
@@ -107,9 +107,8 @@ def _explain(spec: Spec, folder: Path, differences: list[str], files: list[Note]
     runs = runs_of(folder, files)
     count = len(names(folder / "runs", ".nc"))
     lines = [f"{difference}: {count} runs" for difference in differences]
-    for note in files:
-        is_there = (Path(spec.facts.notebook_path).parent / note.path).exists()
-        lines.append(f"{note.path}: {'has changed since' if is_there else 'is gone'}; read by {_some(runs[note.path])}")
+    beside = Path(spec.facts.notebook_path).parent
+    lines += [f"{explain(note, beside)} {_some(runs[note.path])}" for note in files]
     to_keep = "" if settings else "; or keep them as they are beside new ones (--changed keep)"
     return (
         f"study {spec.study!r} was run with another recipe:\n  "

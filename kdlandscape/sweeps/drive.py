@@ -7,7 +7,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from kdlandscape.cubes.files import DiskFullError, write_error
-from kdlandscape.cubes.locks import lock
+from kdlandscape.cubes.locks import foreign_holder, lock, tell_once
 from kdlandscape.cubes.store import CubeError, compact
 from kdlandscape.sweeps.errors import StudyError
 from kdlandscape.sweeps.execute import OUT_OF_DESCRIPTORS, Job, Outcome, settled
@@ -15,6 +15,7 @@ from kdlandscape.sweeps.processes import is_out_of_descriptors
 from kdlandscape.sweeps.progress import Progress
 
 Engine = Callable[[Iterable[Job]], Generator[Outcome | int]]
+Look = Callable[[Outcome], None]
 _LOOK, _LONGEST_LOOK = 0.5, 8.0  # seconds between looks at what another driver is executing
 _REFRESH = 30.0  # seconds; the cube is made anew at most so often while the study runs
 _SHARE = 0.05  # of the driver's time goes into that at most
@@ -24,7 +25,7 @@ _NO_DESCRIPTORS = (
 )
 
 
-def drive(jobs: list[Job], engine: Engine, reporter: Progress, look: Callable[[Path], None], folder: Path) -> None:
+def drive(jobs: list[Job], engine: Engine, reporter: Progress, look: Look, folder: Path) -> None:
     """Have jobs executed, and what came of each kept.
 
     Parameters
@@ -36,7 +37,7 @@ def drive(jobs: list[Job], engine: Engine, reporter: Progress, look: Callable[[P
     reporter
         Who is told.
     look
-        Is given the first result, and raises StudyError if the others need not be made.
+        Is given each result, or what became of a run instead, and raises StudyError if the others need not be made.
     folder
         The study's folder.
 
@@ -65,9 +66,7 @@ def drive(jobs: list[Job], engine: Engine, reporter: Progress, look: Callable[[P
         raise
 
 
-def _released(
-    busy: list[Job], reporter: Progress, look: Callable[[Path], None], refresh: "_Refresh"
-) -> tuple[list[Job], list[Job]]:
+def _released(busy: list[Job], reporter: Progress, look: Look, refresh: "_Refresh") -> tuple[list[Job], list[Job]]:
     """Wait, without any process, until other drivers let go of jobs; return those that are free, and the others."""
     pause = _LOOK
     while busy:
@@ -82,9 +81,21 @@ def _released(
         if busy:
             reporter.running(0)
             refresh.if_due()
+            _tell_of_holders(busy)
             time.sleep(pause)
             pause = min(2 * pause, _LONGEST_LOOK)
     return [], []
+
+
+def _tell_of_holders(busy: list[Job]) -> None:
+    """Say once whom on another machine a driver waits for, since it cannot see whether they live."""
+    for job in busy:
+        holder = foreign_holder(job.claim)
+        if holder is not None:
+            tell_once(
+                f"holder:{job.run.id}",
+                f"waiting for {job.run.id}, which {holder[0]} executes; if that has ended, remove {holder[1]}",
+            )
 
 
 def _is_free(job: Job) -> bool:
@@ -92,12 +103,11 @@ def _is_free(job: Job) -> bool:
         return ours
 
 
-def _file(outcome: Outcome, reporter: Progress, look: Callable[[Path], None]) -> None:
+def _file(outcome: Outcome, reporter: Progress, look: Look) -> None:
     """Keep how a run has ended."""
     record = outcome.job.error_record
     if outcome.error is None:
         record.unlink(missing_ok=True)
-        look(outcome.job.result)
     elif outcome.error["name"] == DiskFullError.__name__:
         raise DiskFullError(outcome.job.study)
     elif outcome.error["name"] == OUT_OF_DESCRIPTORS:
@@ -107,6 +117,7 @@ def _file(outcome: Outcome, reporter: Progress, look: Callable[[Path], None]) ->
     else:
         write_error(outcome.error, record)
     reporter.ended(outcome)
+    look(outcome)
 
 
 class _Refresh:

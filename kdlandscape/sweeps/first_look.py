@@ -1,4 +1,4 @@
-"""What a spec says about results is compared with the first one, so that a typo costs one run and not all."""
+"""What comes of the first runs is looked at, so that a typo in a spec or a notebook costs two runs and not all."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -6,8 +6,10 @@ from pathlib import Path
 import xarray as xr
 
 from kdlandscape.cubes.files import names
+from kdlandscape.cubes.schema import SchemaError
 from kdlandscape.nearest import did_you_mean, listed
 from kdlandscape.sweeps.errors import StudyError
+from kdlandscape.sweeps.execute import Outcome
 from kdlandscape.sweeps.spec import Spec
 
 
@@ -16,6 +18,42 @@ def look_at(spec: Spec, folder: Path) -> None:
     done = sorted(names(folder / "runs", ".nc"))
     if done and spec.table is not None:
         check_table(spec, folder / "runs" / f"{done[0]}.nc")
+
+
+class FirstLook:
+    """Looks at what comes of the runs that a driver executes.
+
+    Parameters
+    ----------
+    spec
+        What the study's runs were planned by.
+    folder
+        The study's folder.
+    """
+
+    def __init__(self, spec: Spec, folder: Path):
+        self._spec, self._folder = spec, folder
+        self._has_result = bool(names(folder / "runs", ".nc"))
+        self._refused: list[Path] = []
+
+    def __call__(self, outcome: Outcome) -> None:
+        """Raise StudyError if the table does not fit the first result, or if no run has one that can be in a cube."""
+        if outcome.error is None:
+            if not self._has_result:
+                check_table(self._spec, outcome.job.result)
+            self._has_result = True
+        elif outcome.error["name"] == SchemaError.__name__ and not self._has_result:
+            self._refused.append(outcome.job.error_record)
+            if len(self._refused) == 2:
+                self._stop(outcome.error["value"])
+
+    def _stop(self, reason: str) -> None:
+        for record in self._refused:  # so that the same command executes them again
+            record.unlink(missing_ok=True)
+        raise StudyError(
+            f"expected results that can go into a cube, got none from the first two runs: {reason}\nThe others were "
+            "not started: correct the notebook, then the same command goes on."
+        )
 
 
 def check_table(spec: Spec, result: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kdlandscape.sweeps.processes import die_with
-from kdlandscape.sweeps.witness import CONTEXT_VARIABLE, begin, watch_defaults
+from kdlandscape.sweeps.witness import CONTEXT_VARIABLE, begin, settle, watch_defaults
 
 _LONGEST_OUTPUT = 1_000_000  # characters of each stream that an executed notebook keeps
 _LARGEST_DISPLAY, _ALL_DISPLAYS = 10_000_000, 50_000_000  # characters
@@ -21,6 +21,7 @@ def launch(arguments: list[str]) -> None:
     faulthandler.enable(os.dup(2))
     from ipykernel.kernelapp import IPKernelApp
 
+    settle()
     _limit_output()
     _limit_displays()
     application = IPKernelApp.instance()

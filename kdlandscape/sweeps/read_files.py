@@ -1,6 +1,7 @@
-"""What the runs of a study have read beside their notebook: one note a file, compared before a run is added.
+"""What the runs of a study have read: one note a file or package, compared before a run is added.
 
-A note in the folder ``inputs`` says which content of a file the study stands for, and which earlier ones were kept.
+A note in the folder ``inputs`` says which content of a file, or which version, the study stands for, and which earlier
+ones were kept.
 """
 
 import hashlib
@@ -13,24 +14,24 @@ from kdlandscape.cubes.files import names, write
 from kdlandscape.cubes.locks import lock
 from kdlandscape.cubes.runfile import read_run
 from kdlandscape.cubes.seals import DamagedFileError
+from kdlandscape.sweeps.dependencies import PACKAGE, content_of
 from kdlandscape.sweeps.errors import StudyError
-from kdlandscape.sweeps.witness import file_digest
 
 _FOLDER = "inputs"
 
 
 @dataclass(frozen=True)
 class Note:
-    """What a study knows of a local file.
+    """What a study knows of a local file or a package.
 
     Attributes
     ----------
     path
-        From the notebook's folder on.
+        From the notebook's folder on; ``//name`` of a package.
     content
-        Hash of the content that the study's runs read; None: there is no such file any more.
+        Hash of the content that the study's runs read, or the version; None: there is no such file any more.
     kept
-        Hashes of earlier contents, whose runs stay all the same.
+        Earlier ones, whose runs stay all the same.
     """
 
     path: str
@@ -48,16 +49,33 @@ def add(read: Mapping[str, str], study: Path) -> str:
             known = _find(path, study)
             if known is not None and known.content != content:
                 return (
-                    f"{path}: expected the content that other runs of this study have read, got another one: it has "
-                    "changed since; the same command again says which runs are concerned, and what can be done"
+                    f"{_difference(path, known.content, content)}; the same command again says which runs are "
+                    "concerned, and what can be done"
                 )
             if known is None:
                 _write(Note(path, content), study)
     return ""
 
 
+def _difference(path: str, known: str | None, now: str) -> str:
+    if path.startswith(PACKAGE):
+        return f"{path.removeprefix(PACKAGE)}: expected version {known}, as of this study's other runs, got {now}"
+    return (
+        f"{path}: expected the content that other runs of this study have read, got another one: it has changed since"
+    )
+
+
+def explain(note: Note, beside: Path) -> str:
+    """Say what has become of a file or package since runs have read it."""
+    now = content_of(note.path, beside)
+    if note.path.startswith(PACKAGE):
+        name = note.path.removeprefix(PACKAGE)
+        return f"{name}: version {note.content} then, {now or 'none'} now; used by"
+    return f"{note.path}: {'is gone' if now is None else 'has changed since'}; read by"
+
+
 def changed(study: Path, beside: Path) -> list[Note]:
-    """Return a note for each file that is not what finished runs have read.
+    """Return a note for each file and package that is not what finished runs have read.
 
     Parameters
     ----------
@@ -67,7 +85,7 @@ def changed(study: Path, beside: Path) -> list[Note]:
         The notebook's folder now.
     """
     notes = [_read(study / _FOLDER / f"{name}.json") for name in sorted(names(study / _FOLDER, ".json"))]
-    return [note for note in notes if note.content != _content(beside / note.path)]
+    return [note for note in notes if note.content != content_of(note.path, beside)]
 
 
 def runs_of(study: Path, notes: list[Note]) -> dict[str, list[str]]:
@@ -89,20 +107,13 @@ def keep(study: Path, beside: Path, notes: list[Note]) -> None:
     """Let runs stay that have read what is not there any more, and let the next ones read what is there now."""
     for note in notes:
         earlier = note.kept + ([note.content] if note.content is not None else [])
-        _write(Note(note.path, _content(beside / note.path), earlier), study)
+        _write(Note(note.path, content_of(note.path, beside), earlier), study)
 
 
 def forget(study: Path, notes: list[Note]) -> None:
     """Remove notes, whose runs are removed too."""
     for note in notes:
         _place(note.path, study).unlink(missing_ok=True)
-
-
-def _content(path: Path) -> str | None:
-    try:
-        return file_digest(path)
-    except OSError:
-        return None
 
 
 def _place(path: str, study: Path) -> Path:

@@ -14,7 +14,8 @@ import xarray as xr
 from kdlandscape.cubes.provenance import FACTS, collect
 from kdlandscape.cubes.schema import RUN, SchemaError, check, without_facts
 from kdlandscape.cubes.store import write_run
-from kdlandscape.sweeps.witness import CONTEXT_VARIABLE, defaults, inputs
+from kdlandscape.sweeps.dependencies import inputs
+from kdlandscape.sweeps.witness import CONTEXT_VARIABLE, cells, defaults, here
 
 
 def record(dataset: xr.Dataset | xr.DataArray, *, checkpoints: xr.Dataset | None = None) -> xr.Dataset:
@@ -58,7 +59,8 @@ def record(dataset: xr.Dataset | xr.DataArray, *, checkpoints: xr.Dataset | None
     dataset = _place(dataset, {name: value for name, value in context["coords"].items() if name not in along})
     dataset = _follow(dataset, {name: (dim, context["coords"][name]) for name, dim in along.items()})
     outer = [name for name in context["coords"] if name not in along]
-    dataset = _attach(dataset, _facts(dataset, context), outer)
+    read = json.dumps(inputs(here(), cells(), _parameters(context), os.stat(context_file).st_mtime))
+    dataset = _attach(dataset, _facts(dataset, context) | {"inputs": read}, outer)
     own = _parameters(context)
     varying = {*context["coords"], *context["vectorized"]}
     fixed = json.dumps({name: own[name] for name in own if name not in varying})
@@ -67,7 +69,7 @@ def record(dataset: xr.Dataset | xr.DataArray, *, checkpoints: xr.Dataset | None
     kept = {}
     if checkpoints is not None:
         kept = {"checkpoints": checkpoints.assign_attrs({f"{RUN}parameters": json.dumps(own)})}
-    result.with_name(f"{context['run']}.inputs").write_text(json.dumps(inputs()), encoding="utf-8")
+    result.with_name(f"{context['run']}.inputs").write_text(read, encoding="utf-8")
     write_run(dataset, result, kept)
     return dataset
 
@@ -127,7 +129,6 @@ def _follow(dataset: xr.Dataset, along: Mapping[str, tuple[str, Any]]) -> xr.Dat
 def _facts(dataset: xr.Dataset, context: Mapping[str, Any]) -> dict[str, Any]:
     return collect(context["folder"]) | {
         "notebook_hash": context["notebook_hash"],
-        "inputs": json.dumps(inputs()),
         "device": str(dataset.attrs.get("device", "")),
         "started_at": datetime.fromtimestamp(context["started"], UTC).isoformat(timespec="seconds"),
         "wall_time": time.time() - context["started"],

@@ -14,7 +14,7 @@ from kdlandscape.sweeps.drive import Engine, drive
 from kdlandscape.sweeps.engines import local
 from kdlandscape.sweeps.errors import StudyError
 from kdlandscape.sweeps.execute import Job, stamp
-from kdlandscape.sweeps.first_look import check_table, look_at
+from kdlandscape.sweeps.first_look import FirstLook, look_at
 from kdlandscape.sweeps.options import check_options
 from kdlandscape.sweeps.places import studies_root
 from kdlandscape.sweeps.plan import Run, plan, shard_of
@@ -85,7 +85,8 @@ def run_study(
     SpecError
         If the spec or an option cannot be run with.
     StudyError
-        If the folder holds runs of another recipe, or the table does not fit the first result.
+        If the folder holds runs of another recipe, the table does not fit the first result, or the results of the
+        first two runs cannot go into a cube.
     DiskFullError
         If there is no room for results; what is finished stays.
     """
@@ -120,7 +121,7 @@ def run_study(
         with workspace(folder) as place, closing(reporter):
             options = {"warm": can_fork() if warm is None else warm, "cell_limit": cell_limit}
             jobs = [_job(spec, folder, place, run, checkpoints.get(run.id), **options) for run in todo]
-            drive(jobs, engine, reporter, _FirstLook(spec), folder)
+            drive(jobs, engine, reporter, FirstLook(spec, folder), folder)
     except (DiskFullError, StudyError, KeyboardInterrupt) as stop:
         if isinstance(stop, KeyboardInterrupt):
             stop.add_note(f"Finished runs of {spec.study!r} are kept; the same command again executes what is missing.")
@@ -178,15 +179,3 @@ def _job(spec: Spec, folder: Path, place: Workspace, run: Run, checkpoints: Path
         along=spec.axes.along,
         **options,
     )
-
-
-class _FirstLook:
-    """Compares what a spec says about results with the first one."""
-
-    def __init__(self, spec: Spec):
-        self._spec, self._seen = spec, False
-
-    def __call__(self, result: Path) -> None:
-        if not self._seen:
-            self._seen = True
-            check_table(self._spec, result)

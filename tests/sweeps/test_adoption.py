@@ -1,10 +1,14 @@
 """A study never mixes recipes in silence: what has changed is explained, and then kept, run again or forked."""
 
+import errno
+import fcntl
 import json
 import shutil
+import time
 
 import pytest
 
+from kdlandscape.cubes.locks import LesserFileSystem
 from kdlandscape.cubes.runfile import read_run
 from kdlandscape.cubes.store import open_cube
 from kdlandscape.cubes.yaml_file import read_yaml, write_yaml
@@ -261,3 +265,41 @@ def test_adding_a_value_of_another_type_runs_only_that(tmp_path):
     with open_cube(folder) as cube:
         assert cube["value"].values.tolist() == [11.5, 12.0, 15.0]
     assert json.loads(read_run(next(iter(before))).attrs["run.parameters"])["seed"] == 0
+
+
+def test_a_notebook_whose_results_no_cube_can_hold_costs_two_runs(tmp_path):
+    body = BODY.replace('{"value": ((),', '{"seed": ((),')
+    write_notebook(
+        tmp_path / "n.ipynb", "seed: int = 0", "with open('runs.log', 'a') as log:\n    log.write('.')", body
+    )
+    for name in ("helper.py", "data.csv"):
+        (tmp_path / name).write_text("offset = 1.0" if name == "helper.py" else "1.0")
+    spec = content(tmp_path, grid={"seed": list(range(20))})
+    with pytest.raises(
+        StudyError, match=r"(?s)first two runs: .*no variable with the name of an axis.*the same command"
+    ):
+        run(spec, tmp_path / "studies")
+    folder = tmp_path / "studies" / "s"
+    assert (tmp_path / "runs.log").read_text() == ".."
+    assert not list((folder / "errors").iterdir())
+    write_notebook(tmp_path / "n.ipynb", "seed: int = 0", BODY)
+    assert len(status(run(spec, tmp_path / "studies")).done) == 20
+
+
+def test_a_driver_that_waits_for_another_machine_says_for_whom(tmp_path, monkeypatch):
+    monkeypatch.setattr(fcntl, "flock", lambda *_: raise_no_locks())
+    monkeypatch.setattr(time, "sleep", lambda _: held.unlink())
+    project(tmp_path)
+    spec = content(tmp_path, grid={"seed": [0]})
+    (planned,) = plan(make_spec(spec))
+    held = tmp_path / "studies" / "s" / ".work" / f"{planned.id}.claim.held"
+    held.parent.mkdir(parents=True)
+    held.write_text("elsewhere 12 345")
+    monkeypatch.setenv("KDLANDSCAPE_TOLD", "locks")
+    with pytest.warns(LesserFileSystem, match=rf"process 12 on elsewhere executes; if that has ended, remove {held}"):
+        folder = run(spec, tmp_path / "studies")
+    assert len(status(folder).done) == 1
+
+
+def raise_no_locks():
+    raise OSError(errno.ENOLCK, "No locks available")

@@ -3,6 +3,7 @@
 import json
 import math
 import sys
+from importlib.metadata import version
 
 import pytest
 
@@ -101,7 +102,9 @@ def test_defaults_are_recorded_as_the_notebook_computed_them(delivered):
 def test_what_was_read_beside_the_notebook_is_noted_and_what_was_written_is_not(delivered):
     place, _, _, run = delivered
     read = json.loads(run.variables["run.inputs"].values.item())
-    assert read == {name: file_digest(place / name) for name in ("data.csv", "helper.py")}
+    files = {name: file_digest(place / name) for name in ("data.csv", "helper.py")}
+    packages = {f"//{name}": version(name) for name in ("kdlandscape", "numpy", "xarray")}
+    assert {name: read[name] for name in read if name not in ("//scipy", "//torch")} == files | packages
 
 
 def test_a_study_with_a_nan_goes_on(delivered):

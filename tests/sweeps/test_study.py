@@ -115,6 +115,7 @@ class TestAnEventfulStudy:
             ".work",
             "cube.nc",
             "errors",
+            "inputs",
             "runs",
             "spec.yaml",
         ]
