@@ -6,13 +6,14 @@ from .cubes.variables import dataset, variable
 from .distillation.comparison import fidelity
 from .distillation.problems import Problem, problem
 from .distillation.recipe import Recipe
-from .distillation.similarity import cka, layer_cka
+from .distillation.similarity import cka, layer_similarity, procrustes
 from .distillation.training import distill, train
 from .landscape.curvature.curvatures import empirical_fisher, fisher, ggn, hessian
 from .landscape.curvature.questions import Curvature
 from .landscape.curvature.spectral_paths import eigenspace_overlap, perturb, spectrum_along
 from .landscape.directions import plane_through, random_directions
 from .landscape.evaluation.strategy import Strategy
+from .landscape.local_learning import learning_coefficient
 from .landscape.objective import Objective
 from .landscape.paths.barriers import barrier_matrix
 from .landscape.paths.curves import bezier
@@ -20,6 +21,7 @@ from .landscape.paths.interpolation import barrier, interpolate, interpolate_blo
 from .landscape.permutations.alignment import align
 from .landscape.permutations.repair import repair
 from .landscape.permutations.rescaling import rescaling
+from .landscape.profiles import profile
 from .landscape.recorded import open_trajectory
 from .landscape.recorder import Recorder
 from .landscape.reduction import Pooled, labelled
@@ -66,7 +68,8 @@ __all__ = [
     "interpolate_blocks",
     "labelled",
     "landscape",
-    "layer_cka",
+    "layer_similarity",
+    "learning_coefficient",
     "linalg",
     "missing",
     "open_cube",
@@ -75,6 +78,8 @@ __all__ = [
     "perturb",
     "plane_through",
     "problem",
+    "procrustes",
+    "profile",
     "random_directions",
     "read_checkpoints",
     "record",

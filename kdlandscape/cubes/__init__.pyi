@@ -1,10 +1,13 @@
+from .chains import convergence
 from .spectra import density, effective_dimension
 from .statistics import mean_sem, t_interval
 from .store import first_done, missing, open_cube, read_checkpoints
 from .tables import format_table
+from .topology import plane_basins
 from .variables import dataset, variable
 
 __all__ = [
+    "convergence",
     "dataset",
     "density",
     "effective_dimension",
@@ -13,6 +16,7 @@ __all__ = [
     "mean_sem",
     "missing",
     "open_cube",
+    "plane_basins",
     "read_checkpoints",
     "t_interval",
     "variable",

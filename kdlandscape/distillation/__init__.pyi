@@ -24,7 +24,7 @@ from .predictions import Teacher, ensemble_of, logits
 from .problem_files import ProblemError
 from .problems import Problem, first_examples, network_for, problem
 from .recipe import Recipe
-from .similarity import cka, layer_cka
+from .similarity import cka, layer_similarity
 from .tallies import Tally, tally
 from .teachers import train_teachers
 from .training import distill, train
@@ -56,7 +56,7 @@ __all__ = [
     "first_examples",
     "initial_students",
     "joined",
-    "layer_cka",
+    "layer_similarity",
     "logits",
     "losses",
     "members",

@@ -3,7 +3,6 @@
 import hashlib
 import io
 import json
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -12,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import tree_leaves, tree_map
 
 from kdlandscape.cubes.seals import read_sealed, write_sealed
@@ -75,28 +73,6 @@ class Checkpoint:
     def __post_init__(self) -> None:
         if self.every < 1:
             raise ValueError(f"expected a checkpoint every epoch or less often, got every {self.every} epochs")
-
-
-def traced(function: Callable[..., Any], after: int = 20) -> Callable[..., Any]:
-    """Record a batched program for each shape of its arguments, once it has run a few times, and replay its operations.
-
-    The same operations in the same order, so the same bits, without the cost of ``vmap`` and ``grad`` at every step;
-    recording costs about as much as ``after`` runs. A program that cannot be recorded runs as it is.
-    """
-    programs: dict[tuple, Callable[..., Any]] = {}
-    calls: Counter[tuple] = Counter()
-
-    def run(*arguments: Any) -> Any:
-        key = tuple((leaf.shape, leaf.dtype, leaf.stride()) for leaf in tree_leaves(arguments))
-        calls[key] += 1
-        if calls[key] == after + 1:
-            try:
-                programs[key] = make_fx(lambda *inputs: function(*inputs))(*arguments)
-            except (RuntimeError, TypeError, ValueError, NotImplementedError):  # control flow on values, say
-                programs[key] = function
-        return programs.get(key, function)(*arguments)
-
-    return run
 
 
 def descend(

@@ -9,9 +9,10 @@ from torch.func import vmap
 from torch.utils._pytree import tree_leaves, tree_map
 
 from kdlandscape.distillation.copies import Copies, Members, batching, members
-from kdlandscape.distillation.descent import Generators, traced
+from kdlandscape.distillation.descent import Generators
 from kdlandscape.distillation.losses import ensemble_logits
 from kdlandscape.landscape.reduction import num_examples
+from kdlandscape.landscape.replay import traced
 
 #: A teacher of any kind: (inputs (b, ...), generator for what it draws) -> logits (b, C).
 Teacher = Callable[[Any, torch.Generator], Tensor]

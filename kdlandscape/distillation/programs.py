@@ -11,8 +11,9 @@ from torch.func import grad_and_value, vmap
 from torch.utils._pytree import tree_leaves, tree_map
 
 from kdlandscape.distillation.copies import Copies, Members
-from kdlandscape.distillation.descent import Generators, drawn_seeds, traced
+from kdlandscape.distillation.descent import Generators, drawn_seeds
 from kdlandscape.landscape.batches import preserve_rng
+from kdlandscape.landscape.replay import traced
 
 _TRIED = 4  # examples that a network is tried on
 

@@ -1,16 +1,20 @@
 from .basins import aligned_paths
 from .callbacks import AccelerateRecorder, lightning_recorder, trainer_recorder
+from .local_learning import learning_coefficient
 from .loss import MeanLoss
 from .many_networks import along
 from .params import SpaceError
 from .paths.interpolation import mix
+from .profiles import profile
 from .recorded import Recorded, stability_threshold
 from .recorder import Overhead
 from .reduction import accuracy, calibration_error, cross_entropy, error
+from .sampling import Chains, gaussian_prior, hmc, posterior_energy
 from .trajectory import coordinates, travel
 
 __all__ = [
     "AccelerateRecorder",
+    "Chains",
     "MeanLoss",
     "Overhead",
     "Recorded",
@@ -22,8 +26,13 @@ __all__ = [
     "coordinates",
     "cross_entropy",
     "error",
+    "gaussian_prior",
+    "hmc",
+    "learning_coefficient",
     "lightning_recorder",
     "mix",
+    "posterior_energy",
+    "profile",
     "stability_threshold",
     "trainer_recorder",
     "travel",

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from kdlandscape.distillation import networks
-from kdlandscape.distillation.similarity import cka, layer_cka
+from kdlandscape.distillation.similarity import cka, layer_similarity, procrustes
 
 
 def draw(*shape, seed=0):
@@ -49,7 +49,7 @@ def test_layers_are_compared_in_the_order_of_the_network(name):
     network = networks.network(name, 16, 3, width=6).double()
     a, b = networks.random_thetas(network, [0, 1])
     inputs = draw(100, 16)
-    itself, other = (layer_cka(network, a, theta, inputs) for theta in (a, b))
+    itself, other = (layer_similarity(network, a, theta, inputs) for theta in (a, b))
     kinds = nn.Linear | nn.Conv1d
     assert itself.attrs["layers"] == [name for name, m in network.named_modules() if isinstance(m, kinds)]
     assert itself["cka"].values == pytest.approx(1)
@@ -62,11 +62,43 @@ def test_a_network_is_left_as_it_was_and_layers_can_be_chosen():
     network.train()
     theta = networks.random_thetas(network, [0])[0]
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    found = layer_cka(network, theta, theta, draw(20, 4), layers=["0.1"])
+    found = layer_similarity(network, theta, theta, draw(20, 4), layers=["0.1"])
     assert found.attrs["layers"] == ["0.1"]
     assert network.training
     assert network[0].training
     assert not any(module._forward_hooks for module in network.modules())
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
     with pytest.raises(ValueError, match=r"layers of 0, 0\.0, .*; got 'head'"):
-        layer_cka(network, theta, theta, draw(20, 4), layers=["head"])
+        layer_similarity(network, theta, theta, draw(20, 4), layers=["head"])
+
+
+def test_procrustes_is_what_the_best_rotation_leaves():
+    from scipy.linalg import orthogonal_procrustes
+
+    x, y = draw(30, 6), draw(30, 6, seed=1)
+    a, b = ((z - z.mean(0)) / (z - z.mean(0)).norm() for z in (x, y))
+    rotation, _ = orthogonal_procrustes(b.numpy(), a.numpy())
+    left = float((a - b @ torch.as_tensor(rotation)).square().sum())
+    assert procrustes(x, y).item() == pytest.approx(1 - left / 2, rel=1e-12)
+    wide = draw(10, 40)
+    assert procrustes(wide, draw(10, 25, seed=1)).item() == pytest.approx(
+        procrustes(draw(10, 25, seed=1), wide).item(), rel=1e-10
+    )
+
+
+def test_procrustes_is_one_up_to_rotation_scale_and_shift_and_of_no_value_for_constants():
+    x = draw(50, 6)
+    rotation = torch.linalg.qr(draw(6, 6, seed=1)).Q
+    assert procrustes(x, 3 * x @ rotation + 7).item() == pytest.approx(1)
+    assert procrustes(draw(8, 20), draw(8, 20) @ torch.linalg.qr(draw(20, 20, seed=1)).Q).item() == pytest.approx(1)
+    assert torch.isnan(procrustes(torch.ones(5, 2), draw(5, 2)))
+
+
+def test_one_strong_shared_direction_fools_cka_but_not_procrustes():
+    """60 of 61 directions are independent; the shared one has 6 times their standard deviation."""
+    shared = 24 * draw(2000, 1)
+    x, y = (torch.cat([shared, 1.5 * draw(2000, 60, seed=seed)], 1) for seed in (1, 2))
+    assert cka(x, y).item() > 0.95
+    assert procrustes(x, y).item() < 0.9
+    alone = (1.5 * draw(2000, 60, seed=seed) for seed in (1, 2))
+    assert cka(*alone).item() < 0.1

@@ -10,7 +10,7 @@ from torch.func import functional_call, vmap
 from kdlandscape.cubes.seals import DamagedCache, DamagedFileError
 from kdlandscape.distillation import networks
 from kdlandscape.distillation.augment import jitter, mixup, named_views
-from kdlandscape.distillation.descent import Checkpoint, traced
+from kdlandscape.distillation.descent import Checkpoint
 from kdlandscape.distillation.losses import ensemble_logits, tempered_kl
 from kdlandscape.distillation.predictions import ensemble_of, logits
 from kdlandscape.distillation.recipe import Recipe
@@ -18,6 +18,7 @@ from kdlandscape.distillation.teachers import train_teachers
 from kdlandscape.distillation.training import distill, train
 from kdlandscape.landscape.params import Ravel
 from kdlandscape.landscape.paths.interpolation import mix
+from kdlandscape.landscape.replay import traced
 from tests.cases import DEVICES
 
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,28 +12,47 @@ from kdlandscape.landscape.evaluation.points import evaluate, value
 from kdlandscape.landscape.loss import MeanLoss
 
 
-def ascent(objective: MeanLoss, point: Tensor, radius: float, *, adaptive: bool = False, steps: int = 1) -> float:
-    r"""Return :math:`\max_{\|T^{-1}\delta\| \leq \rho} L(\theta + \delta) - L(\theta)` to first order or by ascent.
+class Climb(NamedTuple):
+    """The highest point met: its rise of the loss, and where it is, ``offset`` (P,) from the point."""
+
+    rise: float
+    offset: Tensor
+
+
+def ascent(
+    objective: MeanLoss,
+    point: Tensor,
+    radius: float,
+    *,
+    adaptive: bool = False,
+    steps: int = 1,
+    start: Tensor | None = None,
+) -> Climb:
+    r"""Find :math:`\max_{\|T^{-1}\delta\| \leq \rho} L(\theta + \delta) - L(\theta)` to first order or by ascent.
 
     :math:`T = 1` (SAM, Foret et al. 2021, equation 2) or :math:`T = \mathrm{diag}(|\theta|)` (ASAM, Kwon et al. 2021,
     equation 7, element-wise). One step is :math:`\delta = \rho\, T^2 g / \|T g\|`. With more, :math:`u = T^{-1}\delta`
     moves along :math:`T g` by :math:`\rho / 2` a step and is projected onto the ball; the largest loss met is returned.
     A gradient and a forward pass a step. A point of zero gradient gives 0.
+
+    ``start`` is where u begins, within the ball, in place of 0: a point of zero gradient is left that way.
     """
     scale = point.abs() if adaptive else torch.ones_like(point)
-    start = float(value(objective, point))
-    u, best = torch.zeros_like(point), 0.0
+    base = float(value(objective, point))
+    u = torch.zeros_like(point) if start is None else start
+    best = Climb(0.0, torch.zeros_like(point))
     for step in range(steps):
         slope = scale * objective.grad(point + scale * u)
         norm = slope.norm()
         if not norm > 0:
             break
-        u = u + slope / norm * (radius if step == 0 else radius / 2)
+        u = u + slope / norm * (radius if step == 0 and start is None else radius / 2)
         u = u * min(1.0, radius / float(u.norm()))
-        rise = float(value(objective, point + scale * u)) - start
+        rise = float(value(objective, point + scale * u)) - base
         if steps == 1:
-            return rise
-        best = max(best, rise)
+            return Climb(rise, scale * u)
+        if rise > best.rise:
+            best = Climb(rise, scale * u)
     return best
 
 

@@ -116,17 +116,17 @@ def _lambda_max(objective: MeanLoss, point: Tensor, *, tol: float, generator: to
 
 
 def _sam(objective: MeanLoss, point: Tensor, *, radius: float) -> Values:
-    rise = ascent(objective, point, radius)
+    rise = ascent(objective, point, radius).rise
     return {"sharpness": _number(rise, "rise of the loss after a step along the gradient", objective.units)}
 
 
 def _sam_max(objective: MeanLoss, point: Tensor, *, radius: float, steps: int) -> Values:
-    rise = ascent(objective, point, radius, steps=max(steps, 2))
+    rise = ascent(objective, point, radius, steps=max(steps, 2)).rise
     return {"sharpness": _number(rise, "largest rise of the loss found in a ball", objective.units)}
 
 
 def _adaptive(objective: MeanLoss, point: Tensor, *, radius: float) -> Values:
-    rise = ascent(objective, point, radius, adaptive=True)
+    rise = ascent(objective, point, radius, adaptive=True).rise
     label = "adaptive sharpness: rise of the loss in a ball scaled by the weights"
     return {"sharpness": _number(rise, label, objective.units)}
 
