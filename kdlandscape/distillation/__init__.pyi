@@ -25,6 +25,7 @@ from .problem_files import ProblemError
 from .problems import Problem, first_examples, network_for, problem
 from .recipe import Recipe
 from .similarity import cka, layer_similarity
+from .stability import same_start_barrier
 from .tallies import Tally, tally
 from .teachers import train_teachers
 from .training import distill, train
@@ -71,6 +72,7 @@ __all__ = [
     "problem",
     "random_teacher",
     "random_thetas",
+    "same_start_barrier",
     "shuffled",
     "steps_in",
     "tally",

@@ -19,6 +19,7 @@ from kdlandscape.landscape.reduction import num_examples
 
 _TEST_EXAMPLES = 1000
 _GENERATOR_SEED = 42  # of the published MNIST-1D set
+_TEST_SEED = 1_000_000  # of fresh test examples, beyond the seeds of studies
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,13 @@ class Data:
 
 
 def load(
-    name: str, *, num_train: int | None = None, num_fresh: int = 0, label_noise: float = 0.0, seed: int = 0
+    name: str,
+    *,
+    num_train: int | None = None,
+    num_fresh: int = 0,
+    num_test: int = 0,
+    label_noise: float = 0.0,
+    seed: int = 0,
 ) -> Data:
     """Load a data set by name.
 
@@ -91,6 +98,8 @@ def load(
         Labelled training examples; default: all (4000 of MNIST-1D's published set, 1437 of digits, 4000 of mnist5k).
     num_fresh
         Fresh in-distribution inputs to distil on, in place of the training inputs (MNIST-1D only).
+    num_test
+        Fresh examples to test on, in place of the published test set, the same for every seed (MNIST-1D only).
     label_noise
         Share of the training labels that are redrawn uniformly over the classes, in [0, 1].
     seed
@@ -107,13 +116,16 @@ def load(
     if not 1 <= num_train <= available:
         raise ValueError(f"expected num_train between 1 and {available} for {name}, got {num_train}")
     inputs, clean = data.train_inputs[:num_train], data.train_targets[:num_train]
-    distill = inputs, clean
+    distill, test = (inputs, clean), (data.test_inputs, data.test_targets)
+    for setting, count in {"num_fresh": num_fresh, "num_test": num_test}.items():
+        if count and name != "mnist1d":
+            raise ValueError(f"fresh examples exist for mnist1d only: set {setting} to 0 for {name}")
     if num_fresh:
-        if name != "mnist1d":
-            raise ValueError(f"fresh examples exist for mnist1d only: set num_fresh to 0 for {name}")
         distill = fresh_mnist1d(num_fresh, seed)
+    if num_test:
+        test = fresh_mnist1d(num_test, _TEST_SEED)
     noisy = with_label_noise(clean, data.num_classes, label_noise, generator=torch.Generator().manual_seed(seed))
-    return Data(inputs, noisy, data.test_inputs, data.test_targets, *distill, dims=data.dims)
+    return Data(inputs, noisy, *test, *distill, dims=data.dims)
 
 
 def _published(name: str) -> Data:

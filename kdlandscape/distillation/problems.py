@@ -185,6 +185,7 @@ def problem(
     *,
     num_train: int | None = None,
     num_fresh: int = 0,
+    num_test: int = 0,
     label_noise: float = 0.0,
     seed: int = 0,
     width: int | None = None,
@@ -202,7 +203,7 @@ def problem(
         ``folder/file.py:function`` or ``package.module:function``; of all that a study names, only this is executed.
     network, width, depth, norm
         The architecture for a data set of ours; see `network_for`.
-    num_train, num_fresh, label_noise, seed
+    num_train, num_fresh, num_test, label_noise, seed
         The data of ours; see `kdlandscape.distillation.data.load`.
     options
         Arguments of the user's function.
@@ -223,7 +224,9 @@ def problem(
         return replace(made, name=name).checked().to(device)
     if options:
         raise ProblemError(f"expected no options for {name}, a data set of ours; got {', '.join(options)}")
-    loaded = data.load(name, num_train=num_train, num_fresh=num_fresh, label_noise=label_noise, seed=seed).to(device)
+    loaded = data.load(
+        name, num_train=num_train, num_fresh=num_fresh, num_test=num_test, label_noise=label_noise, seed=seed
+    ).to(device)
     return Problem(
         network=lambda: network_for(loaded, network, width=width, depth=depth, norm=norm),
         train=(loaded.train_inputs, loaded.train_targets),

@@ -175,10 +175,17 @@ def verdicts(claims: Sequence[Claim], cubes: Mapping[str, xr.Dataset], level: fl
         Over ``claim``: ``verdict``, ``adjusted`` (the verdict after Holm's correction over all claims tested),
         ``reason`` (why it is not testable, or how many seeds would decide it), ``mean``, ``low``, ``high``, ``seeds``,
         ``p``, ``p_holm``, ``above`` and ``below`` (infinite: no bound), ``teacher_train`` and ``teacher_test`` (the
-        accuracies of the study's teachers), ``source``, ``statement``, ``statistic``, ``rule``, ``study``; and
-        ``values`` over ``claim, trial``.
+        accuracies of the study's teachers), ``source``, ``statement``, ``statistic``, ``rule``, ``study``; ``even`` and
+        ``odd``, the verdicts of every second seed from the first and from the second one, as if the study had been run
+        twice; and ``values`` over ``claim, trial``.
     """
     rows = [_row(claim, cubes, level) for claim in claims]
+    for k, name in enumerate(("even", "odd")):
+        half = {
+            study: cube.isel(seed=slice(k, None, 2)) if "seed" in cube.dims else cube for study, cube in cubes.items()
+        }
+        for row, claim in zip(rows, claims, strict=True):
+            row[name] = _row(claim, half, level)["verdict"]
     for row, p in zip(rows, holm([row["p"] for row in rows]), strict=True):
         decided = row["verdict"] in (UNDECIDED, NOT_TESTABLE) or p < 1 - level
         row |= {"p_holm": p, "adjusted": row["verdict"] if decided else UNDECIDED}

@@ -56,11 +56,11 @@ MATCHED = Precondition("the student matches its teacher where nothing is in the 
 #: Where training is stable at initialization, sharing the start helps (Frankle et al. 2020): the claim is silent.
 UNSTABLE = Precondition(
     "two runs from one start end beyond a barrier",
-    Number("paper_init", "barrier between two runs from one start [nat]", value("same_start_barrier")),
+    Number("paper_init", "barrier between two runs from one start [nat]", value("same_start_barrier", init="teacher")),
     Bounds(above=0.5),
 )
-#: One in ten of the demo's labels is wrong, so a teacher that learned what can be learned is right on nine in ten.
-DEMO = (trained("demo", above=0.85),)
+#: The demo's teacher is a small convolutional network that has not learned its data by heart.
+DEMO = (trained("demo", above=0.9),)
 
 
 def _worst_foreign(cube: xr.Dataset) -> xr.DataArray:
@@ -122,7 +122,7 @@ CLAIMS = [
           "student test accuracy, the same difference",
           difference("student_accuracy", {"num_fresh": MOST_FRESH}, {"num_fresh": 0}, ensemble_size=3, **TEST, **SOFT),
           above=0),
-    _claim("2-99", "Fig. 2", "with enough data a student of the teacher's network agrees over 99 %", "paper_control",
+    _claim("2-99", "Fig. 2", "with enough data a student, here four times as wide, agrees over 99 %", "paper_control",
           f"test agreement, {MOST_CONTROL} fresh examples", value("agreement", num_fresh=MOST_CONTROL, **TEST, **SOFT),
           above=0.99),
     _claim("2-grows", "Fig. 2", "agreement grows with the data", "paper_control",
@@ -194,8 +194,8 @@ CLAIMS = [
           "test agreement, m = 8 minus m = 1",
           _agreement({"ensemble_size": 8}, {"ensemble_size": 1}, **SOFT), above=0),
     _claim("10-flat", "Fig. 10", "student accuracy saturates past m = 4 (within 1 point)", "paper_ensemble",
-          "student test accuracy, m = 8 minus m = 5",
-          difference("student_accuracy", {"ensemble_size": 8}, {"ensemble_size": 5}, **TEST, **SOFT),
+          "student test accuracy, m = 8 minus m = 4",
+          difference("student_accuracy", {"ensemble_size": 8}, {"ensemble_size": 4}, **TEST, **SOFT),
           above=-0.01, below=0.01),
     _claim("12-capacity", "Fig. 12", "a larger student agrees a little more", "paper_capacity",
           "test agreement, 4 times the teacher's width minus the teacher's",

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from kdlandscape.studies.decisions import NOT_TESTABLE, VERDICTS
+from kdlandscape.studies.decisions import CONTRADICTED, NOT_TESTABLE, REPRODUCED, VERDICTS
 from kdlandscape.studies.sentences import require
 
 
@@ -19,6 +19,7 @@ def format_verdicts(table: xr.Dataset) -> str:
         row = {str(name): value.values[i] for name, value in table.data_vars.items() if value.dims == ("claim",)}
         adjusted = "" if row["adjusted"] == row["verdict"] else f" [after Holm: {row['adjusted']}]"
         reason = f": {row['reason']}" if row["reason"] else ""
+        adjusted += _halves(row)
         lines.append(f"{str(row['verdict']).upper():17}  {row['source']}: {row['statement']}{adjusted}")
         lines.append(f"{'':17}  {row['statistic']}: {_numbers(row)}; rule: {row['rule']}{reason}")
     return "\n".join([*lines, _counts(table)])
@@ -35,6 +36,25 @@ def _numbers(row: Mapping[str, Any]) -> str:
     return words + (f", teacher's accuracy {told}" if told else "")
 
 
+def _halves(row: Mapping[str, Any]) -> str:
+    """Return what both halves of the seeds say, where one of them does not say the same as all."""
+    found = row["even"], row["odd"]
+    if row["verdict"] == NOT_TESTABLE or found == (row["verdict"],) * 2:
+        return ""
+    return f" [halves of the seeds: {found[0]}, {found[1]}]"
+
+
+def _flipped(table: xr.Dataset) -> str:
+    """Return how often both halves of the seeds agree, and the claims that one reproduces and the other contradicts."""
+    even, odd = table["even"].values, table["odd"].values
+    tested = (even != NOT_TESTABLE) & (odd != NOT_TESTABLE)
+    flipped = table["claim"].values[[{a, b} == {REPRODUCED, CONTRADICTED} for a, b in zip(even, odd, strict=True)]]
+    return (
+        f"two disjoint halves of the seeds say the same of {int((tested & (even == odd)).sum())} of the "
+        f"{int(tested.sum())} claims that both can test; flipped: {', '.join(map(str, flipped)) or 'none'}"
+    )
+
+
 def _counts(table: xr.Dataset) -> str:
     verdict = table["verdict"].values
     sources = sorted({str(source) for source in table["source"].values[(verdict != NOT_TESTABLE)]})
@@ -42,7 +62,7 @@ def _counts(table: xr.Dataset) -> str:
     after = ", ".join(f"{int((table['adjusted'] == one).sum())} {one}" for one in VERDICTS[:3])
     return (
         f"{counts}; after Holm's correction {after}; "
-        f"{len(sources)} rows of the paper tested ({', '.join(sources) or 'none'})"
+        f"{len(sources)} rows of the paper tested ({', '.join(sources) or 'none'}); {_flipped(table)}"
     )
 
 

@@ -186,7 +186,7 @@ def test_the_table_goes_into_a_cube_and_reads_as_text():
     assert text.splitlines()[-1].startswith(
         "1 reproduced, 0 contradicted, 0 undecided, 1 not testable here; after Holm"
     )
-    assert text.endswith("1 rows of the paper tested (Fig. 3)")
+    assert "1 rows of the paper tested (Fig. 3); two disjoint halves" in text
     with pytest.raises(ValueError, match="expected the variables verdict; verdict missing"):
         findings(cube())
 
