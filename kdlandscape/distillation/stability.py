@@ -28,8 +28,8 @@ def same_start_barrier(
 ) -> xr.DataArray:
     r"""Return the linear barrier between students that differ by the order of their examples alone.
 
-    :math:`\max_t [L(\theta_t) - (1-t) L(\theta_0) - t L(\theta_1)]` with L the mean KL(teacher ‖ network) at temperature
-    1 [nat] on the inputs. Where it is near 0, training is stable at initialization: the start alone decides the basin.
+    :math:`\max_t [L(\theta_t) - (1-t) L(\theta_0) - t L(\theta_1)]` with L the mean KL(teacher ‖ network) [nat] on the
+    inputs. Where it is near 0, training is stable at initialization: the start alone decides the basin.
 
     Parameters
     ----------
