@@ -4,7 +4,7 @@ from functools import cache
 from pathlib import Path
 
 BROWSER = Path(__file__).parent / "browser"
-SCRIPTS = ("frame.js", "plane.js", "surface.js", "lines.js", "board.js")
+SCRIPTS = ("frame.js", "plane.js", "surface.js", "lines.js", "graph.js", "board.js")
 
 
 @cache

@@ -54,7 +54,7 @@ def pairs(cube: xr.Dataset, state: State) -> list[tuple[str, tuple[Any, ...]]]:
 def views(cube: xr.Dataset, state: State) -> list[tuple[str, str]]:
     """Return the views with their names: a story is called after the dim that it moves along."""
     story = f"{dim_symbol(cube, state.story)} story" if state.story else "no story"
-    return [("Explore", "explore"), ("Compare", "compare"), (story, "story")]
+    return [("Explore", "explore"), ("Compare", "compare"), (story, "story"), ("At a glance", "glance")]
 
 
 def axes(cube: xr.Dataset, state: State) -> dict[str, ipw.Widget]:

@@ -1,19 +1,16 @@
 """The explorer of a saved cube: controls, the board, paper preview and code.  What it shows is in its `State`."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from kdlandscape.widgets import scene, selection
-from kdlandscape.widgets.cuts import chosen_line
-from kdlandscape.widgets.dims import positions
+from kdlandscape.widgets.desk import ARRANGING, Desk
 from kdlandscape.widgets.state import State, curve_variables, make_state
 from kdlandscape.widgets.variable_list import variable_list
-from kdlandscape.widgets.view import Limits, cell_dims, problem_of, read, thin
+from kdlandscape.widgets.view import cell_dims
 
 try:
     import ipywidgets as ipw
@@ -23,9 +20,12 @@ try:
     from kdlandscape.widgets.fallback import display_with_picture, with_picture
     from kdlandscape.widgets.figure_preview import FigurePreview, Shown, panel_figure
     from kdlandscape.widgets.html_page import write_page
-    from kdlandscape.widgets.view_code import explore_call, view_code
+    from kdlandscape.widgets.live_plane_button import LivePlane
 except ImportError as error:
     raise ImportError(f"expected the packages of the lab extra, got {error}; pip install 'kdlandscape[lab]'") from error
+
+#: Makes the widget of a plane that no cube holds, from the names of three networks and the coordinates of a cell.
+Live = Callable[[list[str], dict[str, Any]], ipw.Widget]
 
 
 def explore(
@@ -46,6 +46,8 @@ def explore(
     story: str | None = None,
     curve: str | None = None,
     angle: tuple[float, float, float] | None = None,
+    trio: Sequence[str] | None = None,
+    live: Live | None = None,
 ) -> "Explorer":
     """Explore a cube: planes, surfaces, lines, spectra and curves, cell by cell, with two cells side by side.
 
@@ -60,7 +62,7 @@ def explore(
     at, other
         Coordinates of the cell to begin with, and of the second cell of a comparison.
     view
-        ``explore``, ``compare`` or ``story``.
+        ``explore``, ``compare``, ``story`` or ``glance`` (the networks of the study and what is between them).
     x, y
         The dims of the axes; an empty ``y`` means that the variable is drawn as a line.
     point
@@ -77,6 +79,11 @@ def explore(
         The dim that the story moves along, and the variable that is drawn along it.
     angle
         Turn and tilt (radians) and zoom of the surface from the side.
+    trio
+        The names of two networks that stand beside the teacher in ``glance``.
+    live
+        Where the networks are at hand: called with the names of the three chosen networks and the coordinates of the
+        cell, it returns a widget, such as that of `explore_plane`, which is shown under the board.
 
     Returns
     -------
@@ -98,19 +105,18 @@ def explore(
         "shared": shared,
         "spread": spread,
     }
-    choices |= {"colors": colors, "story": story, "curve": curve, "angle": angle}
+    choices |= {"colors": colors, "story": story, "curve": curve, "angle": angle, "trio": trio}
     given = {name: value for name, value in choices.items() if value is not None}
-    return Explorer(cube, make_state(cube, variable=variable, at=at, other=other, choices=given))
+    return Explorer(cube, make_state(cube, variable=variable, at=at, other=other, choices=given), live)
 
 
 class Explorer(ipw.VBox):
     """Controls and board around a cube and a state."""
 
-    def __init__(self, cube: xr.Dataset, state: State) -> None:
-        self.cube, self.state = cube, state
-        self.held = selection.hold_small(cube)
+    def __init__(self, cube: xr.Dataset, state: State, live: Live | None = None) -> None:
+        self.cube, self.state, self.desk = cube, state, Desk(cube, state)
+        self.held = self.desk.held
         self._busy = False
-        self._limits: dict[tuple, Limits] = {}
         self._shown = Shown([], "", state.angle)
         self.board, self.lines = Board(angle=list(state.angle)), CodeBox()
         self.sliders: dict[tuple[str, str], ipw.Widget] = {}
@@ -125,21 +131,22 @@ class Explorer(ipw.VBox):
         self.tools = ipw.Accordion([self.preview, self.lines, saved], selected_index=None)
         self.tools.titles = ("Figure preview", "Code of this view", "Save as a web page")
         self.tools.observe(lambda change: self.preview.offer(whole=change["new"] == 0), "selected_index")
-        super().__init__([self._row, self._cells, self.board, self.tools])
+        self.opener = LivePlane(self.desk, live)
+        super().__init__([self._row, self._cells, self.board, self.opener, self.tools])
         self.add_class("kdl-controls")
         state.observe(self._changed)
-        self.board.observe(self._picked, "picked")
+        self.board.observe(lambda change: self.desk.pick(change["new"]), "picked")
         self.board.observe(lambda change: setattr(state, "angle", tuple(change["new"])), "angle")
         self._arrange()
 
     @property
     def code(self) -> str:
         """The lines that reproduce the present view."""
-        return view_code(self.cube, self.state)
+        return self.desk.code
 
     def explore_code(self) -> str:
         """Return the expression that opens an explorer on the present view."""
-        return explore_call(self.cube, self.state)
+        return self.desk.explore_code()
 
     def shown(self) -> Shown:
         """Return what is on the board."""
@@ -175,22 +182,17 @@ class Explorer(ipw.VBox):
 
     def _changed(self, change: Any) -> None:
         """Follow a trait of the state: another variable or story brings its own axes or curves with it."""
-        name, state = change["name"], self.state
         if self._busy:
             return
         self._busy = True
         try:
-            if name == "variable":
-                state.choose(self.cube, change["new"])
-            elif name == "story":
-                state.tell(self.cube, change["new"])
-            elif name in ("x", "y"):
-                state.point = state.line = ()
+            self.desk.settle(change["name"])
         finally:
             self._busy = False
+        name = change["name"]
         if name == "angle":
             self.lines.code = self.code
-        elif name in ("variable", "x", "y", "view", "story"):
+        elif name in ARRANGING:
             self._arrange()
         else:
             self._renew()
@@ -224,6 +226,7 @@ class Explorer(ipw.VBox):
         wide = ipw.Layout(flex="1 1 430px", min_width="0")
         self._cells.children = [ipw.VBox(column, layout=wide) for column in boxes]
         self.controls["curve"].layout.display = "" if state.view == "explore" else "none"
+        self.opener.layout.display = "" if state.view == "glance" and self.opener.live else "none"
         self._renew()
 
     def _renew(self) -> None:
@@ -237,45 +240,7 @@ class Explorer(ipw.VBox):
         for (cell, dim), slider in self.sliders.items():
             slider.value = getattr(state, cell)[dim]
         self._busy = False
-        view = read(self.held, state, self._known_limits())
-        self._shown = Shown(*scene.compose(view, state), state.angle)
+        self._shown = Shown(*self.desk.compose(), state.angle)
         self.board.show(self._shown.panels, sentence=self._shown.sentence)
         self.lines.code = self.code
         self.preview.offer()
-
-    def _known_limits(self) -> Limits:
-        """Return the colour limits, computed once for all cells of a story."""
-        state = self.state
-        if not state.y or problem_of(self.cube, state) or thin(self.held, state):
-            return None
-        fixed = (state.shared or state.view == "story") and self.cube.sizes.get(state.story, 99) <= 11
-        skipped = state.story if fixed else ""
-        cells = (state.at, state.other if state.view == "compare" else {})
-        where = tuple(sorted((dim, i) for cell in cells for dim, i in cell.items() if dim != skipped))
-        key = (state.view, state.variable, state.x, state.y, state.log, state.shared, state.story, where)
-        if key not in self._limits:
-            if len(self._limits) > 200:
-                self._limits.clear()
-            self._limits[key] = selection.limits(self.held, state)
-        return self._limits[key]
-
-    def _picked(self, change: Any) -> None:
-        """Go to what was clicked: a place on a plane, a place of the story, one of the repeats; or lay a line."""
-        picked, state = change["new"], self.state
-        kind = picked.get("kind")
-        if kind == "line":
-            state.line = chosen_line(picked)
-            return
-        places = {state.x: picked["x"], state.y: picked["y"]} if kind == "point" else {}
-        if kind == "story":
-            places = {picked.get("dim") or state.story: picked["x"]}
-        chosen = cell_dims(self.held, state)
-        moved = {
-            dim: int(np.abs(positions(self.cube, dim) - at).argmin()) for dim, at in places.items() if dim in chosen
-        }
-        if picked.get("repeat") in self.cube.dims and picked.get("run", -1) >= 0:
-            moved[picked["repeat"]] = int(picked["run"])
-        with state.hold_trait_notifications():
-            if kind == "point" and not set(places) <= set(moved):
-                state.point = (float(picked["x"]), float(picked["y"]))
-            state.at = {**state.at, **moved}

@@ -62,8 +62,9 @@ def write_page(cube: xr.Dataset, state: State, path: Path | str, *, code: str = 
 def contents(cube: xr.Dataset, state: State, cells: int = MAX_CELLS) -> dict[str, Any]:
     """Return what the script of a page reads: a scene for each cell, and the sliders that choose among them."""
     places = _places(cube, state, cells)
-    shared = read(cube, state).limits if state.shared or state.view == "story" else None
-    chosen = State(**{name: getattr(state, name) for name in state.trait_names()})
+    fixed = state.view == "story" or (state.shared and state.view != "glance")
+    shared = read(cube, state).limits if fixed else None
+    chosen = state.copy()
     buffers: dict[bytes, int] = {}
     scenes = []
     for cell in product(*places.values()):
@@ -109,6 +110,8 @@ def policy(styles: str, runs: Sequence[str] = (), *, images: bool = False) -> st
 def title(cube: xr.Dataset, state: State) -> str:
     """Return the heading of a page: the study and the variable."""
     study = visible(cube.attrs.get("study", "")) or "kdlandscape"
+    if state.view == "glance":
+        return f"{study} at a glance"
     return f"{study}: {variable_words(cube[state.variable])}" if state.variable else study
 
 

@@ -198,7 +198,12 @@ def numbers(panel: Panel) -> np.ndarray:
 
 
 def data_of(panel: Panel) -> xr.Dataset:
-    """Return what a panel shows: a surface over ``y, x``, or lines with places and values over ``line, place``."""
+    """Return what a panel shows: a surface over ``y, x``, lines over ``line, place``, or the edges of a graph."""
+    if panel["kind"] == "graph":
+        between = [[panel["nodes"][edge[end]]["name"] for edge in panel["edges"]] for end in ("from", "to")]
+        values = variable("edge", [edge["value"] for edge in panel["edges"]], panel["label"])
+        ends = {"first": variable("edge", between[0], "network"), "second": variable("edge", between[1], "network")}
+        return dataset({"value": values}, coords=ends)
     if panel["kind"] != "lines":
         axes = {name: panel[name] for name in "yx"}
         coords = {

@@ -18,10 +18,10 @@ from matplotlib.patches import Patch
 from matplotlib.transforms import ScaledTranslation
 
 from kdlandscape.cubes.words import MAX_NAME
+from kdlandscape.widgets.graph_picture import MARKERS, draw_graph, plain, wrapped
 from kdlandscape.widgets.panels import Panel, numbers
 from kdlandscape.widgets.state import ANGLE
 
-MARKERS = {"star": "*", "square": "s", "circle": "o", "diamond": "D", "triangle": "^"}
 DASHES: tuple[Any, ...] = ("-", (0, (6, 3)), (0, (2, 3)), (0, (8, 3, 2, 3)), (0, (1, 2)))
 DOTS = ("o", "s", "^", "D", "*")
 #: A fallback picture is as wide as a notebook's page.
@@ -67,27 +67,19 @@ def draw(panel: Panel, ax: Any, angle: Sequence[float] = ANGLE, room: int = 60) 
     """Draw one panel on axes; a surface needs axes with ``projection="3d"``. ``room`` is its width in letters."""
     if panel["kind"] == "message":
         ax.set_axis_off()
-        ax.text(0.5, 0.5, plain(panel["text"]), ha="center", va="center", wrap=True, transform=ax.transAxes)
+        told = fill(plain(panel["text"]), max(room * 5 // 6, 8))
+        ax.text(0.5, 0.5, told, ha="center", va="center", transform=ax.transAxes).set_in_layout(False)
     elif panel["kind"] == "lines":
         _lines(panel, ax, room)
     elif panel["kind"] == "surface":
         _surface(panel, ax, angle, room)
+    elif panel["kind"] == "graph":
+        draw_graph(panel, ax)
     else:
         _plane(panel, ax, room)
     if panel["kind"] != "surface":
         pad = {"pad": 4 + rcParams["font.size"]} if any(panel.get("ends", ())) else {}
         ax.set_title(wrapped(panel["title"], room * 5 // 6), fontsize="medium", **pad)
-
-
-def plain(text: object) -> str:
-    """Return a text that matplotlib draws as it is: a dollar would begin a formula."""
-    return str(text).replace("$", r"\$")
-
-
-def wrapped(text: object, width: int) -> str:
-    """Return a text in three lines of so many letters at most, for a title or a label; "λ = 0.25" stays together."""
-    held = plain(text).replace(" = ", "\u00a0=\u00a0")
-    return fill(held, max(width, 8), max_lines=3, placeholder=" …")
 
 
 def _norm(panel: Panel) -> Normalize:

@@ -16,7 +16,7 @@ from kdlandscape.cubes.words import (
     variable_words,
     with_unit,
 )
-from kdlandscape.widgets import panels
+from kdlandscape.widgets import glance, panels
 from kdlandscape.widgets.bundles import barrier_marks, bundle, limits_of, repeat_of
 from kdlandscape.widgets.cut_panels import cut_panels
 from kdlandscape.widgets.dims import positions
@@ -37,12 +37,24 @@ def compose(view: View, state: State) -> tuple[list[Panel], str]:
 
 def board(view: View, state: State, drawn: Mapping[str, list[Panel]]) -> list[Panel]:
     """Return the panels of a view; ``drawn`` are the lines of its curves."""
+    if state.view == "glance":
+        return at_a_glance(view, state)
     shown = [panel for cell in view.cells.values() for panel in surfaces(cell, state, view)]
     if state.view == "compare":
         return [*shown, *difference(view, state), *_cut(view), *pair_lines(view, state), *spectrum(view)]
     if state.view == "story":
         return [*shown, *_cut(view), *paths(view), *spectrum(view), *curves(view, state, drawn)]
     return [*shown, *_cut(view), *point_lines(view, state), *spectrum(view), *curves(view, state, drawn)]
+
+
+def at_a_glance(view: View, state: State) -> list[Panel]:
+    """Return the graphs of a study's networks, and the plane of the chosen ones."""
+    if view.networks is None or not view.networks.relations:
+        return glance.nothing()
+    cells = view.cells.values() if view.on_plane else ()
+    planes = [panel for cell in cells for panel in surfaces(cell, view.on_plane or state, view)]
+    opens = [{**one, "pick": "open", "readout": "click, or press Enter, to explore it"} for one in planes[:1]]
+    return [*glance.graphs(view.networks, state), *(opens or [glance.no_plane(view.networks, state)])]
 
 
 def surfaces(cell: Cell, state: State, view: View) -> list[Panel]:

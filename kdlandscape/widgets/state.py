@@ -15,7 +15,7 @@ from kdlandscape.widgets.variable_list import coordinate
 
 #: Maps that stay readable with colour-blind eyes and in greyscale.
 COLOR_MAPS = ("viridis", "cividis", "magma")
-VIEWS = ("explore", "compare", "story")
+VIEWS = ("explore", "compare", "story", "glance")
 #: Turn and tilt (radians) and zoom of the surface from the side.
 ANGLE = (-0.6, 0.62, 1.0)
 
@@ -33,11 +33,16 @@ class State(HasTraits):
     other: Dict = Dict(help="index of the second cell, for comparison")
     point: Tuple = Tuple(default_value=(), help="coordinates (x, y) of the clicked point; empty before a click")
     line: Tuple = Tuple(default_value=(), help="a line on the plane: two names of networks, or x, y, x, y; empty: none")
+    trio: Tuple = Tuple(default_value=(), help="names of the networks that were clicked, the last two count")
     log = Bool(False, help="logarithmic colours and heights")
     shared = Bool(True, help="one scale for all cells of the story, not one for each")
     spread = Bool(True, help="every repeat (seed) as a thin line, with their mean and its 95 % interval")
     colors = Enum(COLOR_MAPS, default_value="viridis")
     angle: Tuple = Tuple(default_value=ANGLE, help="turn, tilt and zoom of the surface from the side")
+
+    def copy(self, **changes: Any) -> "State":
+        """Return the same choices with some of them changed."""
+        return State(**{name: getattr(self, name) for name in self.trait_names()} | changes)
 
     def choose(self, cube: xr.Dataset, variable: str) -> None:
         """Show another variable, with the axes and the scale that suit it; a point of other axes is forgotten."""
@@ -117,6 +122,8 @@ def _choose(cube: xr.Dataset, state: State, name: str, value: Any) -> None:
         if len(numbers) != len(ANGLE if name == "angle" else "xy") or not np.isfinite(numbers).all():
             raise ValueError(f"{name}: expected {3 if name == 'angle' else 2} finite numbers, got {value!r}")
         setattr(state, name, numbers)
+    elif name == "trio":
+        state.trio = tuple(map(str, value))[-2:]
     elif name == "line":
         state.line = checked_line(value)
     elif value not in allowed[name]:

@@ -8,7 +8,8 @@ import xarray as xr
 
 from kdlandscape.cubes.words import dim_symbol, readable, short_words, variable_words
 from kdlandscape.widgets import cuts, selection, stories
-from kdlandscape.widgets.dims import hue_dim, positions, repeat_dim, run_dims
+from kdlandscape.widgets.dims import hue_dim, long_dims, positions, repeat_dim, run_dims, shown_variables
+from kdlandscape.widgets.networks import Networks, read_networks, shown_dims
 from kdlandscape.widgets.selection import Limits, Lines
 from kdlandscape.widgets.state import State
 from kdlandscape.widgets.variable_list import place_words
@@ -50,6 +51,8 @@ class View:
     chosen: tuple[str, ...] = ()
     where: str = ""
     unit: str = ""
+    networks: Networks | None = None
+    on_plane: State | None = None
 
 
 def read(cube: xr.Dataset, state: State, limits: Limits = None) -> View:
@@ -66,6 +69,8 @@ def read(cube: xr.Dataset, state: State, limits: Limits = None) -> View:
     if problem:
         return View(problem, {})
     chosen = cell_dims(cube, state)
+    if state.view == "glance":
+        return read_glance(cube, state, chosen)
     at = {"A": state.at, "B": state.other} if state.view == "compare" else {"": state.at}
     where = {name: place_words(cube, place, chosen) for name, place in at.items()}
     return View(
@@ -81,6 +86,37 @@ def read(cube: xr.Dataset, state: State, limits: Limits = None) -> View:
         where="; ".join(f"{name}: {words}" if name else words for name, words in where.items() if words),
         unit=selection.plane_unit(cube, state),
     )
+
+
+def read_glance(cube: xr.Dataset, state: State, chosen: list[str]) -> View:
+    """Read a study at a glance: its networks, and the plane of the present cell where the cube has one."""
+    networks, on_plane, where = (
+        read_networks(cube, state),
+        plane_state(cube, state),
+        place_words(cube, state.at, chosen),
+    )
+    if networks is None or on_plane is None:
+        return View("", {}, chosen=tuple(chosen), where=where, networks=networks)
+    own = [dim for dim in chosen if dim in cube.variables[on_plane.variable].dims]
+    return View(
+        "",
+        {"": read_cell(cube, on_plane, state.at, "", own)},
+        limits=selection.limits(cube, on_plane),
+        chosen=tuple(chosen),
+        where=where,
+        unit=selection.plane_unit(cube, on_plane),
+        networks=networks,
+        on_plane=on_plane,
+    )
+
+
+def plane_state(cube: xr.Dataset, state: State) -> State | None:
+    """Return the state that shows the first plane through networks of a cube; None where it holds none."""
+    held = [name for name in shown_variables(cube) if {"x", "y"} <= set(long_dims(cube, name))]
+    if not held or "plane_points" not in cube:
+        return None
+    name = state.variable if state.variable in held else held[0]
+    return state.copy(variable=name, x="x", y="y", log="loss" in name)
 
 
 def read_cell(cube: xr.Dataset, state: State, at: Mapping[str, int], name: str, chosen: list[str]) -> Cell:
@@ -164,6 +200,11 @@ def cell_dims(cube: xr.Dataset, state: State) -> list[str]:
     """
     if not state.variable:
         return []
+    if state.view == "glance":
+        on_plane = plane_state(cube, state)
+        planes = set(map(str, cube.variables[on_plane.variable].dims)) - {"x", "y"} if on_plane else set()
+        shown = {*run_dims(cube), *shown_dims(cube), *planes}
+        return [dim for dim in map(str, cube.sizes) if dim in shown and cube.sizes[dim] > 1]
     cut = {*run_dims(cube)}
     kept: list[tuple[str, set[str]]] = [
         (name, {"eigenvalue"}) for name in selection.spectrum_variables(cube, state.story)

@@ -40,6 +40,8 @@ def explore_call(cube: xr.Dataset, state: State) -> str:
         choices["other"] = place(cube, state, state.other)
     if state.point:
         choices["point"] = tuple(round(value, 12) for value in state.point)
+    if state.trio and state.view == "glance":
+        choices["trio"] = state.trio
     if state.line:
         choices["line"] = state.line
     choices |= {"log": state.log, "shared": state.shared, "spread": state.spread, "colors": state.colors}

@@ -5,6 +5,7 @@ import pytest
 import kdlandscape as kdl
 from tests.browser import lab
 from tests.browser.conftest import ARTEFACTS
+from tests.synthetic import basins_cube
 from tests.widgets.cubes import study_cube
 from tests.widgets.hostile import CORPUS, hostile_cube
 
@@ -85,6 +86,25 @@ def test_a_point_and_a_line_are_chosen_on_a_saved_page_by_pointer_and_by_keys(tm
     start, end = titles.nth(2).inner_text().removeprefix("from ").split(" to ")
     assert [float(part) for part in start.strip("()").split(",")] == pytest.approx([x, y], abs=0.01)
     assert float(end.strip("()").split(",")[0]) == pytest.approx(x + 0.3, abs=0.01)
+    watched.assert_quiet()
+
+
+def test_a_study_at_a_glance_is_walked_by_pointer_and_by_keys(tmp_path, watch):
+    watched = watch(offline=True)
+    page = watched.page
+    page.goto(kdl.explore(basins_cube(seeds=1), view="glance").save_page(tmp_path / "glance.html").as_uri())
+    graph = page.locator(".kdl-board canvas").first
+    partner = page.locator("#sliders label", has_text="partner")
+    graph.press("ArrowRight")
+    assert partner.locator("output").inner_text() == "λ = 0.5"
+    before, box = lab.picture_of(page), graph.bounding_box()
+    places = {"x": 0.5 + 0.5 * 0.86, "y": 0.5 - 0.5 * 0.5}  # outside all nodes: nothing happens
+    graph.click(position={"x": box["width"] * places["x"], "y": box["height"] * places["y"]})
+    assert lab.picture_of(page) == before
+    graph.press("ArrowRight")
+    assert partner.locator("output").inner_text() == "independent"
+    assert page.locator(".kdl-message:visible").inner_text().startswith("This cube holds no plane through teacher")
+    watched.shoot("glance")
     watched.assert_quiet()
 
 

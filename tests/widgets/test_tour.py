@@ -34,6 +34,10 @@ def whole(explorer):
         assert panel["title"], panel
         if panel["kind"] == "message":
             assert panel["text"]
+        elif panel["kind"] == "graph":
+            assert panel["label"]
+            assert all(np.isfinite(edge["value"]) for edge in panel["edges"])
+            assert len(panel["nodes"]) > 1
         elif panel["kind"] == "lines":
             assert panel["x"]["name"]
             assert panel["label"]
@@ -47,7 +51,7 @@ def whole(explorer):
 
 def tour(explorer):
     """Choose each view, variable, story and curve, the last place of each slider, and each pair of axes."""
-    for view in ("compare", "story", "explore"):
+    for view in ("compare", "story", "glance", "explore"):
         explorer.state.view = view
         whole(explorer)
     for _, variable in explorer.controls["variable"].options:

@@ -50,6 +50,8 @@ export function mountBoard(el, pick, angle = FRONT, seen = () => {}) {
       if (panel.kind === "surface" && (step || ZOOMS[event.key] || event.key === "0")) look(keyed(view, event.key));
       else if (step && panel.pick === "point") send(neighbour(panel, step));
       else if (step && step[0] && panel.pick === "story") send(neighbourAlong(panel, step[0]));
+      else if (step && step[0] && panel.pick === "network") send(nextNode(panel, step[0]));
+      else if (event.key === "Enter" && panel.pick === "open") send({ kind: "open" });
       else if (line && line.kind) send(line);
       else if (line) slot.readout.textContent = line.said;
       else return;
@@ -121,6 +123,7 @@ function makeFigure() {
 }
 
 function prepare(panel) {
+  if (panel.kind === "graph") return { ...panel, table: bytesOf(panel.colors) };
   if (!panel.z) return panel;
   return { ...panel, floats: floatsOf(bytesOf(panel.z)), table: bytesOf(panel.colors) };
 }
@@ -132,7 +135,7 @@ function drawSlot(slot, panel, el, view) {
   slot.readout.textContent = panel.readout || "";
   slot.canvas.hidden = told;
   slot.figure.classList.toggle("kdl-missing", told);
-  slot.figure.classList.toggle("kdl-large", panel.kind === "plane" || panel.kind === "surface");
+  slot.figure.classList.toggle("kdl-large", ["plane", "surface", "graph"].includes(panel.kind));
   slot.canvas.setAttribute("aria-label", `${panel.title}. ${panel.label || ""}. ${panel.readout || ""}`);
   slot.canvas.title = panel.kind === "plane" && panel.smooth && panel.pick ? HOW : "";
   slot.canvas.style.cursor = panel.kind === "surface" ? "grab" : panel.pick ? "crosshair" : "default";
@@ -146,6 +149,7 @@ function drawSlot(slot, panel, el, view) {
   const theme = themeOf(el), size = { width, height };
   if (panel.kind === "plane") drawPlane(ctx, size, panel, theme);
   else if (panel.kind === "surface") drawSurface(ctx, size, panel, theme, view);
+  else if (panel.kind === "graph") drawGraph(ctx, size, panel, theme);
   else drawLines(ctx, size, panel, theme);
 }
 
@@ -157,6 +161,11 @@ function inside(panel, event) {
 
 // What a click chooses: a point of a plane, a place of the story, one of the repeats. ``moves`` says it dim by dim.
 function clicked(panel, event) {
+  if (panel.pick === "open") return { kind: "open" };
+  if (panel.pick === "network") {
+    const node = nodeAt(panel, event.offsetX, event.offsetY);
+    return node && chosenNode(panel, node);
+  }
   const at = panel.pick && panel.kind !== "surface" ? inside(panel, event) : null;
   if (!at) return null;
   if (panel.pick === "point") return pointed(panel, at);
@@ -232,6 +241,7 @@ function neighbourAlong(panel, step) {
 }
 
 function hovered(panel, event) {
+  if (panel.kind === "graph") return nodeText(nodeAt(panel, event.offsetX, event.offsetY));
   const at = inside(panel, event);
   if (!at) return "";
   if (panel.kind === "lines") {
@@ -243,6 +253,8 @@ function hovered(panel, event) {
   const name = (axis, k) => `${axis.short} = ${axis.labels ? axis.labels[k] : textOf(axis.places[k])}`;
   return `${name(panel.x, i)}, ${name(panel.y, j)}: ${Number.isFinite(v) ? textOf(v) : "no finite value"}`;
 }
+
+const nodeText = (node) => (node ? [node.name, node.value].filter(Boolean).join(": ") : "");
 
 function turned(view, by, tilt) {
   return { ...view, turn: view.turn + by, tilt: Math.max(0.1, Math.min(1.5, view.tilt + tilt)) };

@@ -3,7 +3,7 @@
 
 const { scenes, dims, angle, buffers } = JSON.parse(document.getElementById("data").textContent);
 const whole = (panel) =>
-  panel.z === undefined ? panel : { ...panel, z: buffers[panel.z], colors: buffers[panel.colors] };
+  panel.colors === undefined ? panel : { ...panel, colors: buffers[panel.colors], ...(panel.z === undefined ? {} : { z: buffers[panel.z] }) };
 const nearestIndex = (places, v) =>
   places.reduce((best, p, i) => (Math.abs(p - v) < Math.abs(places[best] - v) ? i : best), 0);
 
