@@ -29,6 +29,7 @@ from .landscape.sharpness.measures import sharpness
 from .landscape.slices import slice_grid, slice_line, slice_plane
 from .landscape.training_probe import training_path
 from .landscape.trajectory import pca_directions
+from .reports.study_report import write_report
 from .sweeps.record import record
 from .sweeps.study import run_study
 from .widgets.explorer import explore
@@ -97,4 +98,5 @@ __all__ = [
     "training_path",
     "variable",
     "widgets",
+    "write_report",
 ]

@@ -7,7 +7,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from kdlandscape.reporting import collect, draw, dry_run, run_and_report
+from kdlandscape.reporting import collect, draw, dry_run, make_report, run_and_report
 from kdlandscape.sweeps.errors import SpecError, StudyError
 from kdlandscape.sweeps.terminal import show, show_some
 
@@ -209,6 +209,18 @@ def figures(
     folder = find_study(study, root)
     collect(folder)
     draw(folder, to)
+
+
+@app.command()
+def report(
+    study: Study,
+    root: Root = None,
+    to: Annotated[Path | None, typer.Option(help="The HTML file; default: in the study.", show_default=False)] = None,
+) -> None:
+    """Write a study's report: one HTML file that answers its question, safe to mail."""
+    from kdlandscape.sweeps.places import find_study
+
+    show(f"report: {make_report(find_study(study, root), to)}")
 
 
 def main() -> None:

@@ -24,6 +24,7 @@ OWN: dict[str, dict[str, str]] = {
         "basins": "kdlandscape.figures.barrier_bars:basins",
         "claims": "kdlandscape.figures.verdicts:claims",
         "init_lambda": "kdlandscape.figures.lines:init_lambda",
+        "overview": "kdlandscape.figures.cube_overview:overview",
         "planes": "kdlandscape.figures.surfaces:planes",
         "removed_share": "kdlandscape.figures.barrier_bars:removed_share",
     },

@@ -77,6 +77,24 @@ def draw(folder: Path, to: Path | None = None) -> None:
                 show(sentence)
 
 
+def make_report(folder: Path, to: Path | None = None) -> Path:
+    """Bring a study's cube up to date where a run is done, and write its report."""
+    from kdlandscape.reports.study_report import write_report
+    from kdlandscape.sweeps.snapshot import status as status_of
+
+    if status_of(folder).done:
+        collect(folder)
+    return write_report(folder, to)
+
+
+def _last_report(folder: Path) -> str:
+    """Write the report at the end of a sweep, and return where it is; the runs stand, whatever keeps it from being."""
+    try:
+        return f"report: {make_report(folder)}"
+    except Exception as error:  # a label or a value of any notebook; the command "report" then tells all
+        return f"report: not written, {type(error).__name__}: {error}; try kdlandscape report {folder}"
+
+
 def run_and_report(study: Any, **options: Any) -> None:
     """Run a study and say where everything is; exit code 1 if a run failed."""
     from kdlandscape.sweeps.snapshot import error_line
@@ -96,6 +114,7 @@ def run_and_report(study: Any, **options: Any) -> None:
         if now.done:
             show(f"cube: {folder / 'cube.nc'}")
             draw(folder)
+        show(_last_report(folder))
     more = f": kdlandscape status {folder}"
     show_some(now.failed, lambda run: f"failed {error_line(folder, run)}", more=more, stream=sys.stderr)
     if now.failed:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import product
+from typing import NamedTuple
 
 import xarray as xr
 
@@ -9,8 +10,16 @@ from kdlandscape.cubes.statistics import mean_in_words, mean_sem
 from kdlandscape.nearest import did_you_mean
 
 
-def format_table(cube: xr.Dataset, rows: Sequence[str], over: str = "seed", values: Sequence[str] = ()) -> str:
-    """Format ``mean ± sem`` over one dim: a row for each cell of ``rows``, a column for each value.
+class Table(NamedTuple):
+    """Column names, a row of texts for each cell, and what the numbers mean."""
+
+    header: list[str]
+    rows: list[list[str]]
+    note: str
+
+
+def mean_table(cube: xr.Dataset, rows: Sequence[str], over: str = "seed", values: Sequence[str] = ()) -> Table:
+    """Return ``mean ± sem`` over one dim: a row for each cell of ``rows``, a column for each value.
 
     Parameters
     ----------
@@ -27,22 +36,29 @@ def format_table(cube: xr.Dataset, rows: Sequence[str], over: str = "seed", valu
         If a value is not in the cube, or does not say which coordinate of a further dim it means.
     """
     columns = {value: mean_sem(_select(cube, value, {*rows, over}), over) for value in values}
-    header = [name.replace("_", " ").replace(".", " ").split() for name in (*rows, *columns)]
-    depth = max(map(len, header))
-    lines = [
-        [words[i - depth + len(words)] if i >= depth - len(words) else "" for words in header] for i in range(depth)
-    ]
+    lines = []
     for cell in _cells(cube, rows):
         line = [f"{value:g}" if isinstance(value, float) else str(value) for value in cell]
         for mean, sem, count in columns.values():
             at = {dim: value for dim, value in zip(rows, cell, strict=True) if dim in mean.dims}
             line.append(mean_in_words(*(float(array.sel(at)) for array in (mean, sem, count))))
         lines.append(line)
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    text = "\n".join("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
     size = cube.sizes[over]
-    footer = f"mean ± standard error over {size} values of {over}" if size > 1 else f"one value of {over}, so no spread"
-    return f"{text}\n{footer}"
+    note = f"mean ± standard error over {size} values of {over}" if size > 1 else f"one value of {over}, so no spread"
+    return Table([name.replace("_", " ").replace(".", " ") for name in (*rows, *columns)], lines, note)
+
+
+def format_table(cube: xr.Dataset, rows: Sequence[str], over: str = "seed", values: Sequence[str] = ()) -> str:
+    """Return a `mean_table` as text, with a word of a column's name a line."""
+    header, cells, note = mean_table(cube, rows, over, values)
+    words = [name.split() for name in header]
+    depth = max(map(len, words))
+    top = [[one[i - depth + len(one)] if i >= depth - len(one) else "" for one in words] for i in range(depth)]
+    widths = [max(map(len, column)) for column in zip(*top, *cells, strict=True)]
+    text = "\n".join(
+        "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in [*top, *cells]
+    )
+    return f"{text}\n{note}"
 
 
 def _select(cube: xr.Dataset, value: str, kept: set[str]) -> xr.DataArray:

@@ -1,4 +1,5 @@
 from .barrier_bars import basins, removed_share
+from .cube_overview import overview
 from .exporting import export, export_study, venue_style, venues
 from .grids import panels
 from .lines import fidelity_accuracy, heatmap, init_lambda, line
@@ -17,6 +18,7 @@ __all__ = [
     "heatmap",
     "init_lambda",
     "line",
+    "overview",
     "panels",
     "plane",
     "planes",

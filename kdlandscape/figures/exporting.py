@@ -3,7 +3,7 @@
 import shutil
 import textwrap
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from inspect import signature
 from pathlib import Path
@@ -152,13 +152,37 @@ class UndrawnFigure(UserWarning):
     """A figure that a spec names cannot be drawn from the study's cube."""
 
 
-def _caption(draw: Callable[..., Any], name: str, cube: xr.Dataset) -> str:
-    """Return what a figure shows, bars and bands included, and what it was drawn from."""
-    first = (draw.__doc__ or name).splitlines()[0].strip().removeprefix("Draw ")
+def caption_of(name: str, cube: xr.Dataset) -> str:
+    """Return what a registered figure shows, bars and bands included, and what it was drawn from."""
+    first = (load("figures", name).__doc__ or name).splitlines()[0].strip().removeprefix("Draw ")
     first = first[:1].upper() + first[1:]
     size = cube.sizes.get("seed", 1)
     seeds = f"{size} seeds" if size > 1 else "one seed"
     return f"{first} Data: study {cube.attrs['study']}, {seeds}." if "study" in cube.attrs else first
+
+
+def drawn_figures(cube: xr.Dataset, names: Sequence[str], venue: str = "neurips2024") -> Iterator[tuple[str, Figure]]:
+    """Draw registered figures of a cube in a venue's style, and yield each with its name; it is closed afterwards.
+
+    Warns
+    -----
+    UndrawnFigure
+        For each figure that the cube cannot give; the others are drawn.
+    """
+    for name in names:
+        draw, before = load("figures", name), set(plt.get_fignums())
+        with venue_style(venue), warnings.catch_warnings():
+            # a name may be in any script, and as long as a figure
+            warnings.filterwarnings("ignore", "Glyph|constrained_layout not applied", UserWarning)
+            try:
+                drawn = draw(cube)
+                yield name, getattr(drawn, "flat", [drawn])[0].figure
+            except Exception as error:  # one figure, perhaps of another package, does not cost the others
+                message = f"figure {name} cannot be drawn from this cube: {type(error).__name__}: {error}"
+                warnings.warn(message, UndrawnFigure, stacklevel=2)
+            finally:
+                for number in set(plt.get_fignums()) - before:
+                    plt.close(number)
 
 
 def export_study(cube: xr.Dataset, names: Sequence[str], folder: Path | str, venue: str = "neurips2024") -> list[Path]:
@@ -171,16 +195,6 @@ def export_study(cube: xr.Dataset, names: Sequence[str], folder: Path | str, ven
     """
     about = "; ".join(f"{key} {cube.attrs[key]}" for key in ("study", "run.recipe") if key in cube.attrs)
     written: list[Path] = []
-    for name in names:
-        draw = load("figures", name)
-        with venue_style(venue):
-            try:
-                drawn = draw(cube)
-            except Exception as error:  # one figure, perhaps of another package, does not cost the others
-                message = f"figure {name} cannot be drawn from this cube: {type(error).__name__}: {error}"
-                warnings.warn(message, UndrawnFigure, stacklevel=2)
-                continue
-            figure = getattr(drawn, "flat", [drawn])[0].figure
-            written += export(figure, Path(folder) / name, venue, caption=_caption(draw, name, cube), about=about)
-            plt.close(figure)
+    for name, figure in drawn_figures(cube, names, venue):
+        written += export(figure, Path(folder) / name, venue, caption=caption_of(name, cube), about=about)
     return written

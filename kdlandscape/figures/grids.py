@@ -9,8 +9,9 @@ import numpy as np
 import xarray as xr
 from matplotlib import font_manager
 from matplotlib.axes import Axes
+from matplotlib.legend import Legend
 
-from kdlandscape.cubes.words import cell_words
+from kdlandscape.cubes.words import cell_words, value_words
 
 _NARROW = 4.5  # inches; a column of a two-column venue is narrower
 _LETTER = 0.44  # mean width of a letter over its height
@@ -120,12 +121,16 @@ def _same(ax: Axes, other: Axes, which: str) -> bool:
 
 
 def wrap_labels(axes: Iterable[Axes]) -> None:
-    """Break the labels and titles of axes into lines that are no longer than the axes themselves."""
+    """Break the labels and titles of axes into lines that are no longer than the axes themselves, as they are written.
+
+    A name with a dollar is no formula.
+    """
     for ax in np.ravel(np.asarray(axes, dtype=object)):
         width, height = inches_of(ax)
         for label, inches in ((ax.xaxis.label, width), (ax.yaxis.label, height), (ax.title, width)):
             label.set_text(wrapped(label.get_text(), inches, label.get_fontsize()))
             label.set_linespacing(1.0)
+            label.set_parse_math(False)
 
 
 def points_of(size: float | str) -> float:
@@ -149,6 +154,7 @@ def legend_above(ax: Axes, title: str = "") -> None:
     legend = ax.legend(handles, labels, **_legend_style(labels, title, inches))
     legend.set_loc("lower left")
     legend.set_bbox_to_anchor((0, 1.0), transform=ax.transAxes)
+    _as_written(legend)
 
 
 def legend_of_all(axes: Iterable[Axes], title: str = "") -> None:
@@ -165,7 +171,18 @@ def legend_of_all(axes: Iterable[Axes], title: str = "") -> None:
     if found:
         figure = flat[0].figure
         style = _legend_style(list(found), title, figure_inches(flat[0])[0])
-        figure.legend(list(found.values()), list(found), loc="outside upper center", **style)
+        _as_written(figure.legend(list(found.values()), list(found), loc="outside upper center", **style))
+
+
+def _as_written(legend: Legend) -> None:
+    """Let no name in a legend be taken for a formula."""
+    for text in (legend.get_title(), *legend.get_texts()):
+        text.set_parse_math(False)
+
+
+def tick_words(values: Sequence[Any]) -> list[str]:
+    """Return coordinates as texts beside the ticks of an axis; a dollar in one would begin a formula."""
+    return [value_words(value).replace("$", r"\$") for value in values]
 
 
 def _legend_style(labels: Sequence[str], title: str, inches: float) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from kdlandscape.figures.grids import (
     inches_of,
     legend_above,
     new_axes,
+    tick_words,
     wrap_labels,
     wrapped,
 )
@@ -46,6 +47,8 @@ def line(values: xr.DataArray, x: str, ax: Axes | None = None, *, hue: str | Non
         _means(values, x, ax, hue)
     else:
         frame = values.rename("value").to_dataframe().reset_index().dropna(subset=["value"])
+        if hue:
+            frame[hue] = frame[hue].map(_names(values[hue].values.tolist()))
         # Colour, marker and dashes all tell the hue, so that a greyscale print still does.
         look = {"hue": hue, "style": hue, "markers": True, "palette": "colorblind"} if hue else {"marker": "o"}
         sns.lineplot(frame, x=x, y="value", errorbar="se", ax=ax, **look, **settings)
@@ -55,6 +58,12 @@ def line(values: xr.DataArray, x: str, ax: Axes | None = None, *, hue: str | Non
     if hue and settings.get("legend", True):
         legend_above(ax, dim_label(values, hue))
     return ax
+
+
+def _names(values: list[Any]) -> dict[Any, str]:
+    """Return coordinates in words, each by its value; those that would read alike are written in full."""
+    words = [value_words(value) for value in values]
+    return {value: word if words.count(word) == 1 else repr(value) for value, word in zip(values, words, strict=True)}
 
 
 def _means(values: xr.DataArray, x: str, ax: Axes, hue: str | None) -> None:
@@ -68,7 +77,7 @@ def _means(values: xr.DataArray, x: str, ax: Axes, hue: str | None) -> None:
         bars = np.nan_to_num(sem.sel(at).values)
         look = {"color": colors[i], "marker": _MARKERS[i % len(_MARKERS)], "ls": "", "ms": 4, "lw": 1, "capsize": 2}
         ax.errorbar(place, mean.sel(at).values, bars, label=None if hue is None else value_words(name), **look)
-    ax.set_xticks(range(values.sizes[x]), [value_words(value) for value in values[x].values.tolist()])
+    ax.set_xticks(range(values.sizes[x]), tick_words(values[x].values.tolist()))
     ax.set_xlim(-0.5, values.sizes[x] - 0.5)
 
 
@@ -200,7 +209,7 @@ def heatmap(values: xr.DataArray, x: str, y: str, ax: Axes | None = None) -> Axe
 def _ticks(values: xr.DataArray, dim: str) -> list[str]:
     """Return the coordinates of a dim in words; of a long one only every so many, and empty texts between."""
     step = -(-values.sizes[dim] // 12)
-    return [value_words(value) if i % step == 0 else "" for i, value in enumerate(values[dim].values.tolist())]
+    return [word if i % step == 0 else "" for i, word in enumerate(tick_words(values[dim].values.tolist()))]
 
 
 def _numbers(values: np.ndarray) -> np.ndarray:
