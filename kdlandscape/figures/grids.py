@@ -180,9 +180,19 @@ def _as_written(legend: Legend) -> None:
         text.set_parse_math(False)
 
 
-def tick_words(values: Sequence[Any]) -> list[str]:
-    """Return coordinates as texts beside the ticks of an axis; a dollar in one would begin a formula."""
-    return [value_words(value).replace("$", r"\$") for value in values]
+def place_names(values: xr.DataArray, dim: str) -> list[str]:
+    """Return the coordinates of a dim in words; those that would read alike are written in full."""
+    places: Any = values[dim].values if dim in values.coords else np.arange(values.sizes[dim])
+    if places.dtype.kind == "M":
+        return [str(name) for name in np.datetime_as_string(places, unit="auto")]
+    held = places.astype(str).tolist() if places.dtype.kind == "m" else places.tolist()
+    words = [value_words(value) for value in held]
+    return [word if words.count(word) == 1 else repr(value) for value, word in zip(held, words, strict=True)]
+
+
+def tick_words(values: xr.DataArray, dim: str) -> list[str]:
+    """Return `place_names` as texts beside the ticks of an axis, where a dollar would begin a formula."""
+    return [name.replace("$", r"\$") for name in place_names(values, dim)]
 
 
 def _legend_style(labels: Sequence[str], title: str, inches: float) -> dict[str, Any]:

@@ -8,9 +8,10 @@ import numpy as np
 import seaborn as sns
 import xarray as xr
 from matplotlib.axes import Axes
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 
 from kdlandscape.cubes.statistics import mean_sem
-from kdlandscape.cubes.words import dim_label, kind, value_words, variable_label
+from kdlandscape.cubes.words import dim_label, kind, variable_label
 from kdlandscape.figures.grids import (
     figure_inches,
     grid_of_axes,
@@ -18,6 +19,7 @@ from kdlandscape.figures.grids import (
     inches_of,
     legend_above,
     new_axes,
+    place_names,
     tick_words,
     wrap_labels,
     wrapped,
@@ -46,12 +48,15 @@ def line(values: xr.DataArray, x: str, ax: Axes | None = None, *, hue: str | Non
     if kind(values, x) in ("category", "repeat"):
         _means(values, x, ax, hue)
     else:
-        frame = values.rename("value").to_dataframe().reset_index().dropna(subset=["value"])
-        if hue:
-            frame[hue] = frame[hue].map(_names(values[hue].values.tolist()))
+        named = values.assign_coords({hue: place_names(values, hue)}) if hue else values
+        frame = named.rename("value").to_dataframe().reset_index().dropna(subset=["value"])
         # Colour, marker and dashes all tell the hue, so that a greyscale print still does.
         look = {"hue": hue, "style": hue, "markers": True, "palette": "colorblind"} if hue else {"marker": "o"}
         sns.lineplot(frame, x=x, y="value", errorbar="se", ax=ax, **look, **settings)
+    if x in values.coords and values[x].dtype.kind == "M":
+        locator = AutoDateLocator(minticks=2, maxticks=4)
+        ax.xaxis.set_major_locator(locator)
+        ax.xaxis.set_major_formatter(ConciseDateFormatter(locator))
     ax.set_xlabel(dim_label(values, x))
     ax.set_ylabel(variable_label(values))
     wrap_labels([ax])
@@ -60,24 +65,19 @@ def line(values: xr.DataArray, x: str, ax: Axes | None = None, *, hue: str | Non
     return ax
 
 
-def _names(values: list[Any]) -> dict[Any, str]:
-    """Return coordinates in words, each by its value; those that would read alike are written in full."""
-    words = [value_words(value) for value in values]
-    return {value: word if words.count(word) == 1 else repr(value) for value, word in zip(values, words, strict=True)}
-
-
 def _means(values: xr.DataArray, x: str, ax: Axes, hue: str | None) -> None:
     """Draw means with bars of one standard error at the places of categories, side by side for each hue."""
     mean, sem, _ = mean_sem(values, [dim for dim in values.dims if dim not in (x, hue)])
-    names = values[hue].values.tolist() if hue else [None]
-    colors = sns.color_palette("colorblind", len(names))
-    for i, name in enumerate(names):
-        at = {} if hue is None else {hue: name}
-        place = np.arange(values.sizes[x]) + 0.6 * ((i + 0.5) / len(names) - 0.5)
-        bars = np.nan_to_num(sem.sel(at).values)
+    places = range(values.sizes[hue]) if hue else [0]
+    colors = sns.color_palette("colorblind", len(places))
+    for i in places:
+        at = {} if hue is None else {hue: i}
+        name = None if hue is None else place_names(values, hue)[i]
+        place = np.arange(values.sizes[x]) + 0.6 * ((i + 0.5) / len(places) - 0.5)
+        bars = np.nan_to_num(sem.isel(at).values)
         look = {"color": colors[i], "marker": _MARKERS[i % len(_MARKERS)], "ls": "", "ms": 4, "lw": 1, "capsize": 2}
-        ax.errorbar(place, mean.sel(at).values, bars, label=None if hue is None else value_words(name), **look)
-    ax.set_xticks(range(values.sizes[x]), tick_words(values[x].values.tolist()))
+        ax.errorbar(place, mean.isel(at).values, bars, label=name, **look)
+    ax.set_xticks(range(values.sizes[x]), tick_words(values, x))
     ax.set_xlim(-0.5, values.sizes[x] - 0.5)
 
 
@@ -209,7 +209,7 @@ def heatmap(values: xr.DataArray, x: str, y: str, ax: Axes | None = None) -> Axe
 def _ticks(values: xr.DataArray, dim: str) -> list[str]:
     """Return the coordinates of a dim in words; of a long one only every so many, and empty texts between."""
     step = -(-values.sizes[dim] // 12)
-    return [word if i % step == 0 else "" for i, word in enumerate(tick_words(values[dim].values.tolist()))]
+    return [word if i % step == 0 else "" for i, word in enumerate(tick_words(values, dim))]
 
 
 def _numbers(values: np.ndarray) -> np.ndarray:

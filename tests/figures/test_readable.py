@@ -18,6 +18,7 @@ from kdlandscape.studies import CLAIMS, verdicts
 from tests.figures.test_claim_figures import study
 from tests.figures.test_spectra import rules
 from tests.synthetic import basins_cube, demo_cube
+from tests.widgets.cubes import other_cube, study_cube
 
 
 def plane():
@@ -52,6 +53,8 @@ FIGURES = {
     "line": lambda: figures.line(demo_cube()["barrier"], "init_lambda", hue="lr_policy"),
     "line along seeds": lambda: figures.line(demo_cube()["barrier"], "seed", hue="init_lambda"),
     "line along words": lambda: figures.line(demo_cube()["barrier"], "lr_policy"),
+    "overview": lambda: figures.overview(study_cube()),
+    "overview of other dims": lambda: figures.overview(other_cube()),
     "panels": lambda: figures.panels(
         demo_cube()["agreement"], figures.line, row="split", col="lr_policy", x="init_lambda", hue="seed"
     ),
