@@ -56,12 +56,16 @@ def new(
     study: Annotated[str, typer.Argument(help="Name of the new study.", metavar="STUDY")],
     template: Annotated[str, typer.Option("--from", help="A spec, or the name of a shipped one.")] = "demo",
     folder: Annotated[Path, typer.Option(help="Where to write.")] = Path(),
+    problem: Annotated[
+        bool, typer.Option("--problem", help="Write a problem of your own for the shipped study, not a copy of it.")
+    ] = False,
 ) -> None:
     """Copy a shipped spec and its notebook under a new name, to start a study of your own from."""
-    from kdlandscape.sweeps.templates import new_study
+    from kdlandscape.sweeps.templates import new_problem, new_study
 
-    spec, notebook = new_study(study, template, folder)
-    show(f"spec: {spec}\nnotebook: {notebook}\nrun it: kdlandscape run {spec}")
+    spec, other = (new_problem if problem else new_study)(study, template, folder)
+    kind = "problem" if problem else "notebook"
+    show(f"spec: {spec}\n{kind}: {other}\nrun it: kdlandscape run {spec}")
 
 
 @app.command()

@@ -71,7 +71,7 @@ def _range(name: str, value: dict) -> list[Scalar]:
 
 def check_axis(name: str, values: list[Any], *, repeats: bool = False) -> list[Any]:
     """Return an axis with one type of value: a mix of int and float becomes float."""
-    if not name.isidentifier():
+    if not all(part.isidentifier() for part in name.split(".", 1)):
         raise SpecError(f"grid: expected an axis name that is a Python identifier, got {name!r}")
     if not values:
         raise SpecError(f"{name}: expected an axis with at least one value, got an empty list")

@@ -5,13 +5,15 @@ from typing import Any
 
 from kdlandscape.cubes.yaml_file import DocumentError, read_yaml
 from kdlandscape.sweeps.errors import SpecError
+from kdlandscape.sweeps.places import shipped
 
 
 def read_mapping(path: Path, including: tuple[Path, ...] = ()) -> dict[str, Any]:
     """Return the mapping in a YAML file, on top of the files that it names under ``include``.
 
     ``parameters`` and ``grid`` are merged name by name, other keys as a whole; a name that is an axis here is no fixed
-    parameter any more, and the other way round.  A notebook is looked for beside the file that names it first.
+    parameter any more, and the other way round.  A notebook is looked for beside the file that names it first; a file
+    that is not there is a shipped spec.
     """
     path = path.resolve()
     if path in including:
@@ -32,7 +34,10 @@ def read_mapping(path: Path, including: tuple[Path, ...] = ()) -> dict[str, Any]
         raise SpecError(f"include: expected a file or a list of files, got {names!r}")
     merged: dict[str, Any] = {}
     for name in names:
-        merged = _merge(merged, read_mapping(path.parent / name, (*including, path)))
+        there = path.parent / name
+        shipped_one = shipped("papermill_runs") / name
+        use_shipped = not there.exists() and shipped_one.is_file()
+        merged = _merge(merged, read_mapping(shipped_one if use_shipped else there, (*including, path)))
     notebook = content.get("notebook")
     if including and isinstance(notebook, str) and (path.parent / notebook).is_file():
         content["notebook"] = str(path.parent / notebook)

@@ -6,6 +6,7 @@ from typing import Any
 
 from kdlandscape.cubes.yaml_file import DocumentError, parse
 from kdlandscape.sweeps.errors import SpecError
+from kdlandscape.sweeps.own_problem import without_entries
 from kdlandscape.sweeps.parameters import Parameter
 from kdlandscape.sweeps.values import MismatchError, as_typed
 
@@ -40,7 +41,7 @@ def override(
         fixed[name] = _value(value, f"-p {text}", known.get(name))
     for text in grid:
         name, value = _assignment(text, "-g", "name=v1,v2")
-        fixed.pop(name, None)
+        fixed = without_entries(fixed, [name])
         axes[name] = _axis(value, f"-g {text}", known.get(name))
     return {**content, "parameters": fixed, "grid": axes}
 

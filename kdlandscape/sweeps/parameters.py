@@ -15,6 +15,7 @@ from typing import Any
 from kdlandscape.nearest import did_you_mean, listed
 from kdlandscape.sweeps.errors import SpecError
 from kdlandscape.sweeps.notebook import parameters_cell, python_of
+from kdlandscape.sweeps.own_problem import entry
 from kdlandscape.sweeps.values import MismatchError, as_typed
 
 _PLAIN = (int, float, str, bool, list, dict, tuple, None, type(None), Any)
@@ -137,6 +138,31 @@ def _literals(kind: Any) -> list[Any]:
     if typing.get_origin(kind) is typing.Literal:
         return list(typing.get_args(kind))
     return [literal for part in typing.get_args(kind) for literal in _literals(part)]
+
+
+def parameter_of(name: str, parameters: Mapping[str, Parameter], notebook: str) -> Parameter:
+    """Return a parameter of a notebook, or the entry of a mapping among them: ``options.width`` of ``options``.
+
+    Raises
+    ------
+    SpecError
+        If there is no such parameter, or it is no mapping.
+    """
+    place = entry(name)
+    if place is None:
+        check_known(name, parameters, notebook)
+        return parameters[name]
+    mapping, _ = place
+    check_known(mapping, parameters, notebook)
+    kind = parameters[mapping].type
+    if kind is not Any and dict not in (kind, typing.get_origin(kind)):
+        raise SpecError(
+            f"{name}: expected {mapping} to be a mapping of {notebook}, whose entries have names of this form; it is "
+            f"of type {parameters[mapping].spelling}"
+        )
+    of_item = (typing.get_args(kind) or (Any, Any))[1]
+    spelling = parameters[mapping].spelling.partition(",")[2].strip().removesuffix("]") or "Any"
+    return Parameter(of_item, spelling, None)
 
 
 def check_known(name: str, parameters: Mapping[str, Parameter], notebook: str) -> None:

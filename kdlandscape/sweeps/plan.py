@@ -7,6 +7,7 @@ from typing import Any
 
 from kdlandscape.sweeps.axes import Scalar
 from kdlandscape.sweeps.errors import SpecError
+from kdlandscape.sweeps.own_problem import filled
 from kdlandscape.sweeps.spec import Spec
 from kdlandscape.sweeps.values import canonical
 
@@ -56,7 +57,7 @@ def plan(spec: Spec) -> list[Run]:
             raise SpecError(
                 f"grid: expected runs with ids of their own, got {identity} for {runs[identity].coords} too"
             )
-        runs[identity] = Run(identity, {**shared, **own}, coords)
+        runs[identity] = Run(identity, filled({**shared, **own}), coords)
     return list(runs.values())
 
 

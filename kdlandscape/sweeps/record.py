@@ -15,6 +15,7 @@ from kdlandscape.cubes.provenance import FACTS, collect
 from kdlandscape.cubes.schema import RUN, SchemaError, check, without_facts
 from kdlandscape.cubes.store import write_run
 from kdlandscape.sweeps.dependencies import inputs
+from kdlandscape.sweeps.own_problem import without_entries
 from kdlandscape.sweeps.witness import CONTEXT_VARIABLE, cells, defaults, here
 
 
@@ -62,8 +63,7 @@ def record(dataset: xr.Dataset | xr.DataArray, *, checkpoints: xr.Dataset | None
     read = json.dumps(inputs(here(), cells(), _parameters(context), os.stat(context_file).st_mtime))
     dataset = _attach(dataset, _facts(dataset, context) | {"inputs": read}, outer)
     own = _parameters(context)
-    varying = {*context["coords"], *context["vectorized"]}
-    fixed = json.dumps({name: own[name] for name in own if name not in varying})
+    fixed = json.dumps(without_entries(own, {*context["coords"], *context["vectorized"]}))
     facts = {"id": context["run"], "recipe": context["spec_hash"], "parameters": fixed}
     dataset.attrs |= {f"{RUN}{name}": value for name, value in facts.items()}
     kept = {}

@@ -18,7 +18,8 @@ from kdlandscape.sweeps.errors import SpecError
 from kdlandscape.sweeps.includes import read_mapping
 from kdlandscape.sweeps.notebook import check_kernel, code_cells, code_hash
 from kdlandscape.sweeps.overrides import override
-from kdlandscape.sweeps.parameters import Parameter, check_known, read_parameters, typed
+from kdlandscape.sweeps.own_problem import entry, filled, without_replaced
+from kdlandscape.sweeps.parameters import Parameter, check_known, parameter_of, read_parameters, typed
 from kdlandscape.sweeps.places import find_notebook, find_spec
 from kdlandscape.sweeps.values import MismatchError, canonical, digest, plain
 
@@ -154,7 +155,7 @@ def make_spec(content: Mapping[str, Any], beside: Path | None = None) -> Spec:
     if "resolved" in content:
         raise SpecError("resolved: expected a spec as written by hand, got the snapshot of a study; remove this key")
     try:
-        content = plain(content)
+        content = without_replaced(plain(content))
         grid, values = expand(content.get("grid", {}))
         spec = Spec.model_validate({**content, "grid": grid})
     except MismatchError as error:
@@ -261,23 +262,38 @@ def _check_registered(spec: Spec) -> None:
                 raise SpecError(str(error)) from error
 
 
+def _with_entries(
+    parameters: Mapping[str, Any], axes: Mapping[str, Any], known: Mapping[str, Parameter]
+) -> dict[str, Any]:
+    """Return parameters with entries in their mappings, which those along axes will join run by run."""
+    defaults = {name: parameter.default for name, parameter in known.items()}
+    found = filled(parameters, defaults)
+    for name, place in ((name, entry(name)) for name in axes):
+        if place is not None:
+            mapping, key = place
+            if key in found.get(mapping, {}):
+                raise SpecError(f"{name}: expected it in grid or in parameters, got it in both")
+            found.setdefault(mapping, defaults[mapping] or {})
+    return found
+
+
 def _typed(
     spec: Spec, values: Mapping[str, list], known: Mapping[str, Parameter], notebook: str
 ) -> tuple[Spec, list[str], dict[str, list]]:
     """Give every value its parameter's type; return also the outer axes that feed lists, and the named values."""
-    for name in [*spec.parameters, *spec.grid]:
-        check_known(name, known, notebook)
+    every = {name: parameter_of(name, known, notebook) for name in [*spec.parameters, *spec.grid]}
     if spec.source is not None:
         name = spec.source.parameter
         check_known(name, known, notebook)
         typed(name, "path of a file", known[name])
         if name in spec.parameters or name in spec.grid:
             raise SpecError(f"{name}: expected it to be filled by from, got a value in parameters or grid")
-    parameters = {name: typed(name, value, known[name]) for name, value in spec.parameters.items()}
-    named = {name: [typed(name, value, known[name]) for value in axis] for name, axis in values.items()}
+    fixed = {name: typed(name, value, every[name]) for name, value in spec.parameters.items()}
+    parameters = _with_entries(fixed, spec.grid, known)
+    named = {name: [typed(name, value, every[name]) for value in axis] for name, axis in values.items()}
     grid, lists = dict(spec.grid), []
     for name in [name for name in grid if name not in named]:
-        parameter = known[name]
+        parameter = every[name]
         if parameter.is_list:
             grid[name] = typed(name, grid[name], parameter)
             lists += [name] if name not in spec.vectorize else []

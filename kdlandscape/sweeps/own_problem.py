@@ -1,0 +1,65 @@
+"""What a spec leaves to a problem of the user's own, and the entries of a mapping as parameters and axes."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from kdlandscape.sweeps.errors import SpecError
+
+REPLACED = "problem_replaces"
+
+
+def without_replaced(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the content of a spec without the parameters and axes that its problem replaces.
+
+    The key ``problem_replaces`` names what our own data sets and networks are chosen by: with another ``problem`` each
+    of its values would give the same runs. Groups in ``zip`` and rules in ``exclude`` that name one of them fall away.
+    """
+    content = dict(content)
+    names = content.pop(REPLACED, [])
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise SpecError(f"{REPLACED}: expected a list of names of parameters and axes, got {names!r}")
+    given = content.get("parameters")
+    if not isinstance(given, Mapping) or not given.get("problem"):
+        return content
+    for key in ("parameters", "grid"):
+        if isinstance(content.get(key), Mapping):
+            content[key] = {name: value for name, value in content[key].items() if name not in names}
+    for key, kept in (("vectorize", str), ("zip", list), ("exclude", dict)):
+        if isinstance(content.get(key), list):
+            content[key] = [one for one in content[key] if not (isinstance(one, kept) and _names(one) & set(names))]
+    table = content.get("table")
+    if isinstance(table, Mapping) and isinstance(table.get("rows"), list):
+        content["table"] = {**table, "rows": [row for row in table["rows"] if row not in names]}
+    return content
+
+
+def _names(part: Any) -> set[str]:
+    return {part} if isinstance(part, str) else {name for name in part if isinstance(name, str)}
+
+
+def entry(name: str) -> tuple[str, str] | None:
+    """Return the mapping and the key that a name such as ``options.width`` stands for; None for a plain name."""
+    mapping, dot, key = name.partition(".")
+    return (mapping, key) if dot else None
+
+
+def filled(parameters: Mapping[str, Any], defaults: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return parameters with the entries of mappings, such as ``options.width``, in their mappings."""
+    found = {name: value for name, value in parameters.items() if entry(name) is None}
+    for name, value in parameters.items():
+        place = entry(name)
+        if place is not None:
+            mapping, key = place
+            own = found.get(mapping, (defaults or {}).get(mapping) or {})
+            found[mapping] = {**own, key: value}
+    return found
+
+
+def without_entries(parameters: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """Return parameters without some of them, or of their entries."""
+    names = set(names)
+    found = {name: value for name, value in parameters.items() if name not in names}
+    for mapping, key in filter(None, map(entry, names)):
+        if isinstance(found.get(mapping), Mapping):
+            found[mapping] = {own: value for own, value in found[mapping].items() if own != key}
+    return found
