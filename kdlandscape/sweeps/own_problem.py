@@ -4,23 +4,54 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from kdlandscape.sweeps.errors import SpecError
+from kdlandscape.sweeps.places import shipped
 
-REPLACED = "problem_replaces"
+#: What our own data sets and networks are chosen by, in the shipped notebooks.
+OURS = (
+    "data_set",
+    "network",
+    "width",
+    "depth",
+    "norm",
+    "num_train",
+    "num_test",
+    "num_fresh",
+    "label_noise",
+    "distill_on",
+    "student_network",
+    "student_width",
+    "student_depth",
+)
 
 
-def without_replaced(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the content of a spec without the parameters and axes that its problem replaces.
+def without_ours(content: Mapping[str, Any], asked: Iterable[str] = ()) -> dict[str, Any]:
+    """Return the content of a spec of a shipped notebook without what its problem replaces.
 
-    The key ``problem_replaces`` names what our own data sets and networks are chosen by: with another ``problem`` each
-    of its values would give the same runs. Groups in ``zip`` and rules in ``exclude`` that name one of them fall away.
+    Each value of a parameter that chooses among our own data sets and networks would give the same runs. Groups in
+    ``zip`` and rules in ``exclude`` that name one of them fall away too.
+
+    Parameters
+    ----------
+    content
+        Of the spec.
+    asked
+        Names that the user has set beside the problem.
+
+    Raises
+    ------
+    SpecError
+        If one of them would have no effect.
     """
-    content = dict(content)
-    names = content.pop(REPLACED, [])
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise SpecError(f"{REPLACED}: expected a list of names of parameters and axes, got {names!r}")
+    content, names = dict(content), OURS
     given = content.get("parameters")
-    if not isinstance(given, Mapping) or not given.get("problem"):
+    if not isinstance(given, Mapping) or not given.get("problem") or not _is_shipped(content.get("notebook")):
         return content
+    for name in asked:
+        if name in names:
+            raise SpecError(
+                f"{name}: expected no choice among our own data and networks beside a problem of your own, got one; "
+                f"if your function takes it, say options.{name}"
+            )
     for key in ("parameters", "grid"):
         if isinstance(content.get(key), Mapping):
             content[key] = {name: value for name, value in content[key].items() if name not in names}
@@ -31,6 +62,11 @@ def without_replaced(content: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(table, Mapping) and isinstance(table.get("rows"), list):
         content["table"] = {**table, "rows": [row for row in table["rows"] if row not in names]}
     return content
+
+
+def _is_shipped(notebook: Any) -> bool:
+    place = shipped("notebooks")
+    return isinstance(notebook, str) and (path := place / notebook).is_file() and path.parent == place
 
 
 def _names(part: Any) -> set[str]:

@@ -18,7 +18,7 @@ from kdlandscape.sweeps.errors import SpecError
 from kdlandscape.sweeps.includes import read_mapping
 from kdlandscape.sweeps.notebook import check_kernel, code_cells, code_hash
 from kdlandscape.sweeps.overrides import override
-from kdlandscape.sweeps.own_problem import entry, filled, without_replaced
+from kdlandscape.sweeps.own_problem import entry, filled, without_ours
 from kdlandscape.sweeps.parameters import Parameter, check_known, parameter_of, read_parameters, typed
 from kdlandscape.sweeps.places import find_notebook, find_spec
 from kdlandscape.sweeps.values import MismatchError, canonical, digest, plain
@@ -139,6 +139,7 @@ def load_spec(
     content = read_mapping(path) | ({} if study is None else {"study": study})
     if parameters or grid:
         content = override(content, parameters, grid, _known(content, path.parent))
+        content = without_ours(content, [text.partition("=")[0].strip() for text in (*parameters, *grid)])
     return make_spec(content, beside=path.parent)
 
 
@@ -155,7 +156,7 @@ def make_spec(content: Mapping[str, Any], beside: Path | None = None) -> Spec:
     if "resolved" in content:
         raise SpecError("resolved: expected a spec as written by hand, got the snapshot of a study; remove this key")
     try:
-        content = without_replaced(plain(content))
+        content = without_ours(plain(content))
         grid, values = expand(content.get("grid", {}))
         spec = Spec.model_validate({**content, "grid": grid})
     except MismatchError as error:

@@ -7,6 +7,7 @@ import pytest
 
 import kdlandscape as kdl
 from kdlandscape.sweeps.errors import SpecError
+from kdlandscape.sweeps.own_problem import OURS
 from kdlandscape.sweeps.plan import plan
 from kdlandscape.sweeps.spec import load_spec
 from kdlandscape.sweeps.templates import new_problem
@@ -17,7 +18,7 @@ MINE = ["problem=mine.py:make"]
 @pytest.mark.parametrize("name", ["demo", "basins", "spectra", "paper_domain", "paper_network", "paper_fig6b_gpu"])
 def test_axes_that_choose_among_our_data_and_networks_fall_away_beside_a_problem_of_ones_own(name):
     ours, mine = load_spec(name), load_spec(name, MINE)
-    replaced = {"data_set", "network", "width", "depth", "norm", "num_train", "num_fresh", "label_noise"}
+    replaced = set(OURS)
     assert replaced & ({*ours.grid} | {*ours.parameters})
     assert not replaced & ({*mine.grid} | {*mine.parameters})
     assert {axis: mine.grid[axis] for axis in mine.grid} == {a: v for a, v in ours.grid.items() if a not in replaced}
@@ -41,6 +42,7 @@ def test_the_options_of_a_problem_are_parameters_and_axes_of_any_shipped_spec():
     [
         (["device.width=3"], "device.width: expected device to be a mapping of distill_init.ipynb"),
         (["optoins.width=3"], "expected a parameter of distill_init.ipynb .*Did you mean 'options'"),
+        (["problem=mine.py:make", "width=8"], r"width: expected no choice among our own .*, say options\.width"),
         (["options.width=[1]"], r"options.width: expected int \| float \| str"),
     ],
 )
