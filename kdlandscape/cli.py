@@ -100,6 +100,51 @@ def run(
 
 
 @app.command()
+def compare(
+    problem: Annotated[str, typer.Argument(help="my/problem.py:make, or a data set of ours.", metavar="PROBLEM")],
+    checkpoints: Annotated[
+        list[str], typer.Argument(help="Two or more, the teacher first: PATH, or NAME=PATH#WEIGHTS.", metavar="A B")
+    ],
+    control: Annotated[str, typer.Option(help="Checkpoint of an independent network.", show_default=False)] = "",
+    networks: Annotated[
+        list[str], typer.Option("--network", metavar="NAME=my/problem.py:make", help="An architecture of its own.")
+    ] = [],  # noqa: B006
+    parameters: Parameter = [],  # noqa: B006
+    grid: Grid = [],  # noqa: B006
+    study: StudyName = None,
+    workers: Workers = None,
+    root: Root = None,
+    time_limit: TimeLimit = None,
+    changed: Changed = None,
+    json: Json = False,
+    only_check: DryRun = False,
+) -> None:
+    """Compare checkpoints of one problem: fidelity, barriers, the plane through them, spectra and sharpness.
+
+    A checkpoint is a .safetensors file, a file of torch.save (read as weights only), or a folder of transformers.
+    FILE#ema chooses one of several sets of weights in a file.
+
+    Example: kdlandscape compare my/problem.py:make teacher.pt student.pt --control independent.pt --study first
+    """
+    from kdlandscape.distillation.comparing import arguments, check, study_name
+    from kdlandscape.sweeps.spec import load_spec
+
+    given = arguments(problem, checkpoints, control, networks)
+    name = study or study_name(given["checkpoints"])
+    first = load_spec("compare", parameters, grid, study=name, given=given)
+    loaded, digests = check(first.parameters)
+    for one in loaded:
+        show(f"{one.name}: {one.weights}" + f" (of {', '.join(one.found)})" * (len(one.found) > 1), sys.stderr)
+    checked = load_spec("compare", parameters, grid, study=name, given={**given, "digests": digests})
+    options = {"time_limit": time_limit, "cell_limit": None, "changed": changed, "workers": workers}
+    options |= {"shard": None, "scheduler": None, "progress": "json" if json else True}
+    if only_check:
+        dry_run(checked, root, options)
+    else:
+        run_and_report(checked, root=root, warm=False, **options)
+
+
+@app.command()
 def retry(
     study: Study,
     failed: Annotated[bool, typer.Option("--failed", help="Also execute the runs that failed.")] = False,
@@ -241,9 +286,10 @@ def main() -> None:
     except ValueError as error:
         from kdlandscape.cubes.seals import DamagedFileError
         from kdlandscape.cubes.store import CubeError
+        from kdlandscape.distillation.problem_files import ProblemError
         from kdlandscape.registry import RegistryError
 
-        if not isinstance(error, CubeError | DamagedFileError | RegistryError):
+        if not isinstance(error, CubeError | DamagedFileError | ProblemError | RegistryError):
             raise
         _fail(error)
 

@@ -14,6 +14,7 @@ OWN: dict[str, dict[str, str]] = {
     "findings": {
         "basins": "kdlandscape.studies.basin_shares:findings",
         "claims": "kdlandscape.studies.verdict_table:findings",
+        "compare": "kdlandscape.studies.network_pairs:findings",
         "excess": "kdlandscape.studies.excess:findings",
         "flatness": "kdlandscape.studies.flatness_ratios:findings",
         "onsets": "kdlandscape.studies.onsets:findings",
@@ -25,6 +26,10 @@ OWN: dict[str, dict[str, str]] = {
         "claims": "kdlandscape.figures.verdicts:claims",
         "init_lambda": "kdlandscape.figures.lines:init_lambda",
         "overview": "kdlandscape.figures.cube_overview:overview",
+        "network_plane": "kdlandscape.figures.compared:network_plane",
+        "network_spectra": "kdlandscape.figures.compared:network_spectra",
+        "pair_fidelity": "kdlandscape.figures.compared:pair_fidelity",
+        "pair_paths": "kdlandscape.figures.compared:pair_paths",
         "planes": "kdlandscape.figures.surfaces:planes",
         "removed_share": "kdlandscape.figures.barrier_bars:removed_share",
     },

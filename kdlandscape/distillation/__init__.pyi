@@ -15,10 +15,13 @@ from .comparison import excess, fidelity
 from .copies import Members, joined, members
 from .data import Data
 from .descent import Checkpoint, Trained
+from .each_network import network_losses, network_spectra, objectives_of
 from .inputs import distillation_set
+from .loaded import Loaded, load_networks
 from .losses import ensemble_logits, named_loss, tempered_kl, to_teacher
 from .networks import mixed_starts, network, random_thetas
 from .own_loop import shuffled
+from .pairwise import pairwise_fidelity, pairwise_paths, plane_through_networks
 from .partners import Partners, train_partners
 from .predictions import Teacher, ensemble_of, logits
 from .problem_files import ProblemError
@@ -29,10 +32,13 @@ from .stability import same_start_barrier
 from .tallies import Tally, tally
 from .teachers import train_teachers
 from .training import distill, train
+from .weight_files import CheckpointError
 
 __all__ = [
     "Checkpoint",
+    "CheckpointError",
     "Data",
+    "Loaded",
     "Members",
     "Partners",
     "Problem",
@@ -58,6 +64,7 @@ __all__ = [
     "initial_students",
     "joined",
     "layer_similarity",
+    "load_networks",
     "logits",
     "losses",
     "members",
@@ -67,8 +74,14 @@ __all__ = [
     "named_views",
     "network",
     "network_for",
+    "network_losses",
+    "network_spectra",
     "networks",
+    "objectives_of",
     "one_pass",
+    "pairwise_fidelity",
+    "pairwise_paths",
+    "plane_through_networks",
     "problem",
     "random_teacher",
     "random_thetas",

@@ -1,4 +1,5 @@
 from .barrier_bars import basins, removed_share
+from .compared import network_plane, network_spectra, pair_fidelity, pair_paths
 from .cube_overview import overview
 from .exporting import export, export_study, venue_style, venues
 from .grids import panels
@@ -18,7 +19,11 @@ __all__ = [
     "heatmap",
     "init_lambda",
     "line",
+    "network_plane",
+    "network_spectra",
     "overview",
+    "pair_fidelity",
+    "pair_paths",
     "panels",
     "plane",
     "planes",

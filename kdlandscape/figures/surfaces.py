@@ -138,12 +138,12 @@ def _mark(points: xr.DataArray, ax: Axes, colours: Mapping[str, Any]) -> None:
         path = points.transpose("step", "axis").sel(axis=["x", "y"]).values
         ax.plot(*path.T, ".-", color="white", mec="black", mew=0.4, lw=0.8, ms=4, label="trajectory")
         return
-    for name in points["point"].values.tolist():
+    for i, name in enumerate(points["point"].values.tolist()):
         x, y = points.sel(point=name, axis=["x", "y"]).values
         look: dict[str, Any] = {"ms": 8.0} if MARKERS.get(name) == "*" else {}
         if name in colours:
             look |= {"mfc": colours[name], "mec": "white", "mew": 0.9}
-        ax.plot(x, y, MARKERS.get(name, "D"), label=NAMES.get(name, name), ls="", **(style | look))
+        ax.plot(x, y, MARKERS.get(name, "Ds^oP"[i % 5]), label=NAMES.get(name, name), ls="", **(style | look))
 
 
 def surface(loss: xr.DataArray, ax: Any = None) -> Any:

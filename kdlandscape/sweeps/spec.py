@@ -117,7 +117,12 @@ class Spec(BaseModel):
 
 
 def load_spec(
-    path: Path | str, parameters: Sequence[str] = (), grid: Sequence[str] = (), *, study: str | None = None
+    path: Path | str,
+    parameters: Sequence[str] = (),
+    grid: Sequence[str] = (),
+    *,
+    study: str | None = None,
+    given: Mapping[str, Any] | None = None,
 ) -> Spec:
     """Read and check a spec.
 
@@ -129,6 +134,8 @@ def load_spec(
         Overrides ``name=value`` and ``name=v1,v2``; values are read as YAML.
     study
         Another name for the study.
+    given
+        More fixed parameters, over which the overrides stand.
 
     Raises
     ------
@@ -137,6 +144,8 @@ def load_spec(
     """
     path = find_spec(path)
     content = read_mapping(path) | ({} if study is None else {"study": study})
+    if given:
+        content["parameters"] = {**content.get("parameters", {}), **given}
     if parameters or grid:
         content = override(content, parameters, grid, _known(content, path.parent))
         content = without_ours(content, [text.partition("=")[0].strip() for text in (*parameters, *grid)])
