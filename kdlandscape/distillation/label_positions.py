@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from kdlandscape.distillation.comparison import IGNORED
+from kdlandscape.distillation.predictions import logits
 from kdlandscape.distillation.problems import Problem, first_examples
+from kdlandscape.distillation.tallies import IGNORED
 from kdlandscape.landscape.reduction import num_examples
 
 MASK = "attention_mask"  # of the inputs of `transformers`
@@ -64,6 +65,11 @@ class Positions:
         kept = mask[:, self.shift :] if self.masked and mask is not None else None
         return Compared(logits[:, :last], targets[:, self.shift :], kept)
 
+    def any_counts(self, targets: Tensor | None, mask: Tensor | None) -> bool:
+        """Whether a batch has an example, or a token, that counts."""
+        counts = torch.ones((), dtype=torch.bool) if mask is None else mask.bool()
+        return bool((counts if targets is None else counts & (targets != IGNORED)).any())
+
 
 def positions_of(problem: Problem) -> Positions:
     """Find how the targets of a problem stand to its logits: by the loss of random logits on a few of its targets.
@@ -74,7 +80,7 @@ def positions_of(problem: Problem) -> Positions:
     inputs, targets = first_examples(problem.test, min(_FEW, num_examples(problem.test)))
     if not isinstance(targets, Tensor) or targets.is_floating_point() or targets.is_complex():
         return Positions("none")
-    like = _logits(problem, inputs)
+    like = logits(problem.model, problem.model, inputs)[0]
     if like.ndim == 2 and targets.shape == like.shape[:1]:
         return Positions("classes")
     if like.ndim != 3 or targets.shape != like.shape[:2]:
@@ -97,12 +103,6 @@ def _explains(found: Positions, logits: Tensor, inputs: Any, targets: Tensor, ex
     total = each.sum(1)
     ways = (total / counts.sum(1).clamp_min(1), total, total / z.shape[1], total / logits.shape[1])
     return any(torch.allclose(way, expected, rtol=1e-4, atol=1e-6) for way in ways)
-
-
-def _logits(problem: Problem, inputs: Any) -> Tensor:
-    from kdlandscape.distillation.predictions import logits
-
-    return logits(problem.model, problem.model, inputs)[0]
 
 
 def _mask(inputs: Any, logits: Tensor) -> Tensor | None:

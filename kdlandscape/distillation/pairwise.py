@@ -1,6 +1,6 @@
 """Many networks of one problem, two by two: fidelity, paths with their barriers, and the plane through them."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -8,24 +8,26 @@ import numpy as np
 import torch
 import xarray as xr
 from torch import Tensor
+from torch.utils._pytree import tree_map
 
 from kdlandscape.cubes.variables import dataset, variable
-from kdlandscape.distillation.comparison import excess, fidelity
+from kdlandscape.distillation.comparison import excess
 from kdlandscape.distillation.label_positions import Positions, positions_of
-from kdlandscape.distillation.loaded import Loaded
+from kdlandscape.distillation.loaded import CONTROL, Loaded
 from kdlandscape.distillation.predictions import logits
-from kdlandscape.distillation.problems import first_examples
+from kdlandscape.distillation.problems import Problem, first_examples
+from kdlandscape.distillation.tallies import Tally, tally
 from kdlandscape.landscape.directions import plane_through
 from kdlandscape.landscape.loss import MeanLoss
 from kdlandscape.landscape.many_networks import stacked
 from kdlandscape.landscape.paths.interpolation import barrier, interpolate
 from kdlandscape.landscape.permutations.alignment import align
 from kdlandscape.landscape.permutations.rescaling import rescaling
+from kdlandscape.landscape.reduction import num_examples as num_examples_of
 from kdlandscape.landscape.slices import slice_plane
 
 ALIGNMENTS = ("as it is", "permuted", "rescaled")
 SPLITS = ("train", "test")
-_NUMBERS = 2**28  # of logits that are held of one network: 1 GiB in float32
 UNDEFINED = (ValueError, RuntimeError, NotImplementedError)  # how probes say that a network has no such thing
 
 
@@ -39,6 +41,7 @@ def pairwise_fidelity(
     control: Loaded | None = None,
     *,
     num_examples: int | None = None,
+    batch_size: int = 250,
     top_k: Sequence[int] = (),
 ) -> xr.Dataset:
     """Compare the predictions of every two networks, on training and on test data.
@@ -49,67 +52,72 @@ def pairwise_fidelity(
         Of one problem; in each pair the earlier one is the teacher.
     control
         An independent network: what it agrees on with a teacher is subtracted.
-    num_examples
-        The first ones of each split; fewer where the logits of all would not fit into 1 GiB.
+    num_examples, batch_size
+        The first ones of each split (default: all), and how many of them are run at once: their logits are held.
     top_k
-        As for `fidelity`.
+        As for `fidelity`; larger ones than the number of classes are left out.
 
     Returns
     -------
     xarray.Dataset
-        What `fidelity` gives, and with a control `excess`, over ``pair, split``. Tokens count where the loss counts
-        them; ``positions`` in the attrs says where. ``fidelity_note`` says for which pairs it is not defined, and why.
+        What `fidelity` gives, with the problem's own metrics, and with a control `excess`, over ``pair, split``. Tokens
+        count where the loss counts them; ``positions`` in the attrs says where. ``fidelity_note`` says for which pairs
+        it is not defined, and why.
     """
     problem, pairs = networks[0].problem, pairs_of(networks)
     how, parts = positions_of(problem), []
-    for split in SPLITS:
-        data = first_examples(getattr(problem, split), _fitting(networks, control, split, num_examples))
-        outputs = {one.name: _outputs(one, data[0]) for one in [*networks, *([control] if control else [])]}
-        seen = outputs[control.name] if control is not None else None
-        rows = [_compared(how, data, outputs[a.name], outputs[b.name], seen, top_k) for a, b in pairs.values()]
-        parts.append(stacked(rows, "pair", list(pairs)))
-    found = xr.concat(parts, xr.DataArray(list(SPLITS), dims="split", name="split"), combine_attrs="drop_conflicts")
-    notes = [_unlike(a, b) for a, b in pairs.values()]
-    found = found.assign_coords(pair=_labelled("pair", pairs), split=_labelled("split", SPLITS))
-    found["fidelity_note"] = variable("pair", notes, "why fidelity is not defined; empty where it is")
-    return found.transpose("pair", "split", ...).assign_attrs(positions=how.words)
-
-
-def _fitting(networks: Sequence[Loaded], control: Loaded | None, split: str, count: int | None) -> int:
-    """Return how many examples are compared."""
-    inputs = getattr(networks[0].problem, split)[0]
     every = [*networks, *([control] if control is not None else [])]
-    size = max(int(_outputs(one, first_examples(inputs, 1)).numel()) for one in every)
-    known = len(next(leaf for leaf in torch.utils._pytree.tree_leaves(inputs) if isinstance(leaf, Tensor)))
-    return min(known if count is None else count, known, max(1, _NUMBERS // size))
+    asked = {words: (a.name, b.name) for words, (a, b) in pairs.items()}
+    if control is not None:
+        asked |= {f"{one.name} | {CONTROL}": (one.name, control.name) for one in networks}
+    for split in SPLITS:
+        data = first_examples(getattr(problem, split), num_examples)
+        found = _tallies(how, problem, every, asked, _batches(data, batch_size), top_k)
+        rows: list[xr.Dataset | None] = []
+        for words, (a, _) in pairs.items():
+            one, beside = found.get(words), found.get(f"{a.name} | {CONTROL}")
+            rows.append(one if one is None or beside is None else one.merge(excess(one, beside)))
+        parts.append(stacked(rows, "pair", list(pairs)))
+    result = stacked(parts, "split", SPLITS)
+    notes = [_unlike(a, b) for a, b in pairs.values()]
+    result = result.assign_coords(pair=_labelled("pair", pairs), split=_labelled("split", SPLITS))
+    result["fidelity_note"] = variable("pair", notes, "why fidelity is not defined; empty where it is")
+    return result.transpose("pair", "split", ...).assign_attrs(positions=how.words)
 
 
-def _outputs(one: Loaded, inputs: Any) -> Tensor:
-    return logits(one.model, one.state, inputs)[0]
+def _tallies(
+    how: Positions,
+    problem: Problem,
+    networks: Sequence[Loaded],
+    asked: Mapping[str, tuple[str, str]],
+    batches: Iterable[tuple[Any, Any]],
+    top_k: Sequence[int],
+) -> dict[str, xr.Dataset]:
+    """Return the fidelity of each pair that is asked for and defined: sums that add up over batches."""
+    sums: dict[str, Tally] = {}
+    metrics = problem.metrics if how.kind == "classes" else {}
+    for inputs, targets in batches:
+        seen = {one.name: logits(one.model, one.state, inputs)[0] for one in networks}
+        for words, (teacher, student) in asked.items():
+            z_t, y, mask = how.of(seen[teacher], inputs, targets)
+            z_s = how.of(seen[student], inputs, targets).logits
+            if z_t.shape != z_s.shape or not how.any_counts(y, mask):
+                continue
+            sizes = [k for k in top_k if k <= z_t.shape[-1]]
+            one = tally(z_t, z_s, y, mask=mask, top_k=sizes, metrics=metrics)
+            sums[words] = sums[words] + one if words in sums else one
+    return {words: one.means(()) for words, one in sums.items()}
+
+
+def _batches(data: tuple[Any, Any], size: int) -> Iterator[tuple[Any, Any]]:
+    for start in range(0, num_examples_of(data[0]), size):
+        yield tree_map(lambda leaf, start=start: None if leaf is None else leaf[start : start + size], data)
 
 
 def _unlike(a: Loaded, b: Loaded) -> str:
-    first, second = (int(_outputs(x, first_examples(x.problem.train[0], 1)).shape[-1]) for x in (a, b))
-    return "" if first == second else f"{a.name} tells {first} classes apart, {b.name} {second}"
-
-
-def _compared(
-    how: Positions,
-    data: tuple[Any, Any],
-    teacher: Tensor,
-    student: Tensor,
-    control: Tensor | None,
-    top_k: Sequence[int],
-) -> xr.Dataset | None:
-    """Return the fidelity of one pair; None where it is not defined."""
-    if teacher.shape != student.shape:
-        return None
-    z_t, targets, mask = how.of(teacher, *data)
-    sizes = [k for k in top_k if k <= z_t.shape[-1]]
-    found = fidelity(z_t, how.of(student, *data).logits, targets, mask=mask, top_k=sizes, dims=())
-    if control is None or control.shape != teacher.shape:
-        return found
-    return found.merge(excess(found, fidelity(z_t, how.of(control, *data).logits, targets, mask=mask, dims=())))
+    """Say why the predictions of two networks do not compare; empty where they do."""
+    first, second = (tuple(logits(x.model, x.state, first_examples(x.problem.train[0], 1)).shape[2:]) for x in (a, b))
+    return "" if first == second else f"the logits of an example have shape {first} in {a.name}, {second} in {b.name}"
 
 
 def pairwise_paths(
