@@ -18,7 +18,9 @@ OWN: dict[str, dict[str, str]] = {
         "excess": "kdlandscape.studies.excess:findings",
         "flatness": "kdlandscape.studies.flatness_ratios:findings",
         "onsets": "kdlandscape.studies.onsets:findings",
+        "shared_starts": "kdlandscape.studies.shared_starts:findings",
         "stanton2021": "kdlandscape.studies.stanton2021:findings",
+        "start_angles": "kdlandscape.studies.start_angles:findings",
     },
     "figures": {
         "agreement": "kdlandscape.figures.verdicts:agreement",
@@ -32,6 +34,8 @@ OWN: dict[str, dict[str, str]] = {
         "pair_paths": "kdlandscape.figures.compared:pair_paths",
         "planes": "kdlandscape.figures.surfaces:planes",
         "removed_share": "kdlandscape.figures.barrier_bars:removed_share",
+        "shared_starts": "kdlandscape.figures.starts:shared_starts",
+        "start_angles": "kdlandscape.figures.starts:start_angles",
     },
 }
 

@@ -5,6 +5,7 @@ from .exporting import export, export_study, venue_style, venues
 from .grids import panels
 from .lines import fidelity_accuracy, heatmap, init_lambda, line
 from .spectral import eigenvalues, spectral_density
+from .starts import shared_starts, start_angles
 from .surfaces import plane, planes, surface
 from .verdicts import agreement, claims
 
@@ -28,7 +29,9 @@ __all__ = [
     "plane",
     "planes",
     "removed_share",
+    "shared_starts",
     "spectral_density",
+    "start_angles",
     "surface",
     "venue_style",
     "venues",
