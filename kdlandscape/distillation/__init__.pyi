@@ -18,7 +18,7 @@ from .descent import Checkpoint, Trained
 from .each_network import network_losses, network_spectra, objectives_of
 from .inputs import distillation_set
 from .loaded import Loaded, load_networks
-from .losses import ensemble_logits, named_loss, tempered_kl, to_teacher
+from .losses import at_best_temperature, ensemble_logits, named_loss, tempered_kl, to_teacher
 from .networks import mixed_starts, network, random_thetas
 from .own_loop import shuffled
 from .pairwise import pairwise_fidelity, pairwise_paths, plane_through_networks
@@ -49,6 +49,7 @@ __all__ = [
     "Trained",
     "arm_fidelity",
     "arm_invariance",
+    "at_best_temperature",
     "augment",
     "cka",
     "data",

@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from kdlandscape.distillation.probabilities import Pair, kl, pair
-from kdlandscape.landscape.reduction import label_of, labelled
+from kdlandscape.landscape.reduction import Pooled, label_of, labelled
 from kdlandscape.nearest import did_you_mean
 
+_SCALES = 61  # temperatures that are tried, of which one is 1
 DistillationLoss = Callable[[Tensor, Tensor, float | Tensor], Tensor]
 
 
@@ -156,6 +157,26 @@ def to_teacher(
         return loss(teacher_logits, outputs, temperature) if tempered else loss(teacher_logits, outputs)
 
     return of_outputs
+
+
+def at_best_temperature(*, part: int | None = None) -> Pooled:
+    r"""Return :math:`\min_T KL(\sigma(z_t) \,\|\, \sigma(z/T))` over a data set [nat], as a metric of an `Objective`.
+
+    A network between two others is often right but unsure; its own temperature takes that out of a barrier. T is one of
+    61 values between 1/10 and 10, evenly spaced in the logarithm, the same for all examples.
+
+    Parameters
+    ----------
+    part
+        Which of several targets the teacher's logits are; default: there are no others.
+    """
+    scales = torch.logspace(-1, 1, _SCALES).tolist()
+
+    def each(outputs: Tensor, targets: Any) -> Tensor:
+        z_t = targets if part is None else targets[part]
+        return torch.stack([tempered_kl(z_t, outputs / one) for one in scales], -1)
+
+    return Pooled(each, lambda means: means.amin(-1), "KL(teacher ‖ network) at the network's best temperature", "nat")
 
 
 def with_labels(kd: Tensor, student_logits: Tensor, targets: Tensor, hard_weight: float | Tensor) -> Tensor:

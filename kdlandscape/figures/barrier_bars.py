@@ -7,23 +7,23 @@ import xarray as xr
 from matplotlib.axes import Axes
 
 from kdlandscape.cubes.statistics import t_interval
-from kdlandscape.cubes.words import dim_label, short_label, variable_label
+from kdlandscape.cubes.words import cell_words, dim_label, short_label, variable_label
 from kdlandscape.figures.grids import grid_of_axes, hide_shared_labels, legend_of_all, wrap_labels
 from kdlandscape.studies.basin_shares import INDEPENDENT, STUDENT, share_removed
 
-OUTER = ("data_set", "network")
+OUTER = ("data_set", "network", "width")
 MARKS = {"none": ("o", "#0173b2", "as they are"), "weights": ("s", "#de8f05", "weights matched"),
          "activations": ("^", "#029e73", "activations matched")}  # fmt: skip
 
 
 def settings(cube: xr.Dataset) -> list[tuple[str, xr.Dataset]]:
-    """Return a title and the part of the cube for each data set and network, each with a dim of seeds."""
+    """Return a title and the part of the cube for each data set, network and width, each with a dim of seeds."""
     cube = cube if "seed" in cube.dims else cube.expand_dims("seed")
     parts: list[tuple[str, xr.Dataset]] = [("", cube)]
     for dim in OUTER:
         if dim in cube.dims:
             parts = [
-                (f"{title}, {value}".lstrip(", "), part.sel({dim: value}))
+                (f"{title}, {cell_words(cube, {dim: value})}".lstrip(", "), part.sel({dim: value}))
                 for title, part in parts
                 for value in part[dim].values.tolist()
             ]

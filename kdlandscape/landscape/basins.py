@@ -27,6 +27,7 @@ def aligned_paths(
     generator: torch.Generator | None = None,
     t: int | Sequence[float] = 21,
     corrections: Sequence[str] = CORRECTIONS,
+    restarts: int = 1,
 ) -> xr.Dataset:
     """Return the straight paths from K networks to a reference, as they are and after alignment and rescaling.
 
@@ -44,6 +45,8 @@ def aligned_paths(
         As for `interpolate`.
     corrections
         ``none``, ``repair`` or both.
+    restarts
+        Orders of visits that weight matching tries; see `align`.
 
     Returns
     -------
@@ -69,7 +72,10 @@ def aligned_paths(
         return xr.concat(paths, dim, combine_attrs="drop_conflicts").assign(cosine=variable((), cosine, label))
 
     def one(theta: Tensor) -> xr.Dataset:
-        moved = [align(objective, reference, theta, generator=generator, method=method) for method in METHODS]
+        moved = [
+            align(objective, reference, theta, generator=generator, method=method, restarts=restarts)
+            for method in METHODS
+        ]
         return along("alignment", ALIGNMENTS, corrected, [theta, *moved])
 
     return along("partner", names, one, thetas)

@@ -16,6 +16,9 @@ from kdlandscape.studies.decisions import (
 from kdlandscape.studies.sentences import cells, require
 
 STUDENT, INDEPENDENT, MATCHED = "λ = 0", "independent", "independent student"
+CONTROLS = ("permuted teacher", "permuted, re-distilled")  # must end at zero after alignment
+#: other heights of the same paths, and what a number of them is called
+OTHERS = {"calibrated_barrier": "in KL at the best temperature", "error_barrier": "in error"}
 MARGIN = 0.1  # of shares, and of the barrier before alignment: a smaller difference counts as none
 
 
@@ -80,7 +83,9 @@ def findings(cube: xr.Dataset) -> list[str]:
 
     The baseline is the matched control, the independent student, where the cube has it; else an independent network
     that learned from labels, which is said. Shares and residual barriers tell different stories, so both are compared,
-    each with a margin of a tenth (of the barrier before): the same within it, different beyond it, or undecided.
+    each with a margin of a tenth (of the barrier before): the same within it, different beyond it, or undecided. The
+    same is said of what is left in error and at the best temperature, and the positive controls are listed, where the
+    cube has them.
 
     Raises
     ------
@@ -89,13 +94,20 @@ def findings(cube: xr.Dataset) -> list[str]:
     """
     require(cube, ["barrier"], ["partner", "alignment", "correction", "seed"])
     baseline = MATCHED if MATCHED in cube["partner"].values else INDEPENDENT
-    barrier = cube["barrier"].sel(correction="none", drop=True)
-    before = barrier.sel(alignment="none", drop=True)
-    aligned = barrier.sel(alignment=barrier["alignment"] != "none")
+    before, aligned = _heights(cube["barrier"])
     share = share_removed(cube).sel(correction="none", alignment=aligned["alignment"], drop=True)
     compare(before, baseline=baseline)  # both partners are there
     parts = xr.Dataset({"share": share, "left": aligned, "before": before})
+    for name in OTHERS:
+        if name in cube:
+            parts[f"{name}_before"], parts[f"{name}_left"] = _heights(cube[name])
     return [f"{where}: {_sentence(cell, baseline)}" for where, cell in cells(parts, kept=["seed", "partner"])]
+
+
+def _heights(barrier: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
+    """Return barriers as they are, and those left by each alignment, without rescaling."""
+    plain = barrier.sel(correction="none", drop=True)
+    return plain.sel(alignment="none", drop=True), plain.sel(alignment=plain["alignment"] != "none")
 
 
 def _sentence(cell: xr.Dataset, baseline: str) -> str:
@@ -111,8 +123,33 @@ def _sentence(cell: xr.Dataset, baseline: str) -> str:
         f"permutation removes {_interval(share, 'student', '{:.0%}')} of the barrier between teacher and {STUDENT} "
         f"student ({height[0]:.2f} nat before, {rest[0]:.2f} left), {_interval(share, 'baseline', '{:.0%}')} of that "
         f"between teacher and {other} ({height[1]:.2f} nat, {rest[1]:.2f} left); difference of the shares {gaps[0]}; "
-        f"of what is left {gaps[1]} (95 % t intervals, {count} seeds, paired)."
+        f"of what is left {gaps[1]}{_others(cell, baseline)} (95 % t intervals, {count} seeds, paired)"
+        f"{_controls(cell)}."
     )
+
+
+def _others(cell: xr.Dataset, baseline: str) -> str:
+    """Return the difference of what is left in the other heights of the same paths."""
+    said = ""
+    for name, words in OTHERS.items():
+        if f"{name}_left" in cell:
+            height = float(cell[f"{name}_before"].sel(partner=[STUDENT, baseline]).mean())
+            unit = " nat" if name == "calibrated_barrier" else ""
+            left = compare(cell[f"{name}_left"], baseline=baseline)
+            said += f"; {words} {_compared(left, MARGIN * height, '{:.3f}', unit)}"
+    return said
+
+
+def _controls(cell: xr.Dataset) -> str:
+    """Return what is left of the barrier of the copies of the teacher."""
+    known = [name for name in CONTROLS if name in cell["partner"].values]
+    found = [(name, t_interval(cell["left"].sel(partner=name))) for name in known]
+    words = [f"{name} {_plain(left)} nat" for name, left in found]
+    return f"; positive controls: {', '.join(words)} left" if words else ""
+
+
+def _plain(found: xr.Dataset) -> str:
+    return "{:.3f} ({:.3f} to {:.3f})".format(*(float(found[name]) for name in ("mean", "low", "high")))
 
 
 def _interval(found: xr.Dataset, quantity: str, form: str, unit: str = "") -> str:

@@ -22,7 +22,7 @@ def gains(cube: xr.Dataset) -> xr.Dataset:
     barrier = cube["same_start_barrier"].sel(init="teacher", drop=True)
     found = xr.Dataset({"gain": gain, "barrier": barrier})
     dims = [str(dim) for dim in found["gain"].dims if dim != "seed"]
-    found = found.stack(setting=dims) if dims else found.expand_dims("setting")
+    found = found.stack(setting=dims).reset_index("setting") if dims else found.expand_dims("setting")
     labels = {
         "gain": ("gain in test agreement from the teacher's start", "1"),
         "barrier": ("barrier between two runs from the teacher's start", "nat"),

@@ -1,8 +1,9 @@
 import pytest
 import torch
 
+import kdlandscape as kdl
 from kdlandscape.distillation import networks
-from kdlandscape.distillation.partners import train_partners
+from kdlandscape.distillation.partners import permuted_copy, train_partners
 from kdlandscape.distillation.predictions import logits
 from kdlandscape.distillation.recipe import Recipe
 from kdlandscape.distillation.training import train
@@ -20,20 +21,33 @@ def test_every_partner_starts_where_its_name_says():
         network, inputs, teacher, independent, Recipe(epochs=20, lr=0.05),
         seed=2, teacher_seed=4, init_lambda=[0.0, 0.5, 1.0], temperature=4.0, record_every=10,
     )  # fmt: skip
-    assert found.names == ["λ = 0", "λ = 0.5", "λ = 1", "same init", "hard labels", "independent"]
-    random, born = networks.random_thetas(network, [1_000_002, 4])
-    expected = [random, (random + teacher) / 2, teacher, born, random, independent]
-    for start, wanted in zip(found.starts, expected, strict=True):
-        torch.testing.assert_close(start, wanted)
+    names = ["λ = 0", "λ = 0.5", "λ = 1", "same init", "permuted, re-distilled", "independent student", "hard labels"]
+    assert found.names == [*names, "independent", "permuted teacher"]
+    random, elsewhere, born = networks.random_thetas(network, [1_000_002, 2_000_002, 4])
+    expected = dict(zip(found.names, found.starts, strict=True))
+    wanted = {"λ = 0": random, "λ = 0.5": (random + teacher) / 2, "λ = 1": teacher, "same init": born}
+    wanted |= {"independent student": elsewhere, "hard labels": random, "independent": independent}
+    for name, start in wanted.items():
+        torch.testing.assert_close(expected[name], start)
     assert found.steps == (0, 10, 20)
-    torch.testing.assert_close(found.trajectory[0], found.starts[:-1])
-    assert torch.equal(found.trajectory[-1], found.thetas[:-1])
+    torch.testing.assert_close(found.trajectory[0], found.starts[:-2])
+    assert torch.equal(found.trajectory[-1], found.thetas[:-2])
     assert torch.equal(found.thetas[2], teacher)
-    assert torch.equal(found.thetas[-1], independent)
+    assert torch.equal(found.thetas[-2], independent)
     labels = logits(network, teacher[None], inputs)[0].argmax(-1)
     agreement = (logits(network, found.thetas, inputs).argmax(-1) == labels).float().mean(1)
-    assert agreement[4] > (logits(network, random[None], inputs)[0].argmax(-1) == labels).float().mean() + 0.2
-    assert agreement[2] == 1
+    assert agreement[6] > (logits(network, random[None], inputs)[0].argmax(-1) == labels).float().mean() + 0.2
+    assert agreement[2] == agreement[8] == 1
+
+
+def test_the_permuted_teacher_is_the_same_function_in_another_order_of_units():
+    network = networks.mlp(6, 3, width=8)
+    theta = networks.random_thetas(network, [0])[0]
+    inputs = torch.randn(50, 6, generator=torch.Generator().manual_seed(0))
+    copy = permuted_copy(network, theta, inputs, generator=torch.Generator().manual_seed(1))
+    assert (copy.thetas[0] - theta).norm() > 0.5 * theta.norm()
+    torch.testing.assert_close(logits(network, copy, inputs), logits(network, theta[None], inputs))
+    torch.testing.assert_close(kdl.align(network, theta, copy.states[0], inputs=inputs).theta, theta)
 
 
 @pytest.mark.parametrize(("norm", "dims"), [("none", 1), ("group", 1), ("none", 2), ("group", 2), ("batch", 2)])
