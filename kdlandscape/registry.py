@@ -21,6 +21,7 @@ OWN: dict[str, dict[str, str]] = {
         "shared_starts": "kdlandscape.studies.shared_starts:findings",
         "stanton2021": "kdlandscape.studies.stanton2021:findings",
         "start_angles": "kdlandscape.studies.start_angles:findings",
+        "subliminal": "kdlandscape.studies.subliminal:findings",
     },
     "figures": {
         "agreement": "kdlandscape.figures.verdicts:agreement",
@@ -36,6 +37,7 @@ OWN: dict[str, dict[str, str]] = {
         "removed_share": "kdlandscape.figures.barrier_bars:removed_share",
         "shared_starts": "kdlandscape.figures.starts:shared_starts",
         "start_angles": "kdlandscape.figures.starts:start_angles",
+        "subliminal": "kdlandscape.figures.starts:subliminal",
     },
 }
 

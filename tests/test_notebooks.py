@@ -75,6 +75,14 @@ SMALL = {
         "num_draws": 3,
         "path_points": 3,
     },
+    "subliminal.ipynb": {
+        "init_lambda": [0.0, 1.0],
+        "teacher_epochs": 1,
+        "student_epochs": 1,
+        "width": 8,
+        "path_points": 3,
+        "path_examples": 50,
+    },
     "gallery.ipynb": {"study": "cube.nc"},
     "explore.ipynb": {"study": "cube.nc", "num_train": 100, "epochs": 1, "width": 8, "num_points": 5},
 }

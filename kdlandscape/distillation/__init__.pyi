@@ -11,6 +11,7 @@ from .arms import (
     teacher_groups,
 )
 from .augment import named_views, one_pass
+from .auxiliary import labels_on, teacher_on, with_head
 from .comparison import excess, fidelity
 from .copies import Members, joined, members
 from .data import Data
@@ -64,6 +65,7 @@ __all__ = [
     "first_examples",
     "initial_students",
     "joined",
+    "labels_on",
     "layer_similarity",
     "load_networks",
     "logits",
@@ -91,10 +93,12 @@ __all__ = [
     "steps_in",
     "tally",
     "teacher_groups",
+    "teacher_on",
     "tempered_kl",
     "to_teacher",
     "train",
     "train_partners",
     "train_teachers",
     "vision",
+    "with_head",
 ]

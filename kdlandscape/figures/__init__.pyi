@@ -5,7 +5,7 @@ from .exporting import export, export_study, venue_style, venues
 from .grids import panels
 from .lines import fidelity_accuracy, heatmap, init_lambda, line
 from .spectral import eigenvalues, spectral_density
-from .starts import shared_starts, start_angles
+from .starts import shared_starts, start_angles, subliminal
 from .surfaces import plane, planes, surface
 from .verdicts import agreement, claims
 
@@ -32,6 +32,7 @@ __all__ = [
     "shared_starts",
     "spectral_density",
     "start_angles",
+    "subliminal",
     "surface",
     "venue_style",
     "venues",

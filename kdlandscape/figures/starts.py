@@ -1,4 +1,4 @@
-"""Where students start: barriers over λ and over the angle to the teacher, and what sharing the start buys."""
+"""Where students start: barriers over λ and over the angle to the teacher, and what sharing a start buys."""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -10,6 +10,7 @@ from kdlandscape.cubes.words import cell_words, dim_label, variable_label
 from kdlandscape.figures.grids import grid_of_axes, legend_of_all, new_axes, wrap_labels
 from kdlandscape.studies.shared_starts import gains
 from kdlandscape.studies.start_angles import relative_heights
+from kdlandscape.studies.subliminal import learned
 
 
 def start_angles(cube: xr.Dataset, axes: np.ndarray | None = None) -> np.ndarray:
@@ -80,3 +81,39 @@ def shared_starts(cube: xr.Dataset, ax: Axes | None = None) -> np.ndarray:
     ax.set_ylabel(variable_label(found["gain"]))
     wrap_labels([ax])
     return np.array([ax])
+
+
+def subliminal(cube: xr.Dataset, axes: np.ndarray | None = None) -> np.ndarray:
+    """Draw the accuracy gained through auxiliary logits (left) and the barrier to the teacher (right), over λ.
+
+    Parameters
+    ----------
+    cube
+        Of a subliminal study, or one of its runs: mean and 95 % t interval over seeds, a line for each setting.
+    axes
+        Two; default: new ones.
+
+    Returns
+    -------
+    numpy.ndarray
+        The axes.
+    """
+    cube = cube.sortby("init_lambda") if "seed" in cube.dims else cube.sortby("init_lambda").expand_dims("seed")
+    axes = np.asarray(grid_of_axes(2, 2, height=0.9) if axes is None else axes).ravel()
+    for ax, values in zip(axes, (learned(cube), cube["barrier"]), strict=True):
+        dims = [str(dim) for dim in values.dims if dim not in ("seed", "init_lambda")]
+        found = t_interval(values)
+        found = found.stack(setting=dims).reset_index("setting") if dims else found.expand_dims("setting")
+        for i in range(found.sizes["setting"]):
+            cell = found.isel(setting=i)
+            bars = np.nan_to_num(np.stack([cell["mean"] - cell["low"], cell["high"] - cell["mean"]]))
+            name = cell_words(cube, {dim: cell[dim].item() for dim in dims}) or "all runs"
+            ax.errorbar(
+                cell["init_lambda"], cell["mean"], bars, fmt="os^Dv"[i % 5] + "-", ms=4, lw=1, capsize=2, label=name
+            )
+        ax.axhline(0, color="0.8", lw=0.8, zorder=0)
+        ax.set_xlabel(dim_label(cube, "init_lambda"))
+        ax.set_ylabel(variable_label(values))
+    wrap_labels(axes)
+    legend_of_all(axes)
+    return axes

@@ -5,6 +5,7 @@ from .flatness_ratios import flatness_of_run, relative
 from .onsets import lambda_of_run, turns
 from .sentences import say
 from .stanton2021 import CLAIMS, STUDIES, open_studies
+from .subliminal import gain_of_run
 from .verdict_table import format_verdicts
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "difference",
     "flatness_of_run",
     "format_verdicts",
+    "gain_of_run",
     "holm",
     "lambda_of_run",
     "open_studies",
