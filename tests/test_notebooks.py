@@ -52,6 +52,7 @@ SMALL = {
         "ensemble_size": 2,
         "augmentation": "shift",
         "hard_weight": [0.0, 0.5],
+        "twins": True,
     },
     "distill_init.ipynb": {
         "num_train": 200,

@@ -17,7 +17,7 @@ from kdlandscape.distillation.probabilities import Pair, kl, pair
 from kdlandscape.landscape.reduction import Pooled, label_of, labelled
 from kdlandscape.nearest import did_you_mean
 
-_SCALES = 61  # temperatures that are tried, of which one is 1
+_SCALES = 21  # temperatures that are tried, of which one is 1
 DistillationLoss = Callable[[Tensor, Tensor, float | Tensor], Tensor]
 
 
@@ -163,7 +163,7 @@ def at_best_temperature(*, part: int | None = None) -> Pooled:
     r"""Return :math:`\min_T KL(\sigma(z_t) \,\|\, \sigma(z/T))` over a data set [nat], as a metric of an `Objective`.
 
     A network between two others is often right but unsure; its own temperature takes that out of a barrier. T is one of
-    61 values between 1/10 and 10, evenly spaced in the logarithm, the same for all examples.
+    21 values between 1/10 and 10, evenly spaced in the logarithm, the same for all examples.
 
     Parameters
     ----------

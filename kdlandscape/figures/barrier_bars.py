@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from kdlandscape.cubes.statistics import t_interval
 from kdlandscape.cubes.words import cell_words, dim_label, short_label, variable_label
 from kdlandscape.figures.grids import grid_of_axes, hide_shared_labels, legend_of_all, wrap_labels
-from kdlandscape.studies.basin_shares import INDEPENDENT, STUDENT, share_removed
+from kdlandscape.studies.basin_shares import INDEPENDENT, MATCHED, STUDENT, share_removed
 
 OUTER = ("data_set", "network", "width")
 MARKS = {"none": ("o", "#0173b2", "as they are"), "weights": ("s", "#de8f05", "weights matched"),
@@ -85,9 +85,9 @@ def basins(cube: xr.Dataset, axes: np.ndarray | None = None) -> np.ndarray:
 
 
 def _profiles(values: xr.DataArray, ax: Axes) -> None:
-    """Draw the path of the λ = 0 student (solid) and of the independent network (dashed), coloured as the barriers."""
+    """Draw the path of the λ = 0 student (solid) and of its control (dashed), coloured as the barriers."""
     names = values["partner"].values.tolist()
-    for name, style in ((STUDENT, "-"), (INDEPENDENT, "--")):
+    for name, style in ((STUDENT, "-"), (MATCHED if MATCHED in names else INDEPENDENT, "--")):
         if name not in names:
             continue
         for alignment, (_, color, _) in MARKS.items():

@@ -68,3 +68,12 @@ def test_a_damaged_cache_of_data_is_made_again(tmp_path, monkeypatch):
     with pytest.warns(DamagedCache, match=r"\.npz: expected a file with its own checksum .*; it is made again"):
         again = data.fresh_mnist1d(20, 3)
     assert all(map(torch.equal, first, again))
+
+
+def test_fresh_test_examples_are_as_many_as_asked_and_the_same_for_every_seed():
+    found = data.load("mnist1d", num_test=995, seed=1)
+    assert len(found.test_inputs) == len(found.test_targets) == 995
+    assert torch.equal(data.load("mnist1d", num_test=995, seed=2).test_inputs, found.test_inputs)
+    assert not torch.isin(found.test_inputs[:, 0], data.load("mnist1d").test_inputs[:, 0]).any()
+    with pytest.raises(ValueError, match="fresh examples exist for mnist1d only: set num_test to 0 for digits"):
+        data.load("digits", num_test=10)

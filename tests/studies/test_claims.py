@@ -248,3 +248,18 @@ def test_every_claim_needs_a_trained_teacher_and_no_threshold_is_a_number_of_ano
 
 def test_studies_without_a_cube_are_left_out(tmp_path):
     assert open_studies(tmp_path, STUDIES) == {}
+
+
+def test_two_halves_of_the_seeds_are_decided_as_if_the_study_had_been_run_twice():
+    steady = np.array([0.10, 0.11, 0.12, 0.10, 0.11, 0.12])
+    table = tables(claim(), values=steady)
+    assert (table["even"].item(), table["odd"].item()) == (REPRODUCED, REPRODUCED)
+    assert "halves of the seeds:" not in format_verdicts(table)
+    assert "say the same of 1 of the 1 claims that both can test; flipped: none" in format_verdicts(table)
+    torn = np.array([0.10, -0.10, 0.11, -0.11, 0.12, -0.12])
+    table = tables(claim(), values=torn)
+    assert table["even"].item() == decide(torn[::2], Bounds(above=0.0)).verdict == REPRODUCED
+    assert table["odd"].item() == decide(torn[1::2], Bounds(above=0.0)).verdict == CONTRADICTED
+    assert "[halves of the seeds: reproduced, contradicted]" in format_verdicts(table)
+    assert format_verdicts(table).endswith("flipped: gain")
+    assert tables(claim())["even"].item() == NOT_TESTABLE  # two seeds a half
