@@ -106,11 +106,10 @@ def subliminal(cube: xr.Dataset, axes: np.ndarray | None = None) -> np.ndarray:
         found = found.stack(setting=dims).reset_index("setting") if dims else found.expand_dims("setting")
         for i in range(found.sizes["setting"]):
             cell = found.isel(setting=i)
-            bars = np.nan_to_num(np.stack([cell["mean"] - cell["low"], cell["high"] - cell["mean"]]))
+            mean, low, high = (cell[part].values for part in ("mean", "low", "high"))
             name = cell_words(cube, {dim: cell[dim].item() for dim in dims}) or "all runs"
-            ax.errorbar(
-                cell["init_lambda"], cell["mean"], bars, fmt="os^Dv"[i % 5] + "-", ms=4, lw=1, capsize=2, label=name
-            )
+            look = {"fmt": "os^DvP"[i % 6] + "-", "ms": 4, "lw": 1, "capsize": 2, "label": name}
+            ax.errorbar(cell["init_lambda"].values, mean, np.nan_to_num([mean - low, high - mean]), **look)
         ax.axhline(0, color="0.8", lw=0.8, zorder=0)
         ax.set_xlabel(dim_label(cube, "init_lambda"))
         ax.set_ylabel(variable_label(values))

@@ -57,7 +57,7 @@ def test_the_best_temperature_undoes_a_scale_of_the_logits():
     z_t = logits(MODEL, theta, x)[0]
     metrics = {"calibrated": at_best_temperature()}
     objective = kdl.Objective(MODEL, to_teacher(tempered_kl), (x, z_t), metrics=metrics)
-    found = objective.evaluate(Ravel.of(MODEL).ravel(scaled))
+    found = objective.evaluate(Ravel.of(MODEL).ravel(scaled)[None])
     assert float(found["loss"]) > 1e-3
     assert float(found["calibrated"]) == pytest.approx(0.0, abs=1e-6)  # T = 1/10 is one of those tried
 
