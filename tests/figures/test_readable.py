@@ -17,6 +17,9 @@ from kdlandscape.cubes.spectra import density
 from kdlandscape.studies import CLAIMS, verdicts
 from tests.figures.test_claim_figures import study
 from tests.figures.test_spectra import rules
+from tests.studies.test_shared_starts import cube as shared_starts_cube
+from tests.studies.test_start_angles import cube as start_angles_cube
+from tests.studies.test_subliminal import cube as subliminal_cube
 from tests.synthetic import basins_cube, demo_cube
 from tests.widgets.cubes import other_cube, study_cube
 
@@ -61,7 +64,10 @@ FIGURES = {
     "plane": draw_plane,
     "planes": lambda: figures.planes(demo_cube()),
     "removed_share": lambda: figures.removed_share(basins_cube()),
+    "shared_starts": lambda: figures.shared_starts(shared_starts_cube()),
     "spectral_density": lambda: figures.spectral_density(density(rules(), width=0.05), hue="network"),
+    "start_angles": lambda: figures.start_angles(start_angles_cube()),
+    "subliminal": lambda: figures.subliminal(subliminal_cube()),
     "surface": lambda: figures.surface(plane()["plane_loss"] + 1),
 }
 NO_FIGURES = {"export", "export_study", "venue_style", "venues"}
