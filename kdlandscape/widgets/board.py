@@ -15,7 +15,7 @@ from kdlandscape.widgets.state import ANGLE
 class Board(anywidget.AnyWidget):
     """Draws a scene; ``picked`` tells what was clicked or moved to with the keys, ``angle`` how a surface is seen."""
 
-    _esm = script()
+    _esm = script("widget.js")
     _css = style()
     scene: traitlets.Dict = traitlets.Dict(default_value={"panels": [], "serial": 0}).tag(sync=True)
     picked: traitlets.Dict = traitlets.Dict(default_value={}).tag(sync=True)
@@ -36,8 +36,11 @@ class CodeBox(anywidget.AnyWidget):
 class Said(ipw.HTML):
     """A line of text.  Names, paths and errors come from files, so nothing in them may become markup."""
 
+    text, bad = "", False
+
     def say(self, text: object, *, bad: bool = False) -> None:
         """Show a text; ``bad`` marks what went wrong."""
+        self.text, self.bad = visible(text), bad
         self.value = f"<span class='kdl-{'bad' if bad else 'said'}'>{escape(visible(text))}</span>" if str(text) else ""
 
 

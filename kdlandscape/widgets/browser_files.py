@@ -8,15 +8,17 @@ SCRIPTS = ("frame.js", "plane.js", "surface.js", "lines.js", "graph.js", "board.
 
 
 @cache
-def script() -> str:
-    """Return the board's JavaScript, an ECMAScript module."""
-    return "\n".join((BROWSER / name).read_text(encoding="utf-8") for name in SCRIPTS)
+def script(entry: str) -> str:
+    """Return the board's JavaScript, an ECMAScript module, with what it is entered by.
+
+    ``widget.js`` is the board inside other widgets, ``alone.js`` the board with its own controls.
+    """
+    return "\n".join((BROWSER / name).read_text(encoding="utf-8") for name in (*SCRIPTS, entry))
 
 
-@cache
 def page_script() -> str:
     """Return the script of a saved page: the board, and sliders that choose among the scenes in the page."""
-    return script() + (BROWSER / "page.js").read_text(encoding="utf-8")
+    return script("page.js")
 
 
 @cache

@@ -21,6 +21,7 @@ try:
     from kdlandscape.widgets.figure_preview import FigurePreview, Shown, panel_figure
     from kdlandscape.widgets.html_page import write_page
     from kdlandscape.widgets.live_plane_button import LivePlane
+    from kdlandscape.widgets.lone_board import LoneBoard
 except ImportError as error:
     raise ImportError(f"expected the packages of the lab extra, got {error}; pip install 'kdlandscape[lab]'") from error
 
@@ -88,7 +89,8 @@ def explore(
     Returns
     -------
     Explorer
-        A widget; ``explorer.state`` holds the choices, ``explorer.code`` the lines that reproduce them.
+        A widget; ``explorer.state`` holds the choices, ``explorer.code`` the lines that reproduce them, and
+        ``explorer.alone()`` is the same as one anywidget, for front ends that know no ipywidgets (such as marimo).
 
     Raises
     ------
@@ -143,6 +145,22 @@ class Explorer(ipw.VBox):
     def code(self) -> str:
         """The lines that reproduce the present view."""
         return self.desk.code
+
+    def parts(self) -> dict[str, tuple[ipw.Widget, str]]:
+        """Return the controls by name, with what is special about each: see `LoneBoard`."""
+        told = ("at", self.state.story) if self.state.view == "story" else None
+        tools = {"figure": self.preview.kind, "venue": self.preview.venue, "export to": self.preview.path}
+        tools |= {"export": self.preview.export, "exported": self.preview.said, "page": self.page_path}
+        tools |= {"save page": self.page_button, "saved": self.page_said}
+        return {
+            **{name: (control, "") for name, control in self.controls.items()},
+            **{f"{key[0]} {key[1]}": (one, "play" if key == told else "") for key, one in self.sliders.items()},
+            **{name: (control, "tool") for name, control in tools.items()},
+        }
+
+    def alone(self) -> LoneBoard:
+        """Return the board with its controls as one anywidget, for front ends that know no ipywidgets."""
+        return LoneBoard(self)
 
     def explore_code(self) -> str:
         """Return the expression that opens an explorer on the present view."""

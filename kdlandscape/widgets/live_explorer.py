@@ -17,6 +17,7 @@ from kdlandscape.widgets.cuts import chosen_line
 from kdlandscape.widgets.fallback import display_with_picture, with_picture
 from kdlandscape.widgets.figure_preview import FigurePreview, Shown
 from kdlandscape.widgets.live_state import LiveState
+from kdlandscape.widgets.lone_board import LoneBoard
 from kdlandscape.widgets.state import COLOR_MAPS
 
 #: The board is redrawn at most this often while the surface is refined.
@@ -217,6 +218,24 @@ class LiveExplorer(ipw.VBox):
     def shown(self) -> Shown:
         """Return what is on the board."""
         return Shown(self.board.scene["panels"], "", self.board.angle)
+
+    @property
+    def code(self) -> str:
+        """The lines that explore the kept surface."""
+        return f"import kdlandscape as kdl\n\n{self.explore_code()}"
+
+    def parts(self) -> dict[str, tuple[ipw.Widget, str]]:
+        """Return the controls by name, with what is special about each: see `LoneBoard`."""
+        ends = {box.description: box for pair in self.ranges.values() for box in pair}
+        shown = {"plane": self.direction, **ends, "points": self.num, "compute": self.compute, "cancel": self.cancel}
+        shown |= {"progress": self.progress, "value": self.metric, "colours": self.colors, "scale": self.scale}
+        shown |= {"eigenvalues": self.spectrum, "said": self.said}
+        tools = {"file": self.path, "keep": self.keep, "kept": self.kept_said}
+        return {name: (one, "") for name, one in shown.items()} | {name: (one, "tool") for name, one in tools.items()}
+
+    def alone(self) -> LoneBoard:
+        """Return the board with its controls as one anywidget, for front ends that know no ipywidgets."""
+        return LoneBoard(self)
 
     def explore_code(self) -> str:
         """Return the expression that explores the kept surface."""
