@@ -301,7 +301,7 @@ class MeanLoss:
         return losses[0], list(points)
 
     def restricted(self, params: Params, theta: Theta) -> tuple[Self, Tensor, Tensor]:
-        """Return the loss of a block of the parameters, its theta, and the block's places in the whole theta.
+        """Return the loss of a block of the parameters, its theta, and where in the whole theta the block stands.
 
         Parameters
         ----------
@@ -312,8 +312,9 @@ class MeanLoss:
 
         Returns
         -------
-        loss, theta, places
-            Of the block: theta (P',), copied, and its places, integers (P',). This loss is not changed.
+        loss, theta, mask
+            Of the block: theta (P',), copied; the mask (P,) of bool, on the CPU, is true in P' places of the whole
+            theta. This loss is not changed.
 
         Raises
         ------
@@ -323,9 +324,9 @@ class MeanLoss:
             A pattern that matches no parameter, with the nearest names.
         """
         loss, point = self.at(theta)
-        point, places = point.clone(), torch.arange(self.dim)
+        point = point.clone()
         if params is None:
-            return loss, point, places
+            return loss, point, torch.ones(self.dim, dtype=torch.bool)
         chosen = matching(self.shapes, params)
         named = self._ravel.unravel(point)
         mask = torch.cat([torch.full((tensor.numel(),), name in chosen) for name, tensor in named.items()])
@@ -334,7 +335,7 @@ class MeanLoss:
         block._ravel = self._ravel.only(chosen)
         block.constants = {**loss.constants, **{name: named[name] for name in named if name not in chosen}}
         block.theta = point[mask.to(point.device)].clone()
-        return block, block.theta, places[mask]
+        return block, block.theta, mask
 
     def to(self, dtype: torch.dtype | None) -> Self:
         """Return this loss in another precision; the data are those that it holds.

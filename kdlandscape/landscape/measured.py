@@ -14,6 +14,9 @@ from kdlandscape.landscape.reduction import num_examples
 FEW = 8  # points or products for which a trial never pays
 ACTIVATION_BYTES = {"cpu": 4 * 2**20}  # the largest activation of a micro-batch: what the caches of a core hold
 OTHER_ACTIVATION_BYTES = 2**28
+THETA = (
+    16  # each micro-batch moves several vectors like theta: its largest activation is no smaller than this part of one
+)
 
 
 def fastest(functions: Sequence[Callable[[], Any]], *, turns: int = 2, seconds: float = 0.0) -> list[float]:
@@ -58,8 +61,8 @@ def micro_batches(batch: Any, examples: int | None, channels_last: bool) -> Iter
 
 
 def examples_that_fit(objective: MeanLoss) -> int:
-    """Return how many examples, a power of two, keep the largest activation small."""
-    room = ACTIVATION_BYTES.get(objective.device.type, OTHER_ACTIVATION_BYTES)
+    """Return how many examples, a power of two, keep the largest activation small, or small beside theta."""
+    room = max(ACTIVATION_BYTES.get(objective.device.type, OTHER_ACTIVATION_BYTES), objective.theta.nbytes // THETA)
     return 2 ** (max(room // max(activation_bytes(objective), 1), 1).bit_length() - 1)
 
 

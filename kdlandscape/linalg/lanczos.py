@@ -222,14 +222,15 @@ class _Space:
             raise ValueError(f"matvec must keep the shape {tuple(self.frontier.shape)}, got {tuple(product.shape)}")
         self.vectors[old:new] = self.frontier
         self.dim, self.num_matvecs = new, self.num_matvecs + new - old
-        border = (product @ self.vectors[:new].T).to("cpu", torch.float64)
+        coefficients = product @ self.vectors[:new].T
+        border = coefficients.to("cpu", torch.float64)
         if not bool(torch.isfinite(border).all()):
             raise ValueError("matvec must give finite values, got inf or nan: check the operator at this point")
         self._project(border, old)
         self.theta, self.coordinates = torch.linalg.eigh(self.projected)
         self.low, self.high = min(self.low, float(self.theta[0])), max(self.high, float(self.theta[-1]))
         self.scale = max(-self.low, self.high)
-        self.frontier, factor = self._orthonormalize(product, self.scale)
+        self.frontier, factor = self._orthonormalize(product, self.scale, coefficients)
         self.coupling = torch.cat([torch.zeros(old, factor.shape[1], dtype=torch.float64), factor])
 
     def _project(self, border: Tensor, old: int) -> None:
@@ -240,11 +241,17 @@ class _Space:
         if gap > torch.finfo(self.vectors.dtype).eps ** 0.25 * scale + self.dropped:
             raise ValueError(f"matvec must be symmetric, got u'Av and v'Au that differ by {gap:.1e} of {scale:.1e}")
 
-    def _orthonormalize(self, block: Tensor, scale: float) -> tuple[Tensor, Tensor]:
-        """Return rows orthonormal to the basis and each other, and the factor: remainder = factor @ rows."""
+    def _orthonormalize(self, block: Tensor, scale: float, coefficients: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return rows orthonormal to the basis and each other, and the factor: remainder = factor @ rows.
+
+        ``coefficients`` are those of the block in the basis, where they are known. A single row is projected twice,
+        and once more only where the second time took most of it (Giraud, Langou and Rozložník, 2005).
+        """
         basis = self.vectors[: self.dim]
-        for _ in range(2):
-            block = block - (block @ basis.T) @ basis
+        block = block - (block @ basis.T if coefficients is None else coefficients) @ basis
+        sizes = block.norm(dim=1)
+        block = block - (block @ basis.T) @ basis
+        steady = len(block) == 1 and bool(block.norm() >= sizes[0] / 2)
         if len(block) == 1:  # what the decompositions below give, at a tenth of their time
             singular = block.norm(dim=1)
             rows, left = (
@@ -258,7 +265,7 @@ class _Space:
         floor = torch.finfo(block.dtype).eps * scale * block.shape[1] ** 0.5
         keep = (singular > floor).nonzero()[: block.shape[1] - self.dim, 0]
         rows = rows[keep]
-        if len(rows) and self.dim:
+        if len(rows) and self.dim and not steady:
             rows = rows - (rows @ basis.T) @ basis
             rows = rows / rows.norm(dim=1, keepdim=True)
         return rows, (left * singular)[:, keep].to("cpu", torch.float64)

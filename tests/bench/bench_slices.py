@@ -30,6 +30,8 @@ from kdlandscape.landscape.evaluation.strategy import Strategy
 from kdlandscape.landscape.evaluation.trial import choose
 from kdlandscape.landscape.objective import Objective
 from tests.bench.goals import goal
+from tests.bench.memory import resident
+from tests.bench.peers import missing
 from tests.bench.problems import Problem, p1, p2
 
 Contender = Callable[[int], None]  # evaluates a plane of n x n points
@@ -90,6 +92,10 @@ def landscaper(problem: Problem) -> Contender:
     return run
 
 
+PEERS = {"loss-landscapes": loss_landscapes, "landscaper": landscaper}
+MISSING = {name.replace("_", "-"): said for name, said in missing(["loss_landscapes", "landscaper"]).items()}
+
+
 def forward(problem: Problem) -> Contender:
     """Forward passes of the module as it is, with its loss: the throughput to be reached."""
 
@@ -110,7 +116,9 @@ def contenders(problem: Problem, compiled: bool) -> tuple[dict[str, Contender], 
         best, strategy, seconds = ours(problem, replace(BY_HAND[problem.name], workers=workers))
         found["kdlandscape, by hand"] = best
         notes["kdlandscape, by hand"] = f"strategy {strategy.facts()}, compiled and prepared in {seconds:.1f} s"
-    found |= {"loss-landscapes": loss_landscapes(problem), "landscaper": landscaper(problem)}
+    for name, make in PEERS.items():
+        if name not in MISSING:
+            found[name] = make(problem)
     return found | {"forward pass": forward(problem)}, notes
 
 
@@ -136,18 +144,20 @@ def spread(values: list[float], digits: int = 2) -> str:
 
 
 def table(name: str, times: dict[str, list[float]], notes: dict[str, str], size: str) -> list[str]:
-    base, plain = times["loss-landscapes"], times["forward pass"]
+    base, plain = times.get("loss-landscapes"), times["forward pass"]
     lines = [f"## {name}", "", f"{size}. Ratios: median (smallest–largest) over repetitions.", ""]
     lines += ["| contender | ms a point | × loss-landscapes | share of forward throughput |", "|---|---|---|---|"]
     for who, own in times.items():
-        ratio, share = ([b / t for b, t in zip(rows, own, strict=True)] for rows in (base, plain))
-        lines.append(f"| {who} | {spread(own)} | {spread(ratio)} | {spread([100 * s for s in share], 0)} % |")
-    lines += [""] + [f"- {who}: {note}" for who, note in notes.items()]
+        ratio = spread([b / t for b, t in zip(base, own, strict=True)]) if base else "–"
+        share = [100 * p / t for p, t in zip(plain, own, strict=True)]
+        lines.append(f"| {who} | {spread(own)} | {ratio} | {spread(share, 0)} % |")
+    lines += [""] + [f"- {who}: {note}" for who, note in notes.items()] + [f"- {said}" for said in MISSING.values()]
     for who in notes:
-        ratio = statistics.median(b / t for b, t in zip(base, times[who], strict=True))
         share = statistics.median(b / t for b, t in zip(plain, times[who], strict=True))
         mine = f"{name}, {'strategy by hand' if who.endswith('hand') else 'strategy of the trial'}"
-        lines.append(goal(f"{mine}: ≥ {GOALS[name]}× loss-landscapes", f"{ratio:.2f}×", ratio >= GOALS[name]))
+        if base:
+            ratio = statistics.median(b / t for b, t in zip(base, times[who], strict=True))
+            lines.append(goal(f"{mine}: ≥ {GOALS[name]}× loss-landscapes", f"{ratio:.2f}×", ratio >= GOALS[name]))
         lines.append(goal(f"{mine}: ≥ 80 % of forward throughput", f"{100 * share:.0f} %", share >= 0.8))
     return [*lines, ""]
 
@@ -160,25 +170,17 @@ def peak(who: str) -> float:
 
 def measure_peak(who: str) -> None:
     problem = p2()
-    if who in ("loss-landscapes", "landscaper"):
+    if who in PEERS:
         importlib.import_module(who.replace("-", "_"))
-    before = memory("VmRSS")
-    make = {"loss-landscapes": loss_landscapes, "landscaper": landscaper, "forward pass": forward}
+    before = resident("VmRSS")
+    make = {**PEERS, "forward pass": forward}
     run = ours(problem, None)[0] if who == "kdlandscape" else make[who](problem)
     run(3)
-    print((memory("VmHWM") - before) / 2**10)
-
-
-def memory(what: str) -> float:
-    """KiB held now (VmRSS) or at most so far (VmHWM); getrusage would count the parent process at its fork."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(what):
-            return float(line.split()[1])
-    raise RuntimeError(f"expected {what} in /proc/self/status: peak memory is measured on Linux only")
+    print((resident("VmHWM") - before) / 2**10)
 
 
 def memory_table() -> list[str]:
-    sizes = {who: peak(who) for who in ("kdlandscape", "loss-landscapes", "landscaper", "forward pass")}
+    sizes = {who: peak(who) for who in ("kdlandscape", *PEERS, "forward pass") if who not in MISSING}
     rows = [f"| {who} | {size:.0f} |" for who, size in sizes.items()]
     text = "Processes of their own; 3x3 points, the trial of strategies included."
     own = sizes["kdlandscape"]

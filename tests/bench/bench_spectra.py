@@ -6,18 +6,16 @@ given; goals are judged by processor time, which other programs on the cores cha
 processes of their own: in one process, the peers that take gigabytes run up to twice as fast once another contender has
 grown the heap. Memory is the peak of that process after two products, above what it held before it prepared.
 
-Peers: PyHessian 0.1, curvlinops 3.0.1 and hessian-eigenthings 1.0.0a5 (``pip install --no-deps``; curvlinops also wants
-backpack-for-pytorch, einops and einconv). Writes results/spectra.md beside this file.
+Peers: PyHessian 0.1, curvlinops 3.0.1 and hessian-eigenthings 1.0.0a5; one that is missing is left out, with the line
+that installs it. Writes results/spectra.md beside this file.
 """
 
 import argparse
 import contextlib
 import copy
 import gc
-import io
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -38,83 +36,25 @@ from kdlandscape.landscape.curvature.questions import Curvature
 from kdlandscape.landscape.curvature.spectral_paths import spectrum_along
 from kdlandscape.landscape.objective import Objective
 from kdlandscape.linalg.trace import hutchinson, hutchpp, xnystrace, xtrace
-from tests.bench.bench_slices import memory as resident
 from tests.bench.goals import goal
+from tests.bench.memory import forget_peak, resident
+from tests.bench.peers import Product, curvlinops, eigenthings, missing, pyhessian_cached, pyhessian_loader
 from tests.bench.problems import Problem, p1, p2, train
+from tests.bench.sections import update
 
 PROBLEMS = {"P1": p1, "P2": p2}
 RESULTS = Path(__file__).parent / "results" / "spectra.md"
-Product = Callable[[Tensor], Tensor]
+PEERS = ("pyhessian", "curvlinops", "hessian_eigenthings")
+HEAD = "# Curvature, measured side by side\n\nWritten by `python -m tests.bench.bench_spectra`."
 
 
 def objective_of(problem: Problem) -> Objective:
     return Objective(problem.module, problem.loss, (problem.inputs, problem.targets))
 
 
-def pieces(problem: Problem, size: int | None) -> list[tuple[Tensor, Tensor]]:
-    if size is None:
-        return [(problem.inputs, problem.targets)]
-    return list(zip(problem.inputs.split(size), problem.targets.split(size), strict=True))
-
-
-def pyhessian_cached(problem: Problem) -> Product:
-    """PyHessian with the graph of the gradient kept: one batch."""
-    from pyhessian import hessian
-    from pyhessian.utils import hessian_vector_product
-
-    with contextlib.redirect_stdout(io.StringIO()):
-        it = hessian(copy.deepcopy(problem.module), problem.loss, data=pieces(problem, None)[0], cuda=False)
-
-    def product(v: Tensor) -> Tensor:
-        return _flat(hessian_vector_product(it.gradsH, it.params, _split(v, it.params)))
-
-    product.hessian = it  # type: ignore[attr-defined]
-    return product
-
-
-def pyhessian_loader(problem: Problem, size: int | None) -> Product:
-    from pyhessian import hessian
-
-    it = hessian(copy.deepcopy(problem.module), problem.loss, dataloader=pieces(problem, size), cuda=False)
-    return lambda v: _flat(it.dataloader_hv_product(_split(v, it.params))[1])
-
-
-def curvlinops(problem: Problem, size: int | None) -> Product:
-    from curvlinops import HessianLinearOperator
-
-    module = copy.deepcopy(problem.module)
-    parameters = dict(module.named_parameters())
-    try:
-        linear = HessianLinearOperator(
-            module, problem.loss, parameters, pieces(problem, size), check_deterministic=False
-        )
-    except (TypeError, AttributeError):  # older releases take a list
-        linear = HessianLinearOperator(
-            module, problem.loss, list(parameters.values()), pieces(problem, size), check_deterministic=False
-        )
-    return lambda v: linear @ v
-
-
-def eigenthings(problem: Problem, size: int | None) -> Product:
-    from hessian_eigenthings.loss_fns import supervised_loss
-    from hessian_eigenthings.operators import HessianOperator
-
-    module = copy.deepcopy(problem.module)
-    linear = HessianOperator(module, pieces(problem, size), supervised_loss(problem.loss))
-    return linear.matvec
-
-
 def ours(problem: Problem, **settings: Any) -> Curvature:
     objective = objective_of(problem)
     return hessian(objective, objective.theta, **settings)
-
-
-def _split(v: Tensor, like: list[Tensor]) -> list[Tensor]:
-    return [part.view_as(p) for part, p in zip(v.split([p.numel() for p in like]), like, strict=True)]
-
-
-def _flat(parts: Any) -> Tensor:
-    return torch.cat([part.detach().reshape(-1) for part in parts])
 
 
 class Times(NamedTuple):
@@ -140,6 +80,8 @@ def alternate(contenders: dict[str, Callable[[], Any]], repetitions: int) -> Tim
 
 
 def ratio(times: dict[str, list[float]], slow: str, fast: str) -> str:
+    if slow not in times:
+        return "–"
     ratios = [a / b for a, b in zip(times[slow], times[fast], strict=True)]
     return f"{statistics.median(ratios):.2f} ({min(ratios):.2f}–{max(ratios):.2f})"
 
@@ -168,15 +110,15 @@ def contenders(problem: Problem, *, compile: bool) -> dict[str, Callable[[], Pro
         more = {"memory": 2**32} if problem.name == "P2" else {}
         makers["kdlandscape, compiled" + (", 4 GB" if more else "")] = lambda: ours(problem, compile=True, **more)
     makers |= {
-        "PyHessian, cached graph": lambda: pyhessian_cached(problem),
-        "PyHessian, loader, all at once": lambda: pyhessian_loader(problem, None),
-        "curvlinops, all at once": lambda: curvlinops(problem, None),
-        "hessian-eigenthings, all at once": lambda: eigenthings(problem, None),
+        "PyHessian, cached graph": lambda: pyhessian_cached(problem.own()),
+        "PyHessian, loader, all at once": lambda: pyhessian_loader(problem.own(), None),
+        "curvlinops, all at once": lambda: curvlinops(problem.own(), None),
+        "hessian-eigenthings, all at once": lambda: eigenthings(problem.own(), None),
     }
     if problem.name == "P2":
         makers |= {
-            "PyHessian, loader, batches of 64": lambda: pyhessian_loader(problem, 64),
-            "curvlinops, batches of 64": lambda: curvlinops(problem, 64),
+            "PyHessian, loader, batches of 64": lambda: pyhessian_loader(problem.own(), 64),
+            "curvlinops, batches of 64": lambda: curvlinops(problem.own(), 64),
         }
     return makers
 
@@ -185,7 +127,7 @@ def serve(which: str, name: str, path: str) -> None:
     """Prepare one contender, save its product, say what that took; time products for 0.3 s for each line that comes."""
     problem = PROBLEMS[which]()
     v = torch.randn(objective_of(problem).dim, generator=torch.Generator().manual_seed(0))
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # forget the peak of resident memory so far
+    forget_peak()
     before, start = resident("VmRSS"), time.perf_counter()
     product = contenders(problem, compile=True)[name]()
     prepared = time.perf_counter() - start
@@ -240,7 +182,7 @@ class Served:
 
 def products(problem: Problem, repetitions: int, threads: int, *, compile: bool) -> list[str]:
     """One product each, every contender in a process of its own, after checking that all give the same vector."""
-    notes: list[str] = []
+    notes = [f"- {said}" for said in missing(PEERS).values()]
     served: dict[str, Served] = {}
     base = "PyHessian, cached graph"
     with tempfile.TemporaryDirectory() as folder:
@@ -249,7 +191,7 @@ def products(problem: Problem, repetitions: int, threads: int, *, compile: bool)
                 served[name] = Served(problem.name, name, folder, threads)
             except RuntimeError as error:  # a peer that does not run here is left out by name
                 notes.append(f"- {name} left out: {error}")
-    expected = served[base].product
+    expected = served.get(base, served["kdlandscape"]).product
     for name, one in list(served.items()):
         error = float((one.product - expected).norm() / expected.norm())
         if error > 1e-2:
@@ -284,6 +226,8 @@ def products(problem: Problem, repetitions: int, threads: int, *, compile: bool)
 
 
 def faster(what: str, got: str, wanted: float, which: str = "") -> str:
+    if got == "–":
+        return f"- not measured, for want of the peer: {what}"
     return goal(what, f"{got}{f' with {which}' if which else ''}", float(got.split()[0]) >= wanted)
 
 
@@ -309,7 +253,7 @@ def eigenvalues(problem: Problem, repetitions: int) -> list[str]:
     def power() -> None:
         from pyhessian import hessian, utils
 
-        it = hessian(copy.deepcopy(problem.module), problem.loss, data=pieces(problem, None)[0], cuda=False)
+        it = hessian(problem.own().module, problem.loss, data=problem.batches()[0], cuda=False)
         plain, count = utils.hessian_vector_product, [0]
 
         def counting(*args: Any) -> Any:
@@ -329,7 +273,7 @@ def eigenvalues(problem: Problem, repetitions: int) -> list[str]:
         from scipy.sparse.linalg import LinearOperator
         from scipy.sparse.linalg import eigsh as solve
 
-        product, count = curvlinops(problem, None), [0]
+        product, count = curvlinops(problem.own(), None), [0]
 
         def matvec(v: Any) -> Any:
             count[0] += 1
@@ -345,7 +289,7 @@ def eigenvalues(problem: Problem, repetitions: int) -> list[str]:
         "PyHessian, power iteration, tol 1e-6": power,
         "curvlinops + scipy eigsh": eigsh,
     }
-    notes: list[str] = []
+    notes = [f"- {said}" for said in missing(PEERS).values()]
     for name, run in list(contenders.items()):
         try:
             run()
@@ -371,22 +315,25 @@ def _eig(matrix: Tensor, eigenvectors: bool) -> tuple[Tensor, Tensor]:
 
 def density(problem: Problem, repetitions: int) -> list[str]:
     """SLQ of one draw and 50 steps, on an operator and a graph that are ready."""
-    torch.eig = _eig
-    it = pyhessian_cached(problem).hessian  # type: ignore[attr-defined]
     a, fast = ours(problem), ours(problem, compile=True)
     generator = torch.Generator().manual_seed(0)
 
     contenders = {
         "kdlandscape": lambda: a.quadrature(num_matvecs=50, num_draws=1, generator=generator),
         "kdlandscape, compiled": lambda: fast.quadrature(num_matvecs=50, num_draws=1, generator=generator),
-        "PyHessian, cached graph": lambda: it.density(iter=50, n_v=1),
     }
+    lacking = missing(["pyhessian"])
+    if not lacking:
+        torch.eig = _eig
+        it = pyhessian_cached(problem.own()).hessian  # type: ignore[attr-defined]
+        contenders["PyHessian, cached graph"] = lambda: it.density(iter=50, n_v=1)
     times = alternate(contenders, repetitions)
     names = [name for name in times.wall if name.startswith("kdlandscape")]
     best = min(names, key=lambda name: statistics.median(times.processor[name]))
     got = ratio(times.processor, "PyHessian, cached graph", best)
     lines = [f"## SLQ of 50 steps on {problem.name}", "", *table(times, "PyHessian, cached graph", scale=1.0, unit="s")]
-    goals = [faster("SLQ(50) on P1 ≥ 1.5× PyHessian", got, 1.5, best)]
+    goals = [f"- {said}" for said in lacking.values()]
+    goals += [faster("SLQ(50) on P1 ≥ 1.5× PyHessian", got, 1.5, best)]
     return [*lines, *goals, ""]
 
 
@@ -469,18 +416,6 @@ def warm(problem: Problem, k: int = 10) -> list[str]:
     return [*lines, "", goal("warm top 10 along a path ≤ half the products of cold", f"{best:.2f}", best <= 0.5), ""]
 
 
-def sections() -> dict[str, str]:
-    """Read what was measured before, by heading."""
-    text = RESULTS.read_text(encoding="utf-8") if RESULTS.exists() else ""
-    return {part.split("\n")[0]: part.rstrip() for part in text.split("\n## ")[1:]}
-
-
-def write(found: dict[str, str]) -> None:
-    head = "# Curvature, measured side by side\n\nWritten by `python -m tests.bench.bench_spectra`."
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text("\n\n## ".join([head, *found.values()]) + "\n", encoding="utf-8")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--threads", type=int, default=1)
@@ -504,12 +439,7 @@ def main() -> None:
     }
     for name in chosen.only.split(",") if chosen.only else parts:
         load = os.getloadavg()[0]
-        lines = parts[name]()
-        facts = f"{platform.machine()}, {os.cpu_count()} cores, {chosen.threads} threads, torch {torch.__version__}"
-        facts += f"; load average {load:.1f} to {os.getloadavg()[0]:.1f}. Times: median (smallest–largest)."
-        text = "\n".join([lines[0].removeprefix("## "), "", facts, *lines[1:]]).rstrip()
-        print(f"## {text}\n", flush=True)
-        write({**sections(), text.split("\n")[0]: text})
+        print(f"## {update(RESULTS, HEAD, parts[name](), load)}\n", flush=True)
 
 
 if __name__ == "__main__":

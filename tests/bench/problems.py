@@ -1,5 +1,6 @@
 """The two problems every bench script measures: a small network (P1) and a convolutional one (P2)."""
 
+import copy
 from typing import NamedTuple
 
 import torch
@@ -15,6 +16,15 @@ class Problem(NamedTuple):
     loss: nn.Module
     inputs: Tensor
     targets: Tensor
+
+    def batches(self, size: int | None = None) -> list[tuple[Tensor, Tensor]]:
+        """Return the data in batches, all at once by default."""
+        count = len(self.inputs) if size is None else size
+        return list(zip(self.inputs.split(count), self.targets.split(count), strict=True))
+
+    def own(self) -> "Problem":
+        """Return the same problem with a network that a peer may change."""
+        return self._replace(module=copy.deepcopy(self.module))
 
 
 def p1(steps: int = 300) -> Problem:

@@ -125,7 +125,7 @@ def _of_loss(loss: MeanLoss, point: Tensor, piece: Piece, kind: str, mode: str) 
 
     def quotient(v: Tensor, h: float) -> Tensor:
         with torch.no_grad():
-            ahead, behind = (loss.outputs(point + s * h * v, piece[0]) for s in (1, -1))
+            ahead, behind = (loss.outputs(point.add(v, alpha=s * h), piece[0]) for s in (1, -1))
         return gradient(outputs, theta, middle((ahead - behind) / (2 * h)))
 
     return Slopes(point, quotient, made, sizes)
@@ -158,13 +158,17 @@ def _second_order(function: Callable[[Tensor], Tensor], point: Tensor, product: 
         return value.detach(), gradient(value, theta)
 
     def quotient(v: Tensor, h: float) -> Tensor:
-        (up, ahead), (down, behind) = (value_and_gradient(point + s * h * v) for s in (1, -1))
-        return torch.cat([((up - down) / (2 * h * length)).reshape(1), (ahead - behind) / (2 * h)])
+        (up, ahead), (down, behind) = (value_and_gradient(point.add(v, alpha=s * h)) for s in (1, -1))
+        return torch.cat([((up - down) / (2 * h * length)).reshape(1), ahead.sub_(behind).div_(2 * h)])
 
     slope = value_and_gradient(point)[1]
 
     def both(rows: Tensor) -> Tensor:
-        return torch.cat([(rows @ slope / length)[:, None], product(rows)], dim=1)
+        found = rows.new_empty(len(rows), 1 + len(point))
+        found[:, 0] = rows @ slope / length
+        for row, place in zip(rows, found[:, 1:], strict=True):  # one product beside the result, not all
+            place.copy_(product(row[None])[0].detach())
+        return found
 
     return Slopes(point, quotient, both, [1, *sizes])
 
@@ -175,8 +179,10 @@ def _compare(slopes: Slopes) -> float | None:
     for _ in range(2):
         rows = normal(2, slopes.point, generator)
         rows /= rows.norm(dim=1, keepdim=True)
-        products = slopes.product(rows)
-        error = _asymmetry(rows, products[:, -rows.shape[1] :]) or _error(slopes, rows[0], products[0])
+        products = slopes.product(rows).detach()
+        error: float | None = _asymmetry(rows, products[:, -rows.shape[1] :])
+        rows, products = rows[:1].clone(), products[:1].clone()  # the second of each makes room
+        error = error or _error(slopes, rows[0], products[0])
         if error == 0:
             return 0.0
         errors.append(error)
@@ -196,14 +202,13 @@ def _error(slopes: Slopes, direction: Tensor, product: Tensor) -> float | None:
     """Compare each part with the first quotients that agree with each other; None where none do."""
     precision = PRECISIONS[slopes.point.dtype]
     length = float(slopes.point.norm()) or 1.0
-    product = product.detach()
     for step in precision.steps:
         near, far = (slopes.quotient(direction, factor * step * length) for factor in (1, 2))
         size = torch.maximum(_norms(near, slopes.sizes), _norms(product, slopes.sizes))
         floor = precision.floor * size.norm()
-        if not bool((_norms(near - far, slopes.sizes) <= 0.1 * precision.tolerance * size + floor).all()):
+        if not bool((_norms(far.sub_(near), slopes.sizes) <= 0.1 * precision.tolerance * size + floor).all()):
             continue
-        error = _norms(near - product, slopes.sizes)
+        error = _norms(near.sub_(product), slopes.sizes)
         wrong = error > precision.tolerance * size + 10 * floor
         return float((error / size)[wrong].max()) if bool(wrong.any()) else 0.0
     return None

@@ -35,8 +35,6 @@ class Operator:
     ----------
     theta
         The point (P',), a copy: later changes of the caller's have no effect.
-    places
-        Where the P' parameters of the block stand in the whole theta.
     weight
         Total weight W of the examples: W times this operator is that of the summed loss. N without class weights.
     units
@@ -71,7 +69,7 @@ class Operator:
             )
         if dtype is None and objective.loss_dtype != objective.dtype:  # a network in half precision
             dtype = objective.loss_dtype
-        loss, self.theta, self.places = objective.to(dtype).restricted(params, theta)
+        loss, self.theta, self._block = objective.to(dtype).restricted(params, theta)
         self.kind, self.units, self.num_matvecs = kind, loss.units, 0
         self.found: dict[Any, Any] = {}
         plan = plan or choose(loss, self.theta, kind, num_matvecs)
@@ -100,6 +98,11 @@ class Operator:
     def dim(self) -> int:
         """P', how many parameters the operator acts on."""
         return len(self.theta)
+
+    @property
+    def places(self) -> Tensor:
+        """Where the P' parameters of the block stand in the whole theta."""
+        return self._block.nonzero()[:, 0]
 
     @property
     def name(self) -> str:
