@@ -38,6 +38,7 @@ OWN: dict[str, dict[str, str]] = {
         "shared_starts": "kdlandscape.figures.starts:shared_starts",
         "start_angles": "kdlandscape.figures.starts:start_angles",
         "subliminal": "kdlandscape.figures.starts:subliminal",
+        "training_path": "kdlandscape.figures.training_paths:training_path",
     },
 }
 

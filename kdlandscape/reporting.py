@@ -33,6 +33,7 @@ def collect(folder: Path) -> Path:
 def dry_run(spec: Any, root: str | None, options: dict[str, Any]) -> None:
     """Check all that is known before the first run, and list the runs."""
     from kdlandscape.sweeps.adoption import check_recipe
+    from kdlandscape.sweeps.factory_check import check_factory
     from kdlandscape.sweeps.first_look import look_at
     from kdlandscape.sweeps.options import check_options
     from kdlandscape.sweeps.places import studies_root
@@ -41,6 +42,7 @@ def dry_run(spec: Any, root: str | None, options: dict[str, Any]) -> None:
 
     check_options(**options)
     folder = studies_root(root) / spec.study
+    check_factory(spec)
     spec, _ = bind(spec, folder.parent)
     look_at(spec, folder)
     if options["changed"] is None:

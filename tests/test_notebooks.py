@@ -85,6 +85,7 @@ SMALL = {
         "path_examples": 50,
     },
     "gallery.ipynb": {"study": "cube.nc"},
+    "training_path.ipynb": {"num_examples": 60, "width": 8, "steps": 20, "path_points": 3, "plane_points": 5},
     "explore.ipynb": {"study": "cube.nc", "num_train": 100, "epochs": 1, "width": 8, "num_points": 5},
 }
 

@@ -140,7 +140,8 @@ def to_teacher(
     Parameters
     ----------
     loss
-        ``loss(teacher_logits, student_logits)``, a distillation loss or a metric, with one value for each example.
+        ``loss(teacher_logits, student_logits)``, a distillation loss or a metric, with one value for each example; of
+        token logits (n, T, C) the mean over the positions counts.
     temperature
         One that the label names: at τ = 1 a ``tempered_kl`` is KL(teacher ‖ student), at τ = 4 it is τ²·KL at τ = 4.
     part
@@ -154,7 +155,8 @@ def to_teacher(
     @labelled(long_name, units)
     def of_outputs(outputs: Tensor, targets: Any) -> Tensor:
         teacher_logits = targets if part is None else targets[part]
-        return loss(teacher_logits, outputs, temperature) if tempered else loss(teacher_logits, outputs)
+        each = loss(teacher_logits, outputs, temperature) if tempered else loss(teacher_logits, outputs)
+        return each.flatten(1).mean(1) if each.ndim > 1 else each  # of the positions of a sequence
 
     return of_outputs
 

@@ -7,6 +7,7 @@ from .lines import fidelity_accuracy, heatmap, init_lambda, line
 from .spectral import eigenvalues, spectral_density
 from .starts import shared_starts, start_angles, subliminal
 from .surfaces import plane, planes, surface
+from .training_paths import stability, training_path
 from .verdicts import agreement, claims
 
 __all__ = [
@@ -31,9 +32,11 @@ __all__ = [
     "removed_share",
     "shared_starts",
     "spectral_density",
+    "stability",
     "start_angles",
     "subliminal",
     "surface",
+    "training_path",
     "venue_style",
     "venues",
 ]

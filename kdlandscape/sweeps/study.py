@@ -14,6 +14,7 @@ from kdlandscape.sweeps.drive import Engine, drive
 from kdlandscape.sweeps.engines import local
 from kdlandscape.sweeps.errors import StudyError
 from kdlandscape.sweeps.execute import Job, stamp
+from kdlandscape.sweeps.factory_check import check_factory
 from kdlandscape.sweeps.first_look import FirstLook, look_at
 from kdlandscape.sweeps.options import check_options
 from kdlandscape.sweeps.places import studies_root
@@ -106,6 +107,7 @@ def run_study(
         if not isinstance(spec, Spec):
             spec = make_spec(spec) if isinstance(spec, Mapping) else load_spec(spec)
         folder = studies_root(root) / spec.study
+    check_factory(spec)
     spec, checkpoints = bind(spec, folder.parent)
     look_at(spec, folder)
     adopt(spec, folder, changed)

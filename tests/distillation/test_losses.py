@@ -237,3 +237,9 @@ def test_the_tempered_kl_is_named_as_what_it_is():
 def test_an_unknown_loss_is_refused():
     with pytest.raises(ValueError, match=r"a loss of tempered_kl, .*; got 'tempered'\. Did you mean 'tempered_kl'"):
         losses.named_loss("tempered")
+
+
+def test_a_loss_to_the_teacher_of_token_logits_is_the_mean_over_positions():
+    z_t, z_s = (torch.randn(3, 5, 4, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1))
+    found = losses.to_teacher(losses.tempered_kl, 2.0)(z_s, z_t)
+    torch.testing.assert_close(found, losses.tempered_kl(z_t, z_s, 2.0).mean(1))

@@ -7,6 +7,7 @@ import pytest
 
 import kdlandscape as kdl
 from kdlandscape.sweeps.errors import SpecError
+from kdlandscape.sweeps.factory_check import check_factory
 from kdlandscape.sweeps.own_problem import OURS
 from kdlandscape.sweeps.plan import plan
 from kdlandscape.sweeps.spec import load_spec
@@ -80,3 +81,36 @@ def test_a_problem_is_written_by_the_command_line_for_a_study_that_takes_one(tmp
     assert "run it: kdlandscape run mine.yaml" in done.stdout
     with pytest.raises(SpecError, match="whose notebook has the parameter problem, got paper_small, which"):
         new_problem("mine", "paper_small", tmp_path / "other")
+
+
+FILE = "from torch import nn as networks\n\ndef make(width=4, *, depth=2):\n    return None\n"
+
+
+@pytest.mark.parametrize(
+    ("problem", "parameters", "grid", "message"),
+    [
+        ("mine.py:make", ["options.width=3"], ["options.depth=1,2"], None),
+        ("mine.py:networks", [], [], None),
+        ("your.py:make", [], [], r"problem: expected a Python file at .*your\.py, got nothing there"),
+        ("mine.py:mak", [], [], r"problem: expected a function of mine.py \(make\), got 'mak'. Did you mean 'make'"),
+        ("bad.py:make", [], [], r"problem: expected Python in .*bad\.py, got"),
+        (
+            "mine.py:make",
+            ["options.widht=3"],
+            [],
+            r"options.widht: expected an argument of make in mine",
+        ),
+        ("mine.py:make", [], ["options.heads=1,2"], r"options.heads: expected an argument of make in mine.py"),
+    ],
+)
+def test_a_problem_is_looked_up_before_any_run_is_started(problem, parameters, grid, message, tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text(FILE)
+    (tmp_path / "bad.py").write_text("def make(:")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PWD", str(tmp_path))
+    spec = load_spec("demo", [f"problem={problem}", *parameters], grid)
+    if message is None:
+        check_factory(spec)
+        return
+    with pytest.raises(SpecError, match=message):
+        check_factory(spec)
