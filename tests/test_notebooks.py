@@ -63,6 +63,15 @@ SMALL = {
         "path_points": 5,
         "plane_points": 5,
     },
+    "flatness.ipynb": {
+        "seed": [0, 1],
+        "num_train": 60,
+        "epochs": 6,
+        "student_epochs": 2,
+        "width": 6,
+        "depth": 1,
+        "level": 2.2,
+    },
     "spectra.ipynb": {
         "init_lambda": [0.0, 1.0],
         "num_train": 100,

@@ -30,6 +30,7 @@ from .problems import Problem, first_examples, network_for, problem
 from .recipe import Recipe
 from .similarity import cka, layer_similarity
 from .stability import same_start_barrier
+from .stopping import Stopped, first_below
 from .tallies import Tally, tally
 from .teachers import train_teachers
 from .training import distill, train
@@ -45,6 +46,7 @@ __all__ = [
     "Problem",
     "ProblemError",
     "Recipe",
+    "Stopped",
     "Tally",
     "Teacher",
     "Trained",
@@ -62,6 +64,7 @@ __all__ = [
     "epochs_for",
     "excess",
     "fidelity",
+    "first_below",
     "first_examples",
     "initial_students",
     "joined",

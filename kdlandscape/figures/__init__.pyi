@@ -2,6 +2,7 @@ from .barrier_bars import basins, removed_share
 from .compared import network_plane, network_spectra, pair_fidelity, pair_paths
 from .cube_overview import overview
 from .exporting import export, export_study, venue_style, venues
+from .generalization_bars import generalization, rescaling_ratios
 from .grids import panels
 from .lines import fidelity_accuracy, heatmap, init_lambda, line
 from .spectral import eigenvalues, spectral_density
@@ -18,6 +19,7 @@ __all__ = [
     "export",
     "export_study",
     "fidelity_accuracy",
+    "generalization",
     "heatmap",
     "init_lambda",
     "line",
@@ -30,6 +32,7 @@ __all__ = [
     "plane",
     "planes",
     "removed_share",
+    "rescaling_ratios",
     "shared_starts",
     "spectral_density",
     "stability",

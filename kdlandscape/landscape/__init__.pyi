@@ -5,14 +5,17 @@ from .loss import MeanLoss
 from .many_networks import along
 from .params import SpaceError
 from .paths.interpolation import mix
+from .permutations.rescaling import rescaled
 from .profiles import profile
 from .recorded import Recorded, stability_threshold
 from .recorder import Overhead
 from .reduction import accuracy, calibration_error, cross_entropy, error
 from .sampling import Chains, gaussian_prior, hmc, posterior_energy
+from .sharpness.capacity import CAPACITY, capacity
 from .trajectory import coordinates, travel
 
 __all__ = [
+    "CAPACITY",
     "AccelerateRecorder",
     "Chains",
     "MeanLoss",
@@ -23,6 +26,7 @@ __all__ = [
     "aligned_paths",
     "along",
     "calibration_error",
+    "capacity",
     "coordinates",
     "cross_entropy",
     "error",
@@ -33,6 +37,7 @@ __all__ = [
     "mix",
     "posterior_energy",
     "profile",
+    "rescaled",
     "stability_threshold",
     "trainer_recorder",
     "travel",

@@ -2,6 +2,7 @@ from .basin_shares import compare, share_removed, shares_of_run
 from .claims import Claim, Number, Precondition, best_of, difference, pick, value, verdicts
 from .decisions import NOT_TESTABLE, Bounds, Decision, decide, holm, seeds_needed
 from .flatness_ratios import flatness_of_run, relative
+from .generalization import correlations, generalization_of_run, kendall
 from .onsets import lambda_of_run, turns
 from .sentences import say
 from .stanton2021 import CLAIMS, STUDIES, open_studies
@@ -19,12 +20,15 @@ __all__ = [
     "Precondition",
     "best_of",
     "compare",
+    "correlations",
     "decide",
     "difference",
     "flatness_of_run",
     "format_verdicts",
     "gain_of_run",
+    "generalization_of_run",
     "holm",
+    "kendall",
     "lambda_of_run",
     "open_studies",
     "pick",

@@ -114,6 +114,39 @@ def rescaling(
     return Rescaling(state, Ravel.of(network).ravel(state), _named(free, scales), order, (aligned, after))
 
 
+def rescaled(objective: MeanLoss | nn.Module, theta: Theta, factor: float, *, inputs: Any = None) -> Tensor:
+    """Return another theta (P,) of the same function: every unit that can be rescaled, by a factor.
+
+    At a ReLU the incoming weights are multiplied and the outgoing ones divided (Dinh et al. 2017, section 3), so what
+    differs between both thetas is no property of the function.
+
+    Parameters
+    ----------
+    objective, theta, inputs
+        As for `align`.
+    factor
+        Above 0.
+
+    Raises
+    ------
+    ValueError
+        A factor that is not positive, or a network none of whose units can be rescaled.
+    """
+    if not factor > 0:
+        raise ValueError(f"expected a positive factor, got {factor}")
+    network, _, few, counted = given(objective, inputs)
+    symmetry = trace_symmetry(network, few, counted=counted)
+    own = full_state(network, theta)
+    before = state = {name: as_double(x) for name, x in own.items()}
+    free = [gauge for gauge in gauges(symmetry, state, few) if gauge.positive and min(gauge.exponents.values()) < 0]
+    if not free:
+        raise ValueError("expected units that can be rescaled (ReLU, linear), found none in this network")
+    for gauge in free:
+        state = scaled(symmetry, state, gauge, torch.full(_shape(symmetry, gauge), factor, dtype=torch.float64))
+    check_invariance(symmetry, before, state, few)
+    return Ravel.of(network).ravel({name: x.to(own[name]) for name, x in state.items()})
+
+
 Match = Callable[[State, State], dict[str, Tensor]]
 
 
