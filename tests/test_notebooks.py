@@ -72,6 +72,15 @@ SMALL = {
         "depth": 1,
         "level": 2.2,
     },
+    "function_prior.ipynb": {
+        "width": 8,
+        "num_functions": 6,
+        "num_students": 2,
+        "num_train": 40,
+        "num_pairs": 5,
+        "student_epochs": 1,
+        "cosines": [0.0, 0.5, 1.0],
+    },
     "spectra.ipynb": {
         "init_lambda": [0.0, 1.0],
         "num_train": 100,

@@ -17,6 +17,7 @@ from .copies import Members, joined, members
 from .data import Data
 from .descent import Checkpoint, Trained
 from .each_network import network_losses, network_spectra, objectives_of
+from .function_priors import mutual_agreement, on_sphere, output_correlation, pairs_at, prior_weights, relu_correlation
 from .inputs import distillation_set
 from .loaded import Loaded, load_networks
 from .losses import at_best_temperature, ensemble_logits, named_loss, tempered_kl, to_teacher
@@ -76,6 +77,7 @@ __all__ = [
     "members",
     "metrics",
     "mixed_starts",
+    "mutual_agreement",
     "named_loss",
     "named_views",
     "network",
@@ -84,13 +86,18 @@ __all__ = [
     "network_spectra",
     "networks",
     "objectives_of",
+    "on_sphere",
     "one_pass",
+    "output_correlation",
+    "pairs_at",
     "pairwise_fidelity",
     "pairwise_paths",
     "plane_through_networks",
+    "prior_weights",
     "problem",
     "random_teacher",
     "random_thetas",
+    "relu_correlation",
     "same_start_barrier",
     "shuffled",
     "steps_in",

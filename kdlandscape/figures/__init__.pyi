@@ -2,6 +2,7 @@ from .barrier_bars import basins, removed_share
 from .compared import network_plane, network_spectra, pair_fidelity, pair_paths
 from .cube_overview import overview
 from .exporting import export, export_study, venue_style, venues
+from .function_prior_lines import function_prior
 from .generalization_bars import generalization, rescaling_ratios
 from .grids import panels
 from .lines import fidelity_accuracy, heatmap, init_lambda, line
@@ -19,6 +20,7 @@ __all__ = [
     "export",
     "export_study",
     "fidelity_accuracy",
+    "function_prior",
     "generalization",
     "heatmap",
     "init_lambda",

@@ -27,7 +27,7 @@ def generalization(cube: xr.Dataset, axes: Sequence[Axes] | None = None) -> np.n
     numpy.ndarray
         The three axes. Source: Jiang et al. 2020, table 2.
     """
-    drawn = np.asarray(grid_of_axes(3, 3, height=1.25) if axes is None else axes).ravel()[:3]
+    drawn = np.asarray(grid_of_axes(3, 2, height=0.85) if axes is None else axes).ravel()[:3]
     found = intervals(cube)
     for ax, member in zip(drawn[:2], (NETWORK, STUDENT), strict=True):
         for i, (kind, marker) in enumerate((("overall", "o"), ("granulated", "s"))):

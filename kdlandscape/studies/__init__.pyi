@@ -2,6 +2,7 @@ from .basin_shares import compare, share_removed, shares_of_run
 from .claims import Claim, Number, Precondition, best_of, difference, pick, value, verdicts
 from .decisions import NOT_TESTABLE, Bounds, Decision, decide, holm, seeds_needed
 from .flatness_ratios import flatness_of_run, relative
+from .function_priors_kept import function_prior_of_run
 from .generalization import correlations, generalization_of_run, kendall
 from .onsets import lambda_of_run, turns
 from .sentences import say
@@ -25,6 +26,7 @@ __all__ = [
     "difference",
     "flatness_of_run",
     "format_verdicts",
+    "function_prior_of_run",
     "gain_of_run",
     "generalization_of_run",
     "holm",
