@@ -3,6 +3,7 @@
 import ast
 import json
 import os
+from itertools import product
 from pathlib import Path
 
 import nbformat
@@ -149,6 +150,18 @@ def test_each_notebook_has_its_small_size():
     assert notebooks() == sorted(SMALL)
 
 
+def assert_networks_lie_on_their_planes(cube):
+    """Assert that the loss on the plane, where a network lies, is its own: the end of the path, and the exact mark."""
+    for seed, share in product(cube["seed"].values, cube["init_lambda"].values):
+        run = cube.squeeze("lr_policy").sel(seed=seed, init_lambda=share)
+        for name, end in (("teacher", 1), ("student", 0)):
+            x, y = run["plane_points"].sel(point=name, axis=["x", "y"]).values
+            nearest = run["plane_loss"].sel(x=x, y=y, method="nearest")
+            np.testing.assert_allclose([nearest["x"], nearest["y"]], [x, y], atol=1e-5)
+            np.testing.assert_allclose(nearest, run["path_loss"].sel(t=end), rtol=1e-6, atol=1e-6)
+            np.testing.assert_allclose(nearest, run["plane_point_loss"].sel(point=name), rtol=1e-6, atol=1e-6)
+
+
 def test_spectra_are_of_the_students_that_another_study_trained(tmp_path):
     """The demo's runs keep their weights; the spectra's runs take them, with their data and network."""
     small = {**SMALL["distill_init.ipynb"], "label_noise": 0.3, "norm": "layer"}
@@ -161,6 +174,8 @@ def test_spectra_are_of_the_students_that_another_study_trained(tmp_path):
         "vectorize": ["init_lambda"],
     }
     folder = run_study(first, root=tmp_path, workers=2, warm=True, progress=False)
+    with kdl.open_cube(folder) as cube:
+        assert_networks_lie_on_their_planes(cube)
     settings = {name: value for name, value in SMALL["spectra.ipynb"].items() if name.startswith(("num_", "path"))}
     source = {"study": "demo", "at": {"lr_policy": "constant"}}
     second = {

@@ -1,3 +1,4 @@
+from .animations import animate
 from .barrier_bars import basins, removed_share
 from .compared import network_plane, network_spectra, pair_fidelity, pair_paths
 from .cube_overview import overview
@@ -14,6 +15,7 @@ from .verdicts import agreement, claims
 
 __all__ = [
     "agreement",
+    "animate",
     "basins",
     "claims",
     "eigenvalues",

@@ -51,7 +51,7 @@ def plane(
     at_points: xr.DataArray | None = None,
     limits: tuple[float, float] | None = None,
 ) -> QuadMesh:
-    """Draw the loss on a plane on a logarithmic colour scale with its contours; return the mesh.
+    """Draw the loss on a plane on a logarithmic colour scale with its contours; a pointed colour bar: values beyond.
 
     Values that are NaN stay white; values beyond the limits, infinite ones too, take the last colour. Every cell has
     the value of its point; contours follow a spline through all of them.
@@ -179,7 +179,7 @@ def surface(loss: xr.DataArray, ax: Any = None) -> Any:
 
 
 def planes(cube: xr.Dataset, axes: Sequence[Axes] | None = None, *, num: int = 4) -> np.ndarray:
-    """Draw the planes through teacher, initial and final student for a few λ, on one colour scale.
+    """Draw the planes through teacher, initial and final student for a few λ; pointed colour bar: values beyond it.
 
     Shows the first run of the cube that is done.
 

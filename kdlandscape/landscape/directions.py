@@ -164,6 +164,7 @@ def plane_through(
     c: Tensor | None = None,
     *,
     unit: float | None = None,
+    step: float | None = None,
     fill: bool = False,
     generator: torch.Generator | None = None,
 ) -> Plane:
@@ -178,6 +179,9 @@ def plane_through(
         Points (P,). Without c the plane holds a and b, and its second direction is drawn by the generator.
     unit
         Length of both directions; default: the distance from a to b.
+    step
+        Of a grid that a and b shall lie on: both directions become so much longer or shorter that b has a whole number
+        of steps, at least one. Their length then differs from ``unit`` by half a step at b; `Plane.directions` has it.
     fill
         Whether coincident or collinear points get random orthogonal directions for what they do not determine; they are
         refused otherwise.
@@ -187,11 +191,18 @@ def plane_through(
     Raises
     ------
     ValueError
-        If the points lie on one line and are not to be filled up, or ``unit`` is needed and missing.
+        If the points lie on one line and are not to be filled up, or ``unit`` is needed and missing, or ``step`` is
+        not positive.
     """
-    length = float((b - a).norm()) if unit is None else float(unit)
+    distance = float((b - a).norm())
+    length = distance if unit is None else float(unit)
     if not length > 0:
         raise ValueError("the first two points coincide: give a unit of length, and fill=True, to lay a plane there")
+    if step is not None:
+        if not step > 0:
+            raise ValueError(f"step: expected a positive distance between grid points, in units, got {step}")
+        if distance > 100 * torch.finfo(a.dtype).eps * float(a.norm()):  # else b is a, which lies on every grid
+            length = distance / (max(round(distance / length / step), 1) * step)
     axes: list[Tensor] = []
     for name, point in (("second", b), ("third", a if c is None else c)):
         offset = point - a

@@ -70,7 +70,7 @@ FIGURES = {
     "subliminal": lambda: figures.subliminal(subliminal_cube()),
     "surface": lambda: figures.surface(plane()["plane_loss"] + 1),
 }
-NO_FIGURES = {"export", "export_study", "venue_style", "venues"}
+NO_FIGURES = {"animate", "export", "export_study", "venue_style", "venues"}
 
 
 @cache

@@ -59,3 +59,18 @@ def test_a_plane_of_any_shape_puts_every_value_at_its_own_coordinates():
             expected = dense.value(module, loss, data, theta).item()
             assert plane["loss"].sel(x=x, y=y).item() == pytest.approx(expected, rel=1e-12)
     assert plane["loss"].sel(x=0, y=0).item() == objective.value(module).item()
+
+
+@pytest.mark.parametrize("far", [0.01, 0.4, 1.3])
+def test_with_a_step_the_second_point_lies_on_the_grid_and_the_plane_is_not_distorted(far):
+    a, b, c = three()
+    b = a + far * (b - a) / (b - a).norm()
+    plane = plane_through(a, b, c, unit=1.0, step=0.125)
+    steps = float(plane.points[1, 0]) / 0.125
+    assert steps == pytest.approx(max(round(far / 0.125), 1))
+    length = plane.directions.norm(dim=1)
+    torch.testing.assert_close(length[0], length[1])
+    assert abs(float(length[0]) - 1) * plane.points[1, 0] <= 0.0625 + 1e-9 or far < 0.125
+    torch.testing.assert_close(plane.origin + plane.points[1, 0] * plane.directions[0], b)
+    with pytest.raises(ValueError, match="step: expected a positive distance"):
+        plane_through(a, b, c, step=0.0)
