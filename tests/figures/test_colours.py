@@ -32,20 +32,26 @@ def seen(color, vision):
     return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
 
 
+def drawn(handle):
+    """The line or the bar that a legend shows of a series."""
+    if isinstance(handle, Line2D):
+        return handle
+    return (getattr(handle, "lines", None) and handle.lines[0]) or getattr(handle, "patches", [handle])[0]
+
+
 def shape(handle):
     """What tells a series apart without any colour."""
-    line = handle if isinstance(handle, Line2D) else getattr(handle, "lines", [None])[0]
-    if line is None:
-        return ()
-    filled = line.get_markerfacecolor() != "none"
-    return line.get_marker(), line.get_linestyle(), str(line._unscaled_dash_pattern), filled
+    one = drawn(handle)
+    if not isinstance(one, Line2D):
+        return (getattr(one, "get_hatch", lambda: None)(),)
+    return one.get_marker(), one.get_linestyle(), str(one._unscaled_dash_pattern), one.get_markerfacecolor() == "none"
 
 
 def colour(handle):
-    line = handle if isinstance(handle, Line2D) else getattr(handle, "lines", [None])[0]
-    if line is not None:
-        return line.get_color()
-    return handle.get_facecolor()[0] if np.ndim(handle.get_facecolor()) > 1 else handle.get_facecolor()
+    one = drawn(handle)
+    if isinstance(one, Line2D):
+        return one.get_color()
+    return one.get_facecolor()[0] if np.ndim(one.get_facecolor()) > 1 else one.get_facecolor()
 
 
 @pytest.mark.parametrize("name", FIGURES)
