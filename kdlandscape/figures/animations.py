@@ -87,7 +87,8 @@ def _writer(path: Path, fps: float) -> Any:
     name, needed = _WRITERS[path.suffix]
     if not animation.writers.is_available(name):
         raise RuntimeError(f"expected {needed} to write {path.suffix} files, got none; write a .gif")
-    return animation.writers[name](fps=fps)
+    make: Any = animation.writers[name]
+    return make(fps=fps)
 
 
 def _surface(cube: xr.Dataset, along: str) -> xr.DataArray:
