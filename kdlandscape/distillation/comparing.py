@@ -22,7 +22,9 @@ def arguments(problem: str, checkpoints: Sequence[str], control: str, networks: 
     """
     places = named_places(checkpoints, control)
     whole = [f"{name}={place.path}{place.choice and '#'}{place.choice}" for name, place in places.items()]
-    given: dict[str, Any] = {"problem": _absolute(problem), "checkpoints": whole[: len(checkpoints)]}
+    named = ":" in problem and not problem.startswith(("hub:", "parquet:"))
+    given: dict[str, Any] = {"problem": _absolute(problem)} if named else {"data_set": problem}
+    given["checkpoints"] = whole[: len(checkpoints)]
     if control:
         given["control"] = whole[-1].partition("=")[2]
     if networks:
@@ -57,10 +59,11 @@ def check(settings: Mapping[str, Any]) -> tuple[list[Loaded], list[str]]:
         A problem that cannot be made, or checkpoints that do not fit it, all of them in one message.
     """
     of_ours = {name: settings[name] for name in ("network", "width", "depth", "norm") if name in settings}
-    problem = make(settings["problem"], options=settings.get("options", {}), **of_ours)
+    own = settings.get("problem", "")
+    problem = make(own or settings["data_set"], options=settings.get("options", {}), **of_ours)
     control, networks = settings.get("control", ""), settings.get("networks", [])
     loaded = load_networks(problem, settings["checkpoints"], control=control, networks=networks)
-    code = [settings["problem"], *(text.partition("=")[2] for text in networks)]
+    code = [own, *(text.partition("=")[2] for text in networks)]
     files = [Path(text.rpartition(":")[0]) for text in code if text.rpartition(":")[0].endswith(".py")]
     return loaded, [*(one.digest for one in loaded), *(_digest(file) for file in files)]
 
