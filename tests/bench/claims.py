@@ -1,34 +1,45 @@
-"""What a run of ``paper_small`` decided, for the README: ``python -m tests.bench.claims papermill_runs/paper_small``.
+"""What the studies decided, for the README: ``python -m tests.bench.claims STUDY...``.
 
-Writes .github/CLAIMS.md and .github/claims.png, which the README links.
+The first folder is that of ``paper_small``, the others are of studies with findings and a figure of their own, such as
+``basins``. Writes .github/CLAIMS.md and its pictures from their cubes alone; the README links them.
 """
 
 import argparse
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import numpy as np
+import xarray as xr
 
 import kdlandscape as kdl
+from kdlandscape.cubes.yaml_file import read_yaml
+from kdlandscape.registry import load
+from kdlandscape.studies import say
 from kdlandscape.studies.verdict_table import format_verdicts
 
 HERE = Path(__file__).parents[2] / ".github"
+DPI = 100
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("cube", type=Path)
-    with kdl.open_cube(parser.parse_args().cube) as opened:
-        cube = opened.load()
-    axes = kdl.figures.claims(cube)
-    axes[0].figure.savefig(HERE / "claims.png", dpi=100)
-    plt.close(axes[0].figure)
-    facts = {name: cube[f"run.{name}"].values.ravel()[0] for name in ("started_at", "git_commit", "wall_time")}
-    lines = [
-        "# The claims of Stanton et al. 2021, at laptop scale",
+    parser.add_argument("studies", type=Path, nargs="+", metavar="STUDY")
+    paper, *others = parser.parse_args().studies
+    lines = ["# What the studies of the paper decided", "", *_claims(paper)]
+    for study in others:
+        lines += _section(study)
+    (HERE / "CLAIMS.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _claims(study: Path) -> list[str]:
+    cube = _opened(study)
+    _draw(kdl.figures.claims(cube), "claims")
+    return [
+        "## The claims of Stanton et al. 2021, at laptop scale",
         "",
-        "Written by `python -m tests.bench.claims` from the cube of `kdlandscape run paper_small`, "
-        f"started {str(facts['started_at'])[:10]}, {facts['wall_time'] / 60:.1f} minutes, "
-        f"at commit {str(facts['git_commit'])[:7]}. {100 * cube.attrs['level']:.0f} % t intervals over seeds.",
+        f"Written by `python -m tests.bench.claims` from the cube of `kdlandscape run paper_small`, {_facts(cube)}. "
+        f"{100 * cube.attrs['level']:.0f} % t intervals over seeds; rules and recipes stand in the history before the run "
+        "([`studies/stanton2021.py`](../kdlandscape/studies/stanton2021.py)).",
         "",
         "![Each claim: seeds, mean, interval, and where it would reproduce](claims.png)",
         "",
@@ -36,7 +47,48 @@ def main() -> None:
         format_verdicts(cube),
         "```",
     ]
-    (HERE / "CLAIMS.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _section(study: Path) -> list[str]:
+    """Return a study's question, facts, figure and findings."""
+    cube, spec = _opened(study), read_yaml(study / "spec.yaml")
+    name = spec["figures"][0]
+    _draw(load("figures", name)(cube), spec["study"])
+    return [
+        "",
+        f"## {spec['description']}",
+        "",
+        f"`kdlandscape run {spec['study']}`, {_facts(cube)}.",
+        "",
+        f"![{spec['description']}]({spec['study']}.png)",
+        "",
+        *[f"- {sentence}" for sentence in say(cube, spec["findings"])],
+    ]
+
+
+def _opened(study: Path) -> xr.Dataset:
+    with kdl.open_cube(study) as opened:
+        return opened.load()
+
+
+def _facts(cube: xr.Dataset) -> str:
+    """Return when a study was run, how long its runs took, and from which commit."""
+    started, commit, seconds = (
+        cube[f"run.{name}"].values.ravel() for name in ("started_at", "git_commit", "wall_time")
+    )
+    done = np.isfinite(seconds)
+    commits = sorted({str(one)[:7] for one in commit[done]})
+    first = min(str(one) for one in started[done])
+    number = f"{done.sum()} run" + ("s" if done.sum() > 1 else "")
+    return (
+        f"{number} started {first[:10]}, {seconds[done].sum() / 60:.1f} minutes in all, at commit {', '.join(commits)}"
+    )
+
+
+def _draw(axes: np.ndarray, name: str) -> None:
+    figure = np.ravel(axes)[0].figure
+    figure.savefig(HERE / f"{name}.png", dpi=DPI)
+    plt.close(figure)
 
 
 if __name__ == "__main__":
