@@ -38,8 +38,8 @@ def _claims(study: Path) -> list[str]:
         "## The claims of Stanton et al. 2021, at laptop scale",
         "",
         f"Written by `python -m tests.bench.claims` from the cube of `kdlandscape run paper_small`, {_facts(cube)}. "
-        f"{100 * cube.attrs['level']:.0f} % t intervals over seeds; rules and recipes stand in the history before the run "
-        "([`studies/stanton2021.py`](../kdlandscape/studies/stanton2021.py)).",
+        f"{100 * cube.attrs['level']:.0f} % t intervals over seeds; rules and recipes stand in the history before the "
+        "run ([`studies/stanton2021.py`](../kdlandscape/studies/stanton2021.py)).",
         "",
         "![Each claim: seeds, mean, interval, and where it would reproduce](claims.png)",
         "",
