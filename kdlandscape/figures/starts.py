@@ -6,7 +6,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 
 from kdlandscape.cubes.statistics import t_interval
-from kdlandscape.cubes.words import cell_words, dim_label, variable_label
+from kdlandscape.cubes.words import cell_words, dim_label, dim_symbol, value_words, variable_label
 from kdlandscape.figures.grids import grid_of_axes, legend_of_all, new_axes, wrap_labels
 from kdlandscape.studies.shared_starts import gains
 from kdlandscape.studies.start_angles import relative_heights
@@ -38,7 +38,7 @@ def start_angles(cube: xr.Dataset, axes: np.ndarray | None = None) -> np.ndarray
     marks = "os^Dv<>P*Xhd"
     for i, color in enumerate(colors):
         cell = both.isel(setting=i)
-        name = cell_words(cube, {dim: cell[dim].item() for dim in dims}) or "all runs"
+        name = ", ".join(value_words(cell[dim].item()) for dim in dims) or "all runs"
         look = {"color": color, "marker": marks[i % len(marks)], "ms": 3, "lw": 1, "label": name}
         axes[0].plot(cell["init_lambda"], cell["height"], **look)
         axes[1].plot(cell["cosine"], cell["height"], **look)
@@ -47,7 +47,7 @@ def start_angles(cube: xr.Dataset, axes: np.ndarray | None = None) -> np.ndarray
         ax.set_xlabel(label)
         ax.set_ylabel(variable_label(height))
     wrap_labels(axes)
-    legend_of_all(axes)
+    legend_of_all(axes, ", ".join(dim_symbol(cube, dim) for dim in dims))
     return axes
 
 
