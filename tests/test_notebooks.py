@@ -105,6 +105,16 @@ SMALL = {
     },
     "gallery.ipynb": {"study": "cube.nc"},
     "training_path.ipynb": {"num_examples": 60, "width": 8, "steps": 20, "path_points": 3, "plane_points": 5},
+    "your_problem.ipynb": {
+        "settings": {
+            "teacher_epochs": 1,
+            "student_epochs": 1,
+            "path_points": 3,
+            "plane_points": 3,
+            "num_eigenvalues": 1,
+        },
+        "axes": {"seed": "0", "lr_policy": "constant", "init_lambda": "0.0,1.0", "options.width": "2"},
+    },
     "explore.ipynb": {"study": "cube.nc", "num_train": 100, "epochs": 1, "width": 8, "num_points": 5},
 }
 

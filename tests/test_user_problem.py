@@ -65,7 +65,7 @@ def test_one_command_runs_the_demo_study_on_a_users_problem_of_a_few_lines(tmp_p
                "run", "demo", "--study", "mine", "--root", "studies", "-p", "problem=mine.py:make", *settings,
                "-g", "seed=0", "-g", "lr_policy=constant", "-g", "init_lambda=0.0,1.0",
                "-g", "options.width=2"]  # fmt: skip
-    env = {**os.environ, "PWD": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
     folder = tmp_path / "studies" / "mine"

@@ -1,5 +1,6 @@
 """Run a study: execute what is missing, keep every result and every error, make the cube."""
 
+import os
 import warnings
 from collections.abc import Mapping
 from contextlib import closing, suppress
@@ -100,6 +101,7 @@ def run_study(
         scheduler=scheduler,
         changed=changed,
     )
+    os.environ["PWD"] = os.getcwd()  # where runs look for a problem; a program that starts this one may leave its own
     if not isinstance(spec, Spec | Mapping) and (Path(spec) / "spec.yaml").is_file():
         folder = Path(spec).absolute()
         spec = reopen(folder)
@@ -107,7 +109,7 @@ def run_study(
         if not isinstance(spec, Spec):
             spec = make_spec(spec) if isinstance(spec, Mapping) else load_spec(spec)
         folder = studies_root(root) / spec.study
-    check_factory(spec)
+        check_factory(spec)
     spec, checkpoints = bind(spec, folder.parent)
     look_at(spec, folder)
     adopt(spec, folder, changed)
