@@ -97,10 +97,14 @@ def _drawn(values: xr.DataArray, axis: panels.Axis, at: float) -> float:
 
 def single(held: Lines, state: State, view: View, title: str) -> Panel:
     """Return the panel of a variable that is drawn as lines."""
+    lines = bundle([held])
+    if not lines:  # a single other run has values, and they are not of this cell
+        words = variable_words(held.values)
+        return panels.message_panel(title, f"every value of {words} is missing (NaN) here; choose another cell")
     x = panels.axis(held.values, held.x)
     story = held.x == state.story
     return panels.lines_panel(
-        bundle([held]),
+        lines,
         title=title,
         x=x,
         label=short_label(held.values),
@@ -197,11 +201,12 @@ def paths(view: View) -> list[Panel]:
     """Return a panel for each variable along the path between two networks, with its ends, chord and barrier."""
     made = []
     for held in view.paths:
-        if not np.isfinite(held.values.values).any():
-            continue
+        lines = bundle([held])
+        if not lines:
+            continue  # this run is missing, and no two others are there
         axis = panels.axis(held.values, held.x)
         panel = panels.lines_panel(
-            bundle([held]),
+            lines,
             title=variable_words(held.values),
             x={**axis, "name": "place on the path, t" if axis["name"] == "t" else axis["name"]},
             label=short_label(held.values),

@@ -163,7 +163,7 @@ def serial_of(page, board=0):
     return int(page.locator(".kdl-board").nth(board).get_attribute("data-serial") or 0)
 
 
-def wait_redraw(page, before, board=0, seconds=10):
+def wait_redraw(page, before, board=0, seconds=40):
     """Wait until a board shows a later scene."""
     page.wait_for_function(
         "([k, n]) => Number(document.querySelectorAll('.kdl-board')[k].dataset.serial) > n",

@@ -10,6 +10,21 @@ from tests.widgets.cubes import study_cube
 from tests.widgets.hostile import CORPUS, hostile_cube
 
 
+def assert_reached_by_tab(page):
+    """Assert that Tab alone comes to each picture, slider and fold of a page."""
+    wanted = page.evaluate("""() => {
+      window.reached = new Set();
+      document.activeElement.blur();
+      return document.querySelectorAll("#sliders input, figure:not([hidden]) canvas:not([hidden]), summary").length;
+    }""")
+    for _ in range(2 * wanted):
+        page.keyboard.press("Tab")
+        if page.evaluate("() => window.reached.add(document.activeElement).size") > wanted:
+            break  # every one, and the document itself
+    reached = page.evaluate("() => [...window.reached].filter((one) => one !== document.body).length")
+    assert reached >= wanted, (reached, wanted)
+
+
 def test_voila_shows_the_explorer_and_its_sliders_work(tmp_path, watch):
     study_cube(seeds=1).to_netcdf(tmp_path / "cube.nc")
     cells = ["import kdlandscape as kdl", "kdl.explore(kdl.open_cube('cube.nc'))"]
@@ -52,6 +67,7 @@ def test_a_saved_page_opens_without_kernel_and_network_and_its_sliders_work(tmp_
     assert page.locator(".kdl-board .kdl-message").first.inner_text().startswith("missing: no run has filled seed = 2")
     seed.locator("input").press("Home")
     assert page.locator(".kdl-sentence").inner_text().startswith("seed = 0, lr policy = scaled, λ = 1")
+    assert_reached_by_tab(page)
     large = page.locator(".kdl-board canvas").first.bounding_box()
     assert large["width"] > (600 if width == 1600 else 280)
     assert page.evaluate("() => document.documentElement.scrollWidth <= window.innerWidth")

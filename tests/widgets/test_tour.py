@@ -12,6 +12,10 @@ from tests.widgets.cubes import other_cube, spectra_cube, study_cube
 
 CUBES = {
     "demo": lambda: study_cube(num_lambda=3, num=5),
+    "a missing run beside a single one": lambda: study_cube(num_lambda=3, num=5, seeds=2),
+    "a value of one run only": lambda: xr.Dataset(
+        {"loss": (("seed", "policy"), [[np.nan, np.nan], [1.0, 2.0]])}, {"seed": [0, 1], "policy": ["a", "b"]}
+    ),
     "one seed": lambda: study_cube(num_lambda=3, num=5, seeds=1),
     "unlabelled": lambda: demo_cube(2),
     "spectra": spectra_cube,
