@@ -112,6 +112,31 @@ def test_a_click_on_a_curve_goes_to_its_cell(notebook):
     assert 0.3 <= float(where.split("λ = ")[1]) <= 0.7
 
 
+def drag(page, board, start, end):
+    """Drag over a board's first panel, from one place to another, as shares of its width and height."""
+    canvas = page.locator(".kdl-board").nth(board).locator("canvas").first
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    (x0, y0), (x1, y1) = ((box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in (start, end))
+    page.mouse.move(x0, y0)
+    page.mouse.down()
+    page.mouse.move((x0 + x1) / 2, (y0 + y1) / 2)
+    page.mouse.move(x1, y1)
+    page.mouse.up()
+
+
+def test_a_drag_on_the_plane_lays_a_line_and_delete_takes_it_away(notebook):
+    page = notebook.page
+    see(page, 0)
+    drag(page, 0, (0.3, 0.3), (0.5, 0.6))
+    titles = page.locator(".kdl-board").first.locator("figcaption:visible")
+    titles.filter(has_text="loss from (").wait_for()
+    assert titles.filter(has_text="curvature from (").count() == 1
+    notebook.shoot("line")
+    page.locator(".kdl-board canvas").first.press("Delete")
+    titles.filter(has_text="loss from (").wait_for(state="hidden")
+
+
 def test_a_cell_without_a_run_says_so(notebook):
     page = notebook.page
     serial = lab.serial_of(page)
@@ -131,7 +156,7 @@ def test_a_cell_without_a_run_says_so(notebook):
 
 def test_two_cells_are_compared_and_the_story_is_told(notebook):
     page = notebook.page
-    for name, count in {"Compare": 5, "λ story": 7}.items():
+    for name, count in {"Compare": 5, "At a glance": 3, "λ story": 7}.items():
         serial = lab.serial_of(page)
         press(page, name)
         lab.wait_redraw(page, serial)
@@ -185,8 +210,19 @@ def test_a_point_of_the_live_surface_has_loss_metrics_and_eigenvalues(notebook):
     page.mouse.move(5, 5)
     page.locator("text=/x = .*: loss = .*, accuracy = /").wait_for()
     live.locator("button", has_text="Top eigenvalues").click()
-    page.locator("figcaption", has_text="top eigenvalues").wait_for()
+    page.locator(".kdl-board").nth(1).locator("figcaption", has_text="top eigenvalues").wait_for()
     notebook.shoot("live")
+
+
+def test_a_line_on_the_live_surface_is_exact(notebook):
+    page = notebook.page
+    drag(page, 1, (0.3, 0.3), (0.5, 0.5))
+    board = page.locator(".kdl-board").nth(1)
+    board.locator("figcaption", has_text="curvature from (").wait_for(timeout=60_000)
+    said = board.locator("output:visible").all_inner_texts()
+    assert "exact at 33 points of the line" in said
+    assert "Hessian product u'Hu, exact at 33 points of the line" in said
+    notebook.shoot("live-line")
 
 
 def test_the_dark_theme_redraws_in_its_own_colours(notebook):
