@@ -42,7 +42,7 @@ def without_ours(content: Mapping[str, Any], asked: Iterable[str] = ()) -> dict[
     SpecError
         If one of them would have no effect.
     """
-    content, names = dict(content), OURS
+    content, names = _with_rows(content), OURS
     given = content.get("parameters")
     if not isinstance(given, Mapping) or not given.get("problem") or not _is_shipped(content.get("notebook")):
         return content
@@ -62,6 +62,15 @@ def without_ours(content: Mapping[str, Any], asked: Iterable[str] = ()) -> dict[
     if isinstance(table, Mapping) and isinstance(table.get("rows"), list):
         content["table"] = {**table, "rows": [row for row in table["rows"] if row not in names]}
     return content
+
+
+def _with_rows(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the content with each axis of options as a row of its table, which would not know what to do with it."""
+    grid, table = content.get("grid"), content.get("table")
+    if not isinstance(grid, Mapping) or not isinstance(table, Mapping) or not isinstance(table.get("rows"), list):
+        return dict(content)
+    rows = [name for name in grid if isinstance(name, str) and entry(name) and name not in table["rows"]]
+    return {**content, "table": {**table, "rows": [*rows, *table["rows"]]}}
 
 
 def _is_shipped(notebook: Any) -> bool:

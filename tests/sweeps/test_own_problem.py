@@ -31,6 +31,7 @@ def test_the_options_of_a_problem_are_parameters_and_axes_of_any_shipped_spec():
         spec = load_spec(name, [*MINE, "options.depth=3"], ["options.width=4,8", "seed=0"])
         assert spec.grid["options.width"] == [4, 8]
         assert spec.parameters["options"] == {"depth": 3}
+        assert spec.table.rows[0] == "options.width"
         runs = [run for run in plan(spec) if run.coords.get("lr_policy", "constant") == "constant"]
         assert {run.parameters["options"]["width"] for run in runs} == {4, 8}
         assert all(run.parameters["options"]["depth"] == 3 for run in runs)
