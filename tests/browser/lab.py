@@ -104,6 +104,18 @@ def jupyterlab(root, env):
 
 
 @contextmanager
+def marimo(app, env):
+    """Serve a marimo app; yields its address."""
+    port = free_port()
+    homes = {name: str(app.parent / name.lower()) for name in ("XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME")}
+    env = {**env, **homes, "MARIMO_SKIP_UPDATE_CHECK": "1"}
+    command = [sys.executable, "-m", "marimo", "run", str(app), "--headless", "--no-token", "--no-check"]
+    command += ["--host", "127.0.0.1", "--port", str(port)]
+    with serving(command, f"http://127.0.0.1:{port}/health", env, app.parent / "marimo.log"):
+        yield f"http://127.0.0.1:{port}/"
+
+
+@contextmanager
 def voila(notebook, env):
     """Serve a notebook as a Voila page; yields its address."""
     port, token = free_port(), secrets.token_hex(16)

@@ -1,0 +1,70 @@
+"""The board with its controls as one anywidget in marimo, which knows no ipywidgets."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.browser import lab
+from tests.widgets.cubes import study_cube
+
+MARIMO = """import marimo
+
+app = marimo.App(width="full")
+
+
+@app.cell
+def _():
+    import kdlandscape as kdl
+
+    kdl.explore(kdl.open_cube({cube!r})).alone()
+    return
+
+
+if __name__ == "__main__":
+    app.run()
+"""
+
+
+@pytest.fixture
+def place(tmp_path):
+    study_cube(num_lambda=3, num=21, seeds=2).to_netcdf(tmp_path / "cube.nc")
+    return tmp_path
+
+
+def walk(watched, name):
+    """Move a slider, choose a variable, click the plane, change the view: the board follows each."""
+    page = watched.page
+    page.locator(".kdl-board canvas").first.wait_for(timeout=180_000)
+    page.locator(".kdl-board[data-serial]").wait_for()
+    title = page.locator(".kdl-board figcaption:visible").first
+    page.locator(".kdl-forms label", has_text="λ").locator("input").press("ArrowRight")
+    page.locator("figcaption", has_text="λ = 0.5").first.wait_for()
+    assert title.inner_text() == "loss: seed = 0, lr policy = constant, λ = 0.5"
+    watched.shoot(f"alone-{name}")
+    page.locator(".kdl-forms button", has_text="scaled").click()
+    page.locator("figcaption", has_text="lr policy = scaled").first.wait_for()
+    page.locator(".kdl-board canvas").first.click(position={"x": 150, "y": 120})
+    page.locator("output", has_text="nat").first.wait_for()
+    page.locator(".kdl-forms label", has=page.locator("span", has_text=re.compile("^line$"))).locator(
+        "select"
+    ).select_option(label="teacher to student")
+    page.locator("figcaption", has_text="loss from teacher to student").wait_for()
+    page.locator(".kdl-forms button", has_text="At a glance").click()
+    page.locator("figcaption", has_text="top-1 agreement").wait_for()
+    page.locator(".kdl-code summary").click()
+    assert "view='glance'" in page.locator(".kdl-alone pre").inner_text()
+    page.locator(".kdl-alone label", has_text="file").last.locator("input").fill(f"{name}.html")
+    page.locator(".kdl-alone button", has_text="Save HTML").click()
+    page.locator("output", has_text=f"wrote {name}.html").wait_for()
+    watched.assert_quiet()
+
+
+def test_marimo_shows_the_board_with_its_controls(place, watch):
+    app = place / "app.py"
+    app.write_text(MARIMO.format(cube=str(place / "cube.nc")), encoding="utf-8")
+    with lab.marimo(app, lab.environment(place / "home", place)) as address:
+        watched = watch()
+        watched.page.goto(address, wait_until="commit")
+        walk(watched, "marimo")
+    assert Path(place, "marimo.html").stat().st_size > 10_000
