@@ -17,6 +17,24 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def executions(cache: Path, tmp_path_factory: pytest.TempPathFactory):
+    """Every notebook and study at its small size, executed once for all tests that look at it, and for the site."""
+    from tests.site.executions import Executions
+
+    return Executions(tmp_path_factory.mktemp("executed"))
+
+
+@pytest.fixture(scope="session")
+def site(executions, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder in which the site is built: its sources and its pages."""
+    from tests.site.build import build
+
+    folder = tmp_path_factory.mktemp("site")
+    build(executions, folder)
+    return folder
+
+
 @pytest.fixture(autouse=True)
 def _nothing_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """What an earlier test was warned of is told again: processes hand it on by the environment."""

@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 import kdlandscape as kdl
-from tests.test_notebooks import NOTEBOOKS, SMALL
+from tests.site.executions import NOTEBOOKS
+from tests.site.sizes import SMALL
 
 pytest.importorskip("transformers")
 

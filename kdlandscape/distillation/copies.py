@@ -152,7 +152,7 @@ class Copies:
         return not torch.equal(*found)
 
     def refusal(self, thetas: Tensor, inputs: Any) -> str | None:
-        """Return why `vmap` cannot run or differentiate the copies as one program, or None."""
+        """Return why ``vmap`` cannot run or differentiate the copies as one program, or None."""
 
         def total(theta: Tensor, x: Any) -> Tensor:
             return self.outputs(theta, x).double().sum()
@@ -169,7 +169,7 @@ class Copies:
 
 @contextmanager
 def batching() -> Iterator[None]:
-    """Compute attention by its plain formula, and refuse operations that `vmap` would loop over itself."""
+    """Compute attention by its plain formula, and refuse operations that ``vmap`` would loop over itself."""
     with warnings.catch_warnings(), plain_attention():
         warnings.filterwarnings("error", message=".*performance drop.*", category=UserWarning)
         yield

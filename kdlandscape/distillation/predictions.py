@@ -100,7 +100,7 @@ def _members_of(teachers: Members, k: int) -> Members:
 
 
 def _program(copies: Copies, these: Members) -> Callable[[Any], Tensor]:
-    """Return the function of a batch that gives the outputs (K, b, C), by `vmap` unless that refuses the network."""
+    """Return the function of a batch that gives the outputs (K, b, C), by ``vmap`` unless that refuses the network."""
 
     def batched(x: Any) -> Tensor:
         with batching():

@@ -1,4 +1,4 @@
-"""How copies of a network are trained: all as one batched program, or one after another where `vmap` cannot."""
+"""How copies of a network are trained: all as one batched program, or one after another where ``vmap`` cannot."""
 
 import warnings
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""Many networks trained by one recipe: as one batched tensor program, or one after another where `vmap` cannot."""
+"""Many networks trained by one recipe: as one batched tensor program, or one after another where ``vmap`` cannot."""
 
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -37,7 +37,7 @@ def train(
 ) -> Trained:
     """Train K copies of a network.
 
-    Networks that `vmap` can batch are one tensor program. Others train one after another by the same recipe, and a
+    Networks that ``vmap`` can batch are one tensor program. Others train one after another by the same recipe, and a
     warning says why: BatchNorm with running statistics, dropout, recurrent layers on some devices. Copies are in
     training mode. Random numbers of a forward pass follow the generator: each step draws a seed from it.
 

@@ -44,14 +44,14 @@ def explore_plane(
         each (K,); with ``hvp`` the curvature along a line is exact. With ``origin`` also a plain callable like
         ``evaluate``.
     planes
-        Name -> plane, or a single plane: directions (2, P) as an array or as drawn, a `Plane`, or a callable that
-        makes one of these when it is chosen.
+        Name -> plane, or a single plane: directions (2, P) as an array or as drawn, a plane as `plane_through` lays it,
+        or a callable that makes one of these when it is chosen.
     origin
-        The point at x = y = 0 of directions; default: the objective's theta. A `Plane` brings its own.
+        The point at x = y = 0 of directions; default: the objective's theta. A plane of `plane_through` brings its own.
     eigenvalues
         Called with theta (P,) on demand: top eigenvalues, or a Dataset with ``eigenvalues``.
     names
-        The names of the points that a `Plane` was laid through.
+        The names of the points that a plane was laid through.
     x, y
         Ranges; default: they contain the networks on the plane, and reach from -1 to 1 where there are none.
     num

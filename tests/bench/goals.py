@@ -1,14 +1,19 @@
-"""What the benches were to reach: a line of each result, and the README's table of them all.
+"""What the benches were to reach: a line of each result, and the table of them all.
 
-``python -m tests.bench.goals`` writes the table between the README's two marks.
+``python -m tests.bench.goals`` writes the table into ``results/goals.md``.
 """
 
 import re
 from pathlib import Path
 
-HERE = Path(__file__).parent
-README = HERE.parents[1] / "README.md"
-MARKS = ("<!-- written by tests/bench/goals.py -->", "<!-- end -->")
+RESULTS = Path(__file__).parent / "results"
+PAGE = RESULTS / "goals.md"
+OPENING = """\
+# What the benches were to reach
+
+Written by `python -m tests.bench.goals` from the results beside this page. Each goal was stated before it was measured;
+each result says the machine, the load and the spread.
+"""
 LINE = re.compile(r"^- goal: (?P<what>.*); got (?P<got>.*): \*\*(?P<verdict>reached|not reached)\*\*$", re.MULTILINE)
 
 
@@ -17,23 +22,15 @@ def goal(what: str, got: str, reached: bool) -> str:
     return f"- goal: {what}; got {got}: **{'reached' if reached else 'not reached'}**"
 
 
-def table(results: Path = HERE / "results") -> str:
-    """Return the goals of all results as a table."""
+def page(results: Path = RESULTS) -> str:
+    """Return the page with the goals of all results as a table."""
     rows = ["| bench | goal | measured | reached |", "|---|---|---|---|"]
     for path in sorted(results.glob("*.md")):
         for found in LINE.finditer(path.read_text(encoding="utf-8")):
             said = "yes" if found["verdict"] == "reached" else "no"
-            rows.append(
-                f"| [{path.stem}](tests/bench/results/{path.name}) | {found['what']} | {found['got']} | {said} |"
-            )
-    return "\n".join(rows)
-
-
-def written(text: str) -> str:
-    """Return the README with the present table in it."""
-    before, rest = text.split(MARKS[0])
-    return f"{before}{MARKS[0]}\n{table()}\n{MARKS[1]}{rest.split(MARKS[1], 1)[1]}"
+            rows.append(f"| [{path.stem}]({path.name}) | {found['what']} | {found['got']} | {said} |")
+    return "\n".join([OPENING, *rows, ""])
 
 
 if __name__ == "__main__":
-    README.write_text(written(README.read_text(encoding="utf-8")), encoding="utf-8")
+    PAGE.write_text(page(), encoding="utf-8")

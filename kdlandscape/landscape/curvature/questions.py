@@ -205,7 +205,7 @@ class Curvature(Operator):
             ``xtrace``, ``xnystrace`` (fewer products where no eigenvalue is negative: the GGN and the Fishers),
             ``hutchpp`` or ``hutchinson``; see `kdlandscape.linalg.trace`.
         rtol, atol
-            Stop at a standard error below max(atol, rtol * |trace|); both 0: spend ``max_matvecs``.
+            Stop at a standard error below ``max(atol, rtol * |trace|)``; both 0: spend ``max_matvecs``.
         max_matvecs
             Upper bound on products.
         generator
