@@ -1,4 +1,4 @@
-"""``python -m tests.site [OUT] [--full]`` builds the site: offline, and at the tests' small size unless told otherwise."""
+"""``python -m tests.site [OUT] [--full]`` builds the site, offline; small, unless told otherwise."""
 
 import argparse
 import time

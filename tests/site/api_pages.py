@@ -48,13 +48,14 @@ def _title(text: str, line: str) -> str:
 
 def _page(title: str, module: object, about: str) -> str:
     things = {
-        name: getattr(module, name) for name in getattr(module, "__all__", ()) if name not in FOLDERS + ("__version__",)
+        name: getattr(module, name) for name in getattr(module, "__all__", ()) if name not in (*FOLDERS, "__version__")
     }
     own = {
         name: thing for name, thing in things.items() if not inspect.ismodule(thing) and not _elsewhere(module, thing)
     }
     rows = "".join(
-        f"   * - :py:obj:`{name} <{module.__name__}.{name}>`\n     - {_first_line(thing)}\n" for name, thing in own.items()
+        f"   * - :py:obj:`{name} <{module.__name__}.{name}>`\n     - {_first_line(thing)}\n"
+        for name, thing in own.items()
     )
     table = f".. list-table::\n   :widths: 30 70\n\n{rows}\n" if rows else ""
     entries = "".join(_entry(f"{module.__name__}.{name}", thing) for name, thing in own.items())
@@ -128,7 +129,11 @@ def _errors() -> str:
     """Return the page of errors and warnings."""
     about = "What is raised and what is warned of. Each message says what was expected, what came, and what to do.\n\n"
     own = [thing for thing in errors().values() if id(thing) not in public()]
-    return _title("Errors and warnings", "=") + about + "".join(f".. autoexception:: {place_of(thing)}\n\n" for thing in own)
+    return (
+        _title("Errors and warnings", "=")
+        + about
+        + "".join(f".. autoexception:: {place_of(thing)}\n\n" for thing in own)
+    )
 
 
 def _with_methods(thing: object) -> list[object]:

@@ -35,7 +35,7 @@ class Executions:
         self.folder, self.full = folder, full
 
     def study(self, name: str) -> Path:
-        """Return the folder of a study, after its runs: the shipped spec in full, or a few of its runs at a small size."""
+        """Return the folder of a study after its runs: the shipped spec in full, or a few small runs."""
         root = self.folder / "studies"
         if not (root / name / "cube.nc").is_file():
             spec = name if self.full else SMALL_STUDIES[name]

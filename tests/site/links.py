@@ -37,9 +37,7 @@ def broken(root: Path) -> Iterator[str]:
                 continue
             place, anchor = urldefrag(link.partition("?")[0] if "#" not in link else link)
             target = (path.parent / unquote(urlsplit(place).path)).resolve() if place else path
-            if not target.is_file():
-                yield f"{path.relative_to(root)}: {link}"
-            elif anchor and target in pages and unquote(anchor) not in pages[target].anchors:
+            if not target.is_file() or (anchor and target in pages and unquote(anchor) not in pages[target].anchors):
                 yield f"{path.relative_to(root)}: {link}"
 
 

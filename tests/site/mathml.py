@@ -1,4 +1,4 @@
-"""A Sphinx extension: formulas become MathML, which a browser draws by itself, without a script or a font from elsewhere."""
+"""A Sphinx extension: formulas become MathML, which a browser draws by itself, without a script from elsewhere."""
 
 from docutils import nodes
 from docutils.utils.math.latex2mathml import tex2mathml

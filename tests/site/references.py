@@ -1,7 +1,7 @@
 """A Sphinx extension: a name in single backticks in a docstring becomes a link to where the site documents it.
 
-Docstrings name things as the code does: by their short name, or by the module that defines them.  The site documents the
-public name.  What is named and is nowhere is a warning, so the site does not build.
+Docstrings name things as the code does: by their short name, or by the module that defines them.  The site documents
+the public name.  What is named and is nowhere is a warning, so the site does not build.
 """
 
 import importlib
@@ -75,7 +75,12 @@ def errors() -> dict[str, type]:
     """Return every error and warning class of the package, by its name."""
     for module in walk_packages(kdlandscape.__path__, "kdlandscape."):
         importlib.import_module(module.name)
-    things = {id(thing): thing for name, module in sys.modules.items() if name.startswith("kdlandscape") for thing in vars(module).values()}
+    things = {
+        id(thing): thing
+        for name, module in sys.modules.items()
+        if name.startswith("kdlandscape")
+        for thing in vars(module).values()
+    }
     classes = [thing for thing in things.values() if isclass(thing) and issubclass(thing, Exception)]
     return {one.__name__: one for one in sorted(classes, key=place_of) if one.__module__.startswith("kdlandscape")}
 

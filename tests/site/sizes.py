@@ -116,3 +116,10 @@ SMALL_STUDIES = {
         "grid": {"seed": [0, 1]},
     },
 }
+
+#: What replaces the parameters of a page of the site's own.
+SMALL_PAGES = {
+    "tutorials/sweep": {"num_seeds": 1},
+    "tutorials/teacher_student": {"num_train": 300, "epochs": 8},
+    "tutorials/spectra": {"num_train": 300, "epochs": 8},
+}

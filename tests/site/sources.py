@@ -13,6 +13,7 @@ from tests.bench import goals
 from tests.bench.goals import RESULTS
 from tests.site.api_pages import write_api
 from tests.site.executions import NOTEBOOKS, ROOT, Executions, execute_pages
+from tests.site.sizes import SMALL_PAGES
 
 SITE = ROOT / ".github" / "site"
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -21,7 +22,7 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 def write_sources(executions: Executions, folder: Path) -> dict[str, float]:
     """Write the source folder; return the seconds that each page with code took."""
     shutil.copytree(SITE, folder)
-    seconds = _execute_own_pages(folder)
+    seconds = _execute_own_pages(folder, {} if executions.full else SMALL_PAGES)
     _write_gallery(executions, folder / "gallery")
     _write_live(executions, folder)
     _write_repository_pages(folder)
@@ -35,14 +36,37 @@ def pages_with_code(folder: Path = SITE) -> list[Path]:
     return sorted(path for path in folder.rglob("*.md") if "```{code-cell}" in path.read_text(encoding="utf-8"))
 
 
-def _execute_own_pages(folder: Path) -> dict[str, float]:
-    notebooks = {path: read_myst_markdown_notebook(path.read_text(encoding="utf-8")) for path in pages_with_code(folder)}
-    work = folder.parent / "work"
-    took = execute_pages({work / path.relative_to(folder).with_suffix(""): page for path, page in notebooks.items()})
-    for path, notebook in notebooks.items():
+def _execute_own_pages(folder: Path, given: dict[str, dict]) -> dict[str, float]:
+    work, pages, places = folder.parent / "work", {}, {}
+    for path in pages_with_code(folder):
+        name = path.relative_to(folder).with_suffix("").as_posix()
+        pages[name] = read_myst_markdown_notebook(path.read_text(encoding="utf-8"))
+        inject(pages[name], given.get(name, {}))
+        places[name] = path
+    seconds = execute_pages({work / name: page for name, page in pages.items()})
+    for name, path in places.items():
         path.unlink()
-        _write_notebook(notebook, path.with_suffix(".ipynb"))
-    return {place.relative_to(work).as_posix(): seconds for place, seconds in took.items()}
+        _write_notebook(pages[name], path.with_suffix(".ipynb"))
+    return {place.relative_to(work).as_posix(): took for place, took in seconds.items()}
+
+
+def inject(notebook: nbformat.NotebookNode, given: dict) -> None:
+    """Put a cell with other values after the parameters of a page, and say that it is there.
+
+    Raises
+    ------
+    ValueError
+        If the page has no parameters.
+    """
+    if not given:
+        return
+    tagged = [i for i, cell in enumerate(notebook.cells) if "parameters" in cell.metadata.get("tags", [])]
+    if len(tagged) != 1:
+        raise ValueError(
+            f"expected one cell with the tag 'parameters', got {len(tagged)}; tag the one with {list(given)}"
+        )
+    lines = ["# this build of the page is small", *(f"{name} = {value!r}" for name, value in given.items())]
+    notebook.cells.insert(tagged[0] + 1, nbformat.v4.new_code_cell("\n".join(lines)))
 
 
 def _write_notebook(notebook: nbformat.NotebookNode, path: Path) -> None:
@@ -66,10 +90,9 @@ def _write_gallery(executions: Executions, folder: Path) -> None:
         _write_notebook(notebook, folder / name)
         cards.append(_card(notebook, folder, name))
     size = "their own size" if executions.full else "the small size of the tests, so its numbers are those of toys"
-    text = (
-        f"# Gallery\n\nThe notebooks of the package, executed at {size}. `kdlandscape new` copies one for you to change.\n\n"
-        "::::{container} kdl-cards\n" + "".join(cards) + "::::\n\n```{toctree}\n:hidden:\n\n" + "\n".join(names) + "\n```\n"
-    )
+    said = f"The notebooks of the package, executed at {size}. `kdlandscape new` copies one for you to change."
+    toc = _hidden_toc(names)
+    text = f"# Gallery\n\n{said}\n\n::::{{container}} kdl-cards\n{''.join(cards)}::::\n\n{toc}"
     (folder / "index.md").write_text(text, encoding="utf-8")
 
 
@@ -97,11 +120,10 @@ def _write_repository_pages(folder: Path) -> None:
     """Bring the pages that readers of the repository look for in its hidden folder, with links that hold here."""
     place = ROOT / ".github"
     about = folder / "project"
-    for source, name in (("SECURITY.md", "security"), ("CLAIMS.md", "claims"), ("HISTORY.md", "history"), ("CONTRIBUTING.md", "contributing")):
-        if (place / source).is_file():
-            (about).mkdir(exist_ok=True)
-            text = (place / source).read_text(encoding="utf-8")
-            (about / f"{name}.md").write_text(_without_repository_links(text), encoding="utf-8")
+    about.mkdir()
+    for name in ("SECURITY", "CLAIMS", "HISTORY", "CONTRIBUTING"):
+        text = (place / f"{name}.md").read_text(encoding="utf-8")
+        (about / f"{name.lower()}.md").write_text(_without_repository_links(text), encoding="utf-8")
     for picture in place.glob("*.png"):
         shutil.copyfile(picture, about / picture.name)
 
@@ -115,5 +137,8 @@ def _write_benchmarks(folder: Path) -> None:
     """Bring the results of the benches, and the table of goals, which is the page's opening."""
     shutil.copytree(RESULTS, folder)
     names = sorted(path.stem for path in RESULTS.glob("*.md") if path != goals.PAGE)
-    toc = "\n```{toctree}\n:hidden:\n\n" + "\n".join(names) + "\n```\n"
-    (folder / "goals.md").write_text(goals.page() + toc, encoding="utf-8")
+    (folder / "goals.md").write_text(f"{goals.page()}\n{_hidden_toc(names)}", encoding="utf-8")
+
+
+def _hidden_toc(names: list[str]) -> str:
+    return "```{toctree}\n:hidden:\n\n" + "\n".join(names) + "\n```\n"

@@ -1,8 +1,11 @@
-"""The site, built as CI builds it: without a warning, without a link to nowhere, without a request to another machine."""
+"""The site, built as CI builds it: no warning, no link to nowhere, no request to another machine."""
+
+import inspect
 
 import nbformat
 import pytest
 
+import kdlandscape as kdl
 from tests.site import links
 from tests.site.api_pages import inner_names
 from tests.site.executions import NOTEBOOKS
@@ -60,3 +63,9 @@ def test_every_public_name_has_its_entry(site):
 )
 def test_a_name_in_a_docstring_leads_to_its_public_name(name, near, place):
     assert documented(name, near) == place
+
+
+@pytest.mark.parametrize("name", [name for name in kdl.__all__ if not name.startswith("__")])
+def test_every_public_name_has_a_docstring_that_says_what_it_gives(name):
+    text = inspect.getdoc(getattr(kdl, name)) or ""
+    assert text.splitlines()[0].endswith((".", ":", "?")) or "\n" in text
