@@ -22,12 +22,13 @@ from kdlandscape.landscape.batches import preserve_rng
 from kdlandscape.landscape.network import Outputs, picked
 from kdlandscape.landscape.params import Ravel
 from kdlandscape.landscape.reduction import cross_entropy, num_examples
+from kdlandscape.summary import Summarized, count
 
 _TRIED = 8  # examples that a problem is tried on
 
 
-@dataclass(frozen=True)
-class Problem:
+@dataclass(frozen=True, repr=False)
+class Problem(Summarized):
     """A network, its loss, and the data.
 
     Attributes
@@ -67,6 +68,13 @@ class Problem:
     outputs: Outputs = None
     shape: tuple[int, ...] | None = None
     name: str = field(default="problem", compare=False)
+
+    def _summary(self) -> tuple[str, dict[str, Any]]:
+        parts = {"train": self.train, "test": self.test, "distill": self.distill}
+        sizes = {name: _size_of(part) for name, part in parts.items() if part is not None}
+        known = {"network": type(self.model).__name__} if "model" in vars(self) else {}
+        loss = getattr(self.loss, "__name__", type(self.loss).__name__)
+        return "Problem", {"name": self.name, **known, **sizes, "loss": loss}
 
     @cached_property
     def model(self) -> nn.Module:
@@ -272,3 +280,13 @@ def _form(inputs: Any) -> dict[str, Any]:
     leaves = {f"input {i}": leaf for i, leaf in enumerate(tree_leaves(inputs))}
     named = inputs if isinstance(inputs, Mapping) else leaves
     return {name: (tuple(leaf.shape[1:]), str(leaf.dtype).removeprefix("torch.")) for name, leaf in named.items()}
+
+
+def _size_of(part: Any) -> str:
+    """Return how many examples a part of the data has and what their inputs look like, as far as it says so."""
+    if not isinstance(part, tuple | list):
+        return count(len(part), "example") if hasattr(part, "__len__") else type(part).__name__
+    tensors = [leaf for leaf in tree_leaves(part) if torch.is_tensor(leaf)]
+    if not tensors:
+        return type(part[0]).__name__
+    return f"{count(len(tensors[0]), 'example')} of {' × '.join(map(str, tensors[0].shape[1:])) or 'one number'}"

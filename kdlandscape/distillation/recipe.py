@@ -1,13 +1,15 @@
 """How a network is trained: optimizer, schedule, and when to stop."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import Field, dataclass, fields
 from inspect import signature
 from math import cos, pi
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from kdlandscape.summary import Summarized
 
 OPTIMIZERS = ("sgd", "adam", "adamw")
 SCHEDULES = ("cosine", "constant")
@@ -18,7 +20,7 @@ Fit = Callable[[nn.Module, BatchLoss, tuple[Any, Any], "Recipe"], nn.Module | No
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Recipe(Summarized):
     r"""An optimizer and its schedule over the whole training, as ``torch.optim`` defines them.
 
     After the warm-up the rate falls from ``lr`` to ``lr_end`` as :math:`lr_{end} + (lr - lr_{end})(1 + \cos(\pi u))/2`
@@ -62,6 +64,9 @@ class Recipe:
     patience: int | None = None
     min_delta: float = 0.0
     fit: Fit | None = None
+
+    def _summary(self) -> tuple[str, dict[str, Any]]:
+        return "Recipe", {one.name: getattr(self, one.name) for one in fields(self) if _says(self, one)}
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size"):
@@ -127,3 +132,10 @@ def direction(recipe: Recipe, thetas: Tensor, slopes: Tensor, state: dict[str, T
     if recipe.weight_decay and recipe.optimizer == "adamw":
         move += recipe.weight_decay * thetas
     return move
+
+
+def _says(recipe: Recipe, one: Field) -> bool:
+    """Whether a setting tells a reader something: the main ones always, the others where they are not the default."""
+    return (
+        one.name in ("epochs", "batch_size", "lr", "optimizer", "schedule") or getattr(recipe, one.name) != one.default
+    )

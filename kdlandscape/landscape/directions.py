@@ -10,6 +10,7 @@ from torch.nn.modules.conv import _ConvTransposeNd
 from kdlandscape.landscape.draws import seeded
 from kdlandscape.landscape.loss import MeanLoss
 from kdlandscape.landscape.params import Params, Ravel, Theta, matching
+from kdlandscape.summary import as_line, as_table, count
 
 NORMALIZATIONS = ("filter", "layer", "model", None)
 
@@ -21,6 +22,18 @@ class Directions(NamedTuple):
     norms: Tensor
     cosines: Tensor
     facts: dict[str, Any]
+
+    def __repr__(self) -> str:
+        """Return how many there are, where, and how they were scaled."""
+        return as_line(*self._summary())
+
+    def _repr_html_(self) -> str:
+        return as_table(*self._summary())
+
+    def _summary(self) -> tuple[str, dict[str, Any]]:
+        n, dim = self.directions.shape
+        norms = ", ".join(f"{norm:.4g}" for norm in self.norms.tolist()[:4]) + (", …" if n > 4 else "")
+        return "Directions", {"count": n, "theta": count(dim, "parameter"), "norms": norms, **self.facts}
 
 
 class Plane(NamedTuple):

@@ -14,12 +14,13 @@ from kdlandscape.landscape.batches import Batches
 from kdlandscape.landscape.network import Outputs, own_copy, picked, run, with_part
 from kdlandscape.landscape.params import Params, Ravel, Theta, matching, single_at_least
 from kdlandscape.landscape.reduction import Pooled, Reduced, Reducer, label_of, reducer
+from kdlandscape.summary import Summarized, count
 
 COUNTER = "num_batches_tracked"  # of BatchNorm: it counts training steps and changes no output in eval mode
 LossFunction = Callable[[Any, Any], Any] | Pooled
 
 
-class MeanLoss:
+class MeanLoss(Summarized):
     r"""The mean loss :math:`L(\theta) = \sum_i w_i \ell_i(\theta) / \sum_i w_i` of a network over a fixed data set.
 
     What `Objective` checks and shows to the user; all that looks at the surface works on this.
@@ -97,6 +98,13 @@ class MeanLoss:
         self.batches = Batches(data, batch_size, self.device, tuple(own), self.loss_dtype)
         self.moving, self.whole = frozenset[str](), frozenset[str]()
         self.stand_ins: dict[str, tuple[Any, Tensor]] = {}
+
+    def _summary(self) -> tuple[str, dict[str, Any]]:
+        facts = {"network": type(self.model).__name__, "theta": count(self.dim, "parameter")}
+        facts |= {"loss": self.labels["loss"][0], "unit": self.units, "data": count(self.num_examples, "example")}
+        metrics = [name for name in self.metric_names if name != "loss"]
+        facts |= {"metrics": ", ".join(metrics)} if metrics else {}
+        return type(self).__name__, {**facts, "BatchNorm": self.bn, "computes in": f"{self.dtype} on {self.device}"}
 
     @property
     def dim(self) -> int:

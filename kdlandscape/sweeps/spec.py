@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from kdlandscape.cubes.grid import VERSION, Grid
 from kdlandscape.nearest import did_you_mean, listed, nearest
 from kdlandscape.registry import RegistryError, find
+from kdlandscape.summary import as_table, count
 from kdlandscape.sweeps.axes import Scalar, check_axes, check_axis, check_size, expand
 from kdlandscape.sweeps.errors import SpecError
 from kdlandscape.sweeps.includes import read_mapping
@@ -102,6 +103,13 @@ class Spec(BaseModel):
     figures: list[str] = []
     table: Table | None = None
     resolved: Resolved | None = None
+
+    def _repr_html_(self) -> str:
+        sizes = {name: count(len(values), "value") for name, values in self.grid.items()}
+        inner = {name: f"{size}, inside a run" for name, size in sizes.items() if name in self.vectorize}
+        fixed = ", ".join(f"{name} = {value!r}" for name, value in self.parameters.items())
+        facts = {"question": self.description, "notebook": self.notebook, **sizes, **inner, "fixed": fixed}
+        return as_table(f"Study {self.study}", {name: value for name, value in facts.items() if value})
 
     @property
     def axes(self) -> Grid:

@@ -11,9 +11,10 @@ from kdlandscape.landscape.curvature import densities, eigenpairs, traces
 from kdlandscape.landscape.curvature.operator import Operator
 from kdlandscape.landscape.draws import seeded
 from kdlandscape.linalg import lanczos
+from kdlandscape.summary import Summarized, count
 
 
-class Curvature(Operator):
+class Curvature(Summarized, Operator):
     """A curvature matrix of the *mean* loss at one theta, never formed; `hessian`, `ggn` and the Fishers make it.
 
     ``h @ v`` multiplies. The methods ask about the spectrum: each returns a labelled Dataset with its errors, whose
@@ -29,6 +30,11 @@ class Curvature(Operator):
     2 k + 9; quadrature and SLQ densities ``num_matvecs``; KPM what its two eigenpairs take; traces as many as products
     and 25 by XTrace, two thirds and 20 by Hutch++, twice as many by XNysTrace, 32 by Hutchinson and for the diagonal.
     """
+
+    def _summary(self) -> tuple[str, dict[str, Any]]:
+        facts = {"matrix": self.name, "size": f"{self.dim:,} × {self.dim:,}", "params": self.facts["params"]}
+        facts |= {"unit": self.units, "data": count(self.facts["num_examples"], "example")}
+        return "Curvature", {**facts, "products so far": self.num_matvecs}
 
     def top_eigenpairs(
         self,

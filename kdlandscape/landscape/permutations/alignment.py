@@ -15,6 +15,7 @@ from kdlandscape.landscape.params import Ravel, Theta, unwrapped
 from kdlandscape.landscape.permutations.forward import Counted, as_double, counted, full
 from kdlandscape.landscape.permutations.matching import Block, Matching
 from kdlandscape.landscape.permutations.symmetries import Symmetry, trace_symmetry
+from kdlandscape.summary import as_line, as_table, count
 
 FEW = 32  # examples on which a network's operations are seen and its function is compared
 METHODS = ("weights", "activations")
@@ -61,6 +62,20 @@ class Alignment(StateDict):
     permutations: dict[str, Tensor]
     similarity: tuple[float, float]
     sweeps: int
+
+    def _summary(self) -> tuple[str, dict[str, Any]]:
+        before, after = self.similarity
+        moved = sum(bool((order.cpu() != torch.arange(order.shape[-1])).any()) for order in self.permutations.values())
+        groups = f"{moved} of {count(len(self.permutations), 'group')} of units permuted"
+        facts = {"theta": count(self.theta.numel(), "parameter"), "order": groups}
+        return "Alignment", {**facts, "cosine with the reference": f"{before:.4f} before, {after:.4f} after"}
+
+    def __repr__(self) -> str:
+        """Return how much was permuted, and what it brought."""
+        return as_line(*self._summary())
+
+    def _repr_html_(self) -> str:
+        return as_table(*self._summary())
 
 
 def align(
