@@ -47,7 +47,10 @@ Study = Annotated[str, typer.Argument(help="A study's folder, or its name under 
 
 @app.command()
 def demo(workers: Workers = None, root: Root = None) -> None:
-    """Run the study that ships with the package, and draw and tabulate its result."""
+    """Run the study that ships with the package, and draw and tabulate its result.
+
+    Example: kdlandscape demo --workers 2
+    """
     run("demo", workers=workers, root=root)
 
 
@@ -60,7 +63,10 @@ def new(
         bool, typer.Option("--problem", help="Write a problem of your own for the shipped study, not a copy of it.")
     ] = False,
 ) -> None:
-    """Copy a shipped spec and its notebook under a new name, to start a study of your own from."""
+    """Copy a shipped spec and its notebook under a new name, to start a study of your own from.
+
+    Example: kdlandscape new mine --from spectra --folder studies
+    """
     from kdlandscape.sweeps.templates import new_problem, new_study
 
     spec, other = (new_problem if problem else new_study)(study, template, folder)
@@ -86,7 +92,10 @@ def run(
     json: Json = False,
     only_check: DryRun = False,
 ) -> None:
-    """Execute the runs of a study that are missing, then draw and tabulate its result."""
+    """Execute the runs of a study that are missing, then draw and tabulate its result.
+
+    Example: kdlandscape run mine.yaml -g seed=0,1,2 -p width=50 --workers 2 --warm
+    """
     from kdlandscape.sweeps.spec import load_spec
 
     checked = load_spec(spec, parameters, grid, study=study)
@@ -159,7 +168,10 @@ def retry(
     changed: Changed = None,
     json: Json = False,
 ) -> None:
-    """Go on with a study: execute what is missing, and with --failed also what failed."""
+    """Go on with a study: execute what is missing, and with --failed also what failed.
+
+    Example: kdlandscape retry mine --failed --workers 2
+    """
     from kdlandscape.sweeps.places import find_study
 
     folder = find_study(study, root)
@@ -170,7 +182,10 @@ def retry(
 
 @app.command()
 def status(study: Study, root: Root = None, json: Json = False) -> None:
-    """Say how many runs are done, failed and missing, and how the failed ones failed."""
+    """Say how many runs are done, failed and missing, and how the failed ones failed.
+
+    Example: kdlandscape status mine --json
+    """
     from json import dumps
 
     from kdlandscape.sweeps.places import find_study
@@ -190,7 +205,10 @@ def status(study: Study, root: Root = None, json: Json = False) -> None:
 
 @app.command()
 def cube(study: Study, root: Root = None) -> None:
-    """Assemble a study's cube from its finished runs, and describe it."""
+    """Assemble a study's cube from its finished runs, and describe it.
+
+    Example: kdlandscape cube mine
+    """
     from kdlandscape.cubes.store import missing, open_cube
     from kdlandscape.sweeps.places import find_study
 
@@ -203,7 +221,10 @@ def cube(study: Study, root: Root = None) -> None:
 
 @app.command()
 def missing(study: Study, root: Root = None, json: Json = False) -> None:
-    """List the runs that have no result, also those that failed: their coordinates, one run a line."""
+    """List the runs that have no result, also those that failed: their coordinates, one run a line.
+
+    Example: kdlandscape missing mine --json
+    """
     from json import dumps
 
     from kdlandscape.sweeps.places import find_study
@@ -220,7 +241,10 @@ def clean(
     corrupt: Annotated[bool, typer.Option("--corrupt", help="Also remove run files that cannot be read.")] = False,
     root: Root = None,
 ) -> None:
-    """Remove what killed processes have left, and error records of runs that are done or no longer planned."""
+    """Remove what killed processes have left, and error records of runs that are done or no longer planned.
+
+    Example: kdlandscape clean mine --corrupt
+    """
     from kdlandscape.sweeps.places import find_study
     from kdlandscape.sweeps.workspace import clean as clean_up
 
@@ -237,7 +261,10 @@ def export(
     path: Annotated[Path, typer.Argument(help="A new folder, such as cube.zarr.")],
     root: Root = None,
 ) -> None:
-    """Write a study's cube as a zarr store; needs the extra 'zarr'."""
+    """Write a study's cube as a zarr store; needs the extra 'zarr'.
+
+    Example: kdlandscape export mine cube.zarr
+    """
     from kdlandscape.cubes.store import export_zarr
     from kdlandscape.sweeps.places import find_study
 
@@ -252,7 +279,10 @@ def figures(
     root: Root = None,
     to: Annotated[Path | None, typer.Option(help="Where to draw; default: in the study.", show_default=False)] = None,
 ) -> None:
-    """Draw a study's figures again."""
+    """Draw a study's figures again.
+
+    Example: kdlandscape figures mine --to paper
+    """
     from kdlandscape.sweeps.places import find_study
 
     folder = find_study(study, root)
@@ -266,7 +296,10 @@ def report(
     root: Root = None,
     to: Annotated[Path | None, typer.Option(help="The HTML file; default: in the study.", show_default=False)] = None,
 ) -> None:
-    """Write a study's report: one HTML file that answers its question, safe to mail."""
+    """Write a study's report: one HTML file that answers its question, safe to mail.
+
+    Example: kdlandscape report mine --to answer.html
+    """
     from kdlandscape.sweeps.places import find_study
 
     show(f"report: {make_report(find_study(study, root), to)}")

@@ -1,9 +1,13 @@
+import inspect
 import json
+import re
+import shlex
 import sys
 
 import pytest
+import typer
 
-from kdlandscape.cli import main
+from kdlandscape.cli import app, main
 from kdlandscape.cubes.store import open_cube
 from kdlandscape.cubes.yaml_file import read_yaml, write_yaml
 from kdlandscape.sweeps.places import find_spec
@@ -158,3 +162,12 @@ def test_the_demo_is_the_shipped_spec(command, monkeypatch):
     monkeypatch.setattr("kdlandscape.cli.run_and_report", lambda spec, **options: seen.append((spec.study, options)))
     code, _, _ = command("demo", "--workers", "1")
     assert (code, seen[0][0], seen[0][1]["workers"]) == (0, "demo", 1)
+
+
+@pytest.mark.parametrize("name", sorted(typer.main.get_command(app).commands))
+def test_the_help_of_a_command_has_an_example_that_its_options_take(name):
+    command = typer.main.get_command(app).commands[name]
+    (example,) = re.findall(r"^Example: (.*)$", inspect.cleandoc(command.help), flags=re.M)
+    program, own, *words = shlex.split(example)
+    assert (program, own) == ("kdlandscape", name)
+    command.make_context(name, words)
