@@ -40,7 +40,7 @@ def _execute_own_pages(folder: Path, given: dict[str, dict]) -> dict[str, float]
     work, pages, places = folder.parent / "work", {}, {}
     for path in pages_with_code(folder):
         name = path.relative_to(folder).with_suffix("").as_posix()
-        pages[name] = read_myst_markdown_notebook(path.read_text(encoding="utf-8"))
+        pages[name] = read_myst_markdown_notebook(_to_executed(path, path.read_text(encoding="utf-8")))
         inject(pages[name], given.get(name, {}))
         places[name] = path
     seconds = execute_pages({work / name: page for name, page in pages.items()})
@@ -48,6 +48,17 @@ def _execute_own_pages(folder: Path, given: dict[str, dict]) -> dict[str, float]
         path.unlink()
         _write_notebook(pages[name], path.with_suffix(".ipynb"))
     return {place.relative_to(work).as_posix(): took for place, took in seconds.items()}
+
+
+def _to_executed(page: Path, text: str) -> str:
+    """Let links to pages with code lead to what becomes of them."""
+
+    def link(match: re.Match) -> str:
+        target = page.parent / f"{match[1]}.md"
+        executed = target.is_file() and "```{code-cell}" in target.read_text(encoding="utf-8")
+        return f"]({match[1]}.ipynb)" if executed else match[0]
+
+    return re.sub(r"\]\(([\w./]+)\.md\)", link, text)
 
 
 def inject(notebook: nbformat.NotebookNode, given: dict) -> None:
