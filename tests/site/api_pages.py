@@ -84,7 +84,7 @@ def _reference(name: str, near: str) -> str:
 def _entry(name: str, thing: object) -> str:
     if inspect.isclass(thing):
         return f".. autoclass:: {name}\n   :members:\n\n"
-    return f".. autofunction:: {name}\n\n" if callable(thing) else f".. autodata:: {name}\n   :no-value:\n\n"
+    return f".. autofunction:: {name}\n\n" if callable(thing) else f".. py:data:: {name}\n\n"
 
 
 def _rooms(folder: str) -> str:
