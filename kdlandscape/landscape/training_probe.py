@@ -57,7 +57,8 @@ def training_path(
         ``eigenvalues``, to be compared with ``stability_threshold`` (edge of stability, Cohen et al. 2021); ``barrier``
         on the straight path to the last checkpoint. ``points`` over ``step, axis`` in the principal plane of the path,
         with ``residual``, the distance from it, and ``explained`` over ``axis``; ``plane_loss`` over ``y, x``.
-        Costs, a checkpoint, t + 1 forward passes and the Hessian products, and the square of ``plane_points`` forward passes.
+        Costs, a checkpoint, t + 1 forward passes and the Hessian products, and for the plane the square of
+        ``plane_points`` forward passes.
 
     Raises
     ------
