@@ -41,8 +41,8 @@ def test_the_set_up_is_two_commands_and_ci_runs_the_second():
     commands = re.findall(r"```sh\n(python3 .*?)\n```", README, flags=re.S)
     assert len(commands) == 2
     assert commands[0].endswith("kdlandscape demo")
-    assert commands[1].endswith("pytest")
-    assert "grep -m1 'bin/pytest$' README.md" in (ROOT / ".ci" / "run").read_text()
+    assert commands[1].endswith("pytest -n logical")
+    assert "grep -m1 'bin/pytest -n logical$' README.md" in (ROOT / ".ci" / "run").read_text()
 
 
 @pytest.mark.parametrize("path", sorted(set(re.findall(r"\]\(([^)#]+)\)", README))))
