@@ -10,7 +10,7 @@ from kdlandscape.landscape.curvature import products
 from tests.simulated_device import Generator, OnDevice, SimulatedDevice
 
 LOSS = nn.CrossEntropyLoss()
-RECIPE = {"batch_size": 5, "lr": 0.1}
+RECIPE = kdl.Recipe(epochs=2, batch_size=5, lr=0.1)
 
 
 @pytest.fixture
@@ -44,18 +44,16 @@ class Setting:
     def generator(self):
         return torch.Generator(self.inputs.device).manual_seed(0)
 
-    def trained(self, epochs=2):
-        recipe = kdl.Recipe(epochs=epochs, **RECIPE)
+    def trained(self, recipe=RECIPE):
         return kdl.train(self.first, self.thetas, self.inputs, self.targets, recipe, generator=self.generator())
 
     def distilled(self):
-        recipe = kdl.Recipe(epochs=2, **RECIPE)
         return kdl.distill(
             self.first,
             self.thetas,
             self.thetas.flip(0),
             self.inputs,
-            recipe,
+            RECIPE,
             generator=self.generator(),
             temperature=4.0,
         )
@@ -147,3 +145,5 @@ def test_hot_loops_wait_for_nothing_on_the_device(simulated):
     assert t[0] == t[1]
     steps = [waits(lambda n=n: kdl.bezier(there.objective, there.first, there.second, steps=n)) for n in (3, 6)]
     assert steps[0] == steps[1]
+    few, many = (kdl.Recipe(epochs=2, batch_size=size, lr=0.1) for size in (10, 2))
+    assert waits(lambda: there.trained(few)) == waits(lambda: there.trained(many))  # an epoch waits, a step does not

@@ -4,7 +4,7 @@ import hashlib
 import io
 import json
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -107,12 +107,13 @@ def descend(
     if checkpoint and Path(checkpoint.path).exists():
         run.load(Path(checkpoint.path), name)
     while run.epoch < recipe.epochs and not run.stopped.all():
+        some_stopped = bool(run.stopped.any())  # asked once an epoch: a step on a GPU waits for no answer
         for step, rows in enumerate(_order(n, recipe.batch_size, generator)):
-            with run.held():
+            with run.held() if some_stopped else nullcontext():
                 slopes, values = gradient(run.thetas, tree_map(lambda leaf, rows=rows: leaf[rows], data), generator)
             run.losses[run.epoch] += values * (rows.shape[-1] / n)
             move = direction(recipe, run.thetas, slopes, run.state)
-            if run.stopped.any():
+            if some_stopped:
                 move = move.masked_fill(run.stopped[:, None], 0.0)
             run.thetas -= recipe.rate(run.epoch, step / per_epoch) * scale * move
             run.record(run.epoch * per_epoch + step + 1, last=recipe.epochs * per_epoch)
@@ -144,7 +145,7 @@ class _Run:
     @contextmanager
     def held(self) -> Iterator[None]:
         """Keep the buffers of networks that have stopped."""
-        kept = {name: rows.clone() for name, rows in self.buffers.items()} if self.stopped.any() else {}
+        kept = {name: rows.clone() for name, rows in self.buffers.items()}
         yield
         for name, rows in kept.items():
             self.buffers[name][self.stopped] = rows[self.stopped]
