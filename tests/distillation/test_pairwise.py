@@ -1,4 +1,4 @@
-"""Pairs of networks beside plain PyTorch: two convolution networks with running statistics, by one command."""
+"""Pairs of networks beside plain PyTorch: two convolution networks with running statistics, and two language models."""
 
 import json
 import subprocess
@@ -12,6 +12,8 @@ from torch.nn.functional import cross_entropy
 
 import kdlandscape as kdl
 from kdlandscape.cli import main
+
+pytest.importorskip("transformers")
 
 #: A problem on real images, and what a plain script makes of it.
 IMAGES = """\
@@ -57,6 +59,59 @@ for name, seed, width in (("teacher", 0, 3), ("student", 1, 3), ("control", 2, 3
     if name == "student":
         content = torch.optim.swa_utils.AveragedModel(net).state_dict()
     torch.save(content, f"{name}.pt")
+"""
+#: A description in English, a letter a token; positions past the length of a row are padding.
+TEXT = """\
+import torch
+from sklearn.datasets import load_digits
+from torch.nn.functional import cross_entropy
+from transformers import GPT2Config, GPT2LMHeadModel
+
+import kdlandscape as kdl
+
+LENGTH = 12
+
+
+def rows():
+    letters = [ord(c) - 96 if c.isalpha() else 0 for c in load_digits()["DESCR"].lower() if c.isascii()]
+    text = torch.tensor(letters[: 40 * LENGTH]).view(-1, LENGTH)
+    mask = torch.arange(LENGTH) < 8 + torch.arange(40)[:, None] % 5
+    return {"input_ids": text, "attention_mask": mask.long()}, text.where(mask, -100)
+
+
+def next_letter(logits, letters):
+    each = cross_entropy(logits[:, :-1].transpose(1, 2), letters[:, 1:], reduction="none", ignore_index=-100)
+    return each.sum(1) / (letters[:, 1:] != -100).sum(1)
+
+
+def network(layers=1):
+    off = dict(attn_pdrop=0.0, embd_pdrop=0.0, resid_pdrop=0.0)
+    size = dict(vocab_size=27, n_positions=LENGTH, n_embd=4, n_layer=layers, n_head=2, bos_token_id=0, eos_token_id=0)
+    return GPT2LMHeadModel(GPT2Config(**size, **off))
+
+
+def make():
+    (inputs, letters) = rows()
+    train, test = (({k: v[part] for k, v in inputs.items()}, letters[part]) for part in (slice(28), slice(28, None)))
+    return kdl.Problem(network=network, train=train, test=test, loss=next_letter)
+"""
+TEXT_SCRIPT = """\
+import torch
+from text import make, network, next_letter
+from safetensors.torch import save_model
+
+inputs, letters = make().train
+for name, seed in (("one", 0), ("two", 1)):
+    torch.manual_seed(seed)
+    net = network()
+    optimizer = torch.optim.Adam(net.parameters(), 0.02)
+    for _ in range(40):
+        optimizer.zero_grad()
+        next_letter(net(**inputs).logits, letters).mean().backward()
+        optimizer.step()
+    net.save_pretrained(name) if name == "one" else save_model(net, f"{name}.safetensors")
+torch.manual_seed(2)
+network(2).save_pretrained("deep")
 """
 IMAGE_FILES = ("teacher.pt", "student.pt", "wide.pt", "--control", "control.pt", "--network", "wide=images.py:wide")
 SMALL = {"path_points": 3, "plane_points": 3, "num_eigenvalues": 2, "num_matvecs": 30, "num_draws": 2}
@@ -283,6 +338,65 @@ def test_a_changed_checkpoint_is_not_mixed_in_silence_with_what_was_computed(ima
         main()
     assert ended.value.code == 2
     assert "digests" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("text")
+    problem, cube = compared(folder, "text", TEXT, TEXT_SCRIPT, "one", "two.safetensors", "deep")
+    from safetensors.torch import load_model
+    from transformers import GPT2LMHeadModel
+
+    nets = {"one": GPT2LMHeadModel.from_pretrained(folder / "one"), "two": problem.network()}
+    load_model(nets["two"], folder / "two.safetensors")
+    return problem, cube, {name: net.eval() for name, net in nets.items()}
+
+
+def test_tokens_are_compared_where_the_loss_counts_them(text):
+    problem, cube, nets = text
+    assert cube.attrs["positions"] == "tokens, logits with the target at the next position"
+    for split in ("train", "test"):
+        inputs, letters = getattr(problem, split)
+        counts = letters[:, 1:] != -100
+        log_p, log_q = (probabilities(nets[name], inputs)[:, :-1][counts] for name in ("one", "two"))
+        found = cube.sel(pair="one | two", split=split)
+        for name, value in plain_fidelity(log_p, log_q, letters[:, 1:][counts]).items():
+            assert float(found[name]) == pytest.approx(value, abs=2e-5), (split, name)
+
+
+def next_letter(logits, letters):
+    each = cross_entropy(logits[:, :-1].transpose(1, 2), letters[:, 1:], reduction="none", ignore_index=-100)
+    return (each.sum(1) / (letters[:, 1:] != -100).sum(1)).mean()
+
+
+def test_the_path_between_language_models_and_their_curvature_are_those_of_plain_torch(text):
+    problem, cube, nets = text
+    inputs, letters = problem.train
+    between, losses = problem.network().double().eval(), []
+    for t in (0.0, 0.5, 1.0):
+        with torch.no_grad():
+            for p, a, b in zip(between.parameters(), *(nets[name].double().parameters() for name in nets), strict=True):
+                p.copy_((1 - t) * a + t * b)
+            losses.append(float(next_letter(between(**inputs).logits, letters)))
+    found = cube.sel(pair="one | two", alignment="as it is", split="train")
+    np.testing.assert_allclose(found["path_loss"], losses, rtol=1e-5)
+    assert float(found["barrier"]) == pytest.approx(max(0.0, losses[1] - (losses[0] + losses[2]) / 2), abs=1e-4)
+    ends = cube["path_loss"].sel(pair="one | two", split="train", t=[0.0, 1.0])
+    np.testing.assert_allclose(ends.transpose("t", "alignment") - np.array(losses)[[0, 2], None], 0, atol=1e-4)
+    net = nets["one"].double()
+    parameters = list(net.parameters())
+    with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+        slopes = torch.autograd.grad(next_letter(net(**inputs).logits, letters), parameters, create_graph=True)
+        flat = torch.cat([s.reshape(-1) for s in slopes])
+        v = torch.randn(len(flat), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+        for _ in range(150):
+            v = v / v.norm()
+            product = torch.autograd.grad(flat @ v, parameters, retain_graph=True)
+            v, last = torch.cat([s.reshape(-1) for s in product]) + 5 * v, v
+    largest = float(v @ last - 5)
+    assert float(cube["eigenvalues"].sel(network="one")[0]) == pytest.approx(largest, rel=1e-3)
+    assert cube["path_loss"].sel(pair="one | deep").isnull().all()
+    assert cube["agreement"].sel(pair="one | deep").notnull().all()
 
 
 @pytest.mark.parametrize(
