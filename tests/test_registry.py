@@ -83,8 +83,10 @@ def test_a_spec_names_a_finding_and_a_figure_of_another_package_and_the_command_
     ran = command(site, "run", spec, "--root", tmp_path / "studies", "--workers", "1")
     assert ran.returncode == 0, ran.stderr
     assert "warning: figure broken cannot be drawn from this cube: KeyError: 'kl'" in ran.stderr
-    assert "the largest loss is 1" in ran.stdout.splitlines()[-2]
-    assert ran.stdout.splitlines()[-1] == "finding broken cannot be taken from this cube: KeyError: 'kl'"
+    *_, found, broken, report = ran.stdout.splitlines()
+    assert "the largest loss is 1" in found
+    assert broken == "finding broken cannot be taken from this cube: KeyError: 'kl'"
+    assert report.endswith("report.html")
     drawn = tmp_path / "studies" / "tiny" / "figures"
     assert {"loss_by_seed.pdf", "loss_by_seed.png", "loss_by_seed.txt"} <= {path.name for path in drawn.iterdir()}
     assert (drawn / "loss_by_seed.txt").read_text() == "The loss of every seed. Data: study tiny, 2 seeds.\n"

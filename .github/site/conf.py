@@ -35,6 +35,7 @@ napoleon_use_rtype = False
 
 html_theme = "furo"
 html_title = f"kdlandscape {release}"
+html_favicon = "_static/icon.svg"
 html_static_path = ["_static"]
 html_extra_path = ["_live"]
 html_css_files = ["site.css"]

@@ -42,26 +42,31 @@ def same_start_barrier(
     t
         Points of the path, both ends included; t forward passes a pair.
 
-    Raises
-    ------
-    ValueError
-        If the students have running statistics of their own, which no straight path decides.
-
     Notes
     -----
+    Running statistics of the students move along the path as their weights do; counters stay those of the first one.
+
     Frankle et al. 2020, linear mode connectivity and the lottery ticket hypothesis; the chord in place of the mean of
     the ends, as in `kdlandscape.landscape.paths.interpolation.barrier`.
     """
     start, end = members(network, first)[0], members(network, second)[0]
-    if start.buffers or end.buffers:
-        raise ValueError(f"expected students without running statistics, got {', '.join({**start.buffers})}")
     z_t = ensemble_of(teacher_network, teachers[0], inputs)[:, None, None]
     shares = np.linspace(0.0, 1.0, t)
-    shape, heights = start.thetas.shape, []
-    for share in torch.from_numpy(shares):
-        theta = mix(start.thetas.flatten(), end.thetas.flatten(), share[None])[0].view(shape)
-        heights.append(tempered_kl(z_t, logits(network, theta, inputs)).double().mean(-1))
+    heights = [
+        tempered_kl(z_t, logits(network, _between(start, end, share), inputs)).double().mean(-1)
+        for share in torch.from_numpy(shares)
+    ]
     label = "KL(teacher ‖ network) between two students of one start"
     loss = variable(("t", *_AXES), torch.stack(heights).cpu(), label, "nat")
     path = dataset({"loss": loss}, {"t": variable("t", shares, "place on the path", symbol="t")})
     return barrier(path.assign_attrs(path="linear")).rename("same_start_barrier")
+
+
+def _between(start: Members, end: Members, share: Tensor) -> Members:
+    def moved(first: Tensor, last: Tensor) -> Tensor:
+        if not first.is_floating_point():
+            return first
+        return mix(first.flatten(), last.flatten(), share[None])[0].view(first.shape)
+
+    buffers = {name: moved(rows, end.buffers[name]) for name, rows in start.buffers.items()}
+    return Members(moved(start.thetas, end.thetas), buffers, start.space)

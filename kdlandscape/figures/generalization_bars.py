@@ -40,7 +40,8 @@ def generalization(cube: xr.Dataset, axes: Sequence[Axes] | None = None) -> np.n
         ax.axvline(0, color="0.6", lw=0.8, zorder=0)
         ax.set_yticks(range(len(MEASURES)), [name.replace("_", " ") for name in MEASURES])
         ax.invert_yaxis()
-        ax.set_xlabel(f"Kendall's τ with the gap, {member}s")
+        ax.set_ylabel("measure")
+        ax.set_xlabel(f"Kendall's τ with the gap,\n{member}s")
         legend_above(ax)
     if "width" in cube["end_test_error"].dims:
         hue = "label_noise" if "label_noise" in cube["end_test_error"].dims else None
@@ -72,6 +73,7 @@ def rescaling_ratios(run: xr.Dataset, ax: Axes | None = None) -> Axes:
     ax.set_xscale("log")
     ax.set_yticks(range(len(MEASURES)), [name.replace("_", " ") for name in MEASURES])
     ax.invert_yaxis()
+    ax.set_ylabel("measure")
     ax.set_xlabel("measure over that of the network")
     legend_above(ax)
     wrap_labels([ax])

@@ -6,7 +6,7 @@ from typing import Any
 from kdlandscape.sweeps.errors import SpecError
 from kdlandscape.sweeps.places import shipped
 
-#: What our own data sets and networks are chosen by, in the shipped notebooks.
+#: What our own data sets and networks are chosen by, in the shipped notebooks; also of a part: ``other_width``.
 OURS = (
     "data_set",
     "network",
@@ -18,9 +18,6 @@ OURS = (
     "num_fresh",
     "label_noise",
     "distill_on",
-    "student_network",
-    "student_width",
-    "student_depth",
 )
 
 
@@ -42,26 +39,32 @@ def without_ours(content: Mapping[str, Any], asked: Iterable[str] = ()) -> dict[
     SpecError
         If one of them would have no effect.
     """
-    content, names = _with_rows(content), OURS
+    content = _with_rows(content)
     given = content.get("parameters")
     if not isinstance(given, Mapping) or not given.get("problem") or not _is_shipped(content.get("notebook")):
         return content
     for name in asked:
-        if name in names:
+        if _is_ours(name):
             raise SpecError(
                 f"{name}: expected no choice among our own data and networks beside a problem of your own, got one; "
                 f"if your function takes it, say options.{name}"
             )
     for key in ("parameters", "grid"):
         if isinstance(content.get(key), Mapping):
-            content[key] = {name: value for name, value in content[key].items() if name not in names}
+            content[key] = {name: value for name, value in content[key].items() if not _is_ours(name)}
     for key, kept in (("vectorize", str), ("zip", list), ("exclude", dict)):
         if isinstance(content.get(key), list):
-            content[key] = [one for one in content[key] if not (isinstance(one, kept) and _names(one) & set(names))]
+            content[key] = [
+                one for one in content[key] if not (isinstance(one, kept) and any(map(_is_ours, _names(one))))
+            ]
     table = content.get("table")
     if isinstance(table, Mapping) and isinstance(table.get("rows"), list):
-        content["table"] = {**table, "rows": [row for row in table["rows"] if row not in names]}
+        content["table"] = {**table, "rows": [row for row in table["rows"] if not _is_ours(row)]}
     return content
+
+
+def _is_ours(name: str) -> bool:
+    return name in OURS or name.rpartition("_")[2] in ("network", "width", "depth")
 
 
 def _with_rows(content: Mapping[str, Any]) -> dict[str, Any]:

@@ -51,7 +51,7 @@ def walk(watched, name):
     ).select_option(label="teacher to student")
     page.locator("figcaption", has_text="loss from teacher to student").wait_for()
     page.locator(".kdl-forms button", has_text="At a glance").click()
-    page.locator("figcaption", has_text="top-1 agreement").wait_for()
+    page.locator("figcaption", has_text="top-1 agreement").first.wait_for()
     page.locator(".kdl-code summary").click()
     assert "view='glance'" in page.locator(".kdl-alone pre").inner_text()
     page.locator(".kdl-alone label", has_text="file").last.locator("input").fill(f"{name}.html")

@@ -188,8 +188,8 @@ def test_export_writes_the_pdf_that_the_preview_showed(notebook, root):
 def test_cancel_stops_a_live_computation_within_a_second(notebook):
     page = notebook.page
     see(page, 1)
-    live = page.locator(".kdl-controls", has=page.locator("button", has_text="Compute"))
-    live.locator("button", has_text="Compute").click()
+    live = page.locator(".kdl-controls", has=page.get_by_role("button", name="Compute", exact=True))
+    live.get_by_role("button", name="Compute", exact=True).click()
     page.wait_for_function("() => document.querySelectorAll('.kdl-board')[1].dataset.busy === 'computing'")
     page.wait_for_timeout(700)
     began = time.monotonic()
@@ -205,7 +205,7 @@ def test_cancel_stops_a_live_computation_within_a_second(notebook):
 
 def test_a_point_of_the_live_surface_has_loss_metrics_and_eigenvalues(notebook):
     page = notebook.page
-    live = page.locator(".kdl-controls", has=page.locator("button", has_text="Compute"))
+    live = page.locator(".kdl-controls", has=page.get_by_role("button", name="Compute", exact=True))
     page.locator(".kdl-board").nth(1).locator("canvas").first.click(position={"x": 150, "y": 100})
     page.mouse.move(5, 5)
     page.locator("text=/x = .*: loss = .*, accuracy = /").wait_for()

@@ -33,4 +33,6 @@ def build(executions: Executions, out: Path) -> tuple[Path, dict[str, float]]:
     )
     if done.returncode:
         raise SiteError(f"expected a site without warnings, got\n{done.stdout}{done.stderr}")
+    for source_map in (out / "html").rglob("*.map"):  # for who debugs the theme
+        source_map.unlink()
     return out / "html", seconds
