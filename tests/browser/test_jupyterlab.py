@@ -185,20 +185,24 @@ def test_export_writes_the_pdf_that_the_preview_showed(notebook, root):
     assert (root / "figures" / "board.png").stat().st_size > 10_000
 
 
-def test_cancel_stops_a_live_computation(notebook):
+def test_cancel_stops_a_live_computation_within_a_second(notebook):
     page = notebook.page
     see(page, 1)
     live = page.locator(".kdl-controls", has=page.locator("button[title=Compute]"))
-    live.locator("button[title=Compute]").click()
-    page.wait_for_function("() => document.querySelectorAll('.kdl-board')[1].dataset.busy === 'computing'")
-    page.wait_for_timeout(700)
-    began = time.monotonic()
-    live.locator("button", has_text="Cancel").click()
-    live.locator("text=/cancelled at \\d+ of 16641 points/").wait_for(timeout=60_000)
-    took = time.monotonic() - began
-    stopped = live.locator("text=/cancelled at/").inner_text()
-    page.wait_for_timeout(1000)
-    assert live.locator("text=/cancelled at/").inner_text() == stopped
+    for _ in range(5):  # other tests load the machine now and then
+        live.locator("button[title=Compute]").click()
+        page.wait_for_function("() => document.querySelectorAll('.kdl-board')[1].dataset.busy === 'computing'")
+        page.wait_for_timeout(700)
+        began = time.monotonic()
+        live.locator("button", has_text="Cancel").click()
+        live.locator("text=/cancelled at \\d+ of 16641 points/").wait_for()
+        took = time.monotonic() - began
+        stopped = live.locator("text=/cancelled at/").inner_text()
+        page.wait_for_timeout(1000)
+        assert live.locator("text=/cancelled at/").inner_text() == stopped
+        if took < 1:
+            break
+    assert took < 1, took
     print(f"cancel took {took:.2f} s: {stopped}")
 
 
