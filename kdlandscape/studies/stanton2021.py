@@ -21,10 +21,9 @@ from kdlandscape.studies.claims import (
     difference,
     pick,
     value,
-    verdicts,
 )
 from kdlandscape.studies.decisions import Bounds
-from kdlandscape.studies.verdict_table import format_verdicts
+from kdlandscape.studies.verdict_table import findings_on
 
 TEST: dict[str, Any] = {"split": "test"}
 TRAIN: dict[str, Any] = {"split": "train"}
@@ -236,8 +235,4 @@ def findings(cube: xr.Dataset) -> list[str]:
     ValueError
         If no claim is about a study of the cube's name.
     """
-    study = str(cube.attrs.get("study"))
-    own = [claim for claim in CLAIMS if claim.number.study == study]
-    if not own:
-        raise ValueError(f"expected the cube of one of {', '.join(STUDIES)}; got study {study!r}")
-    return format_verdicts(verdicts(own, {study: cube})).splitlines()
+    return findings_on(CLAIMS, cube)

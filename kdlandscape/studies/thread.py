@@ -6,11 +6,11 @@ seeds, and "not testable here" where a precondition is not shown.
 
 import xarray as xr
 
-from kdlandscape.studies.claims import Claim, Measure, Number, Precondition, verdicts
+from kdlandscape.studies.claims import Claim, Measure, Number, Precondition
 from kdlandscape.studies.decisions import Bounds
 from kdlandscape.studies.function_priors_kept import MARGIN
 from kdlandscape.studies.generalization import COPY, SCALE_FREE, STUDENT, correlations, descent, ratios
-from kdlandscape.studies.verdict_table import format_verdicts
+from kdlandscape.studies.verdict_table import findings_on
 
 FLATNESS, FUNCTION_PRIOR = "flatness", "function_prior"
 WEAK = 0.1  # the largest rank correlation that counts as none
@@ -111,8 +111,4 @@ def findings(cube: xr.Dataset) -> list[str]:
     ValueError
         If no claim is about a study of the cube's name.
     """
-    study = str(cube.attrs.get("study"))
-    own = [claim for claim in CLAIMS if claim.number.study == study]
-    if not own:
-        raise ValueError(f"expected the cube of one of {FLATNESS}, {FUNCTION_PRIOR}; got study {study!r}")
-    return format_verdicts(verdicts(own, {study: cube})).splitlines()
+    return findings_on(CLAIMS, cube)

@@ -1,11 +1,12 @@
 """Verdicts on claims as text."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from kdlandscape.studies.claims import Claim, verdicts
 from kdlandscape.studies.decisions import CONTRADICTED, NOT_TESTABLE, REPRODUCED, VERDICTS
 from kdlandscape.studies.sentences import require
 
@@ -23,6 +24,29 @@ def format_verdicts(table: xr.Dataset) -> str:
         lines.append(f"{str(row['verdict']).upper():17}  {row['source']}: {row['statement']}{adjusted}")
         lines.append(f"{'':17}  {row['statistic']}: {_numbers(row)}; rule: {row['rule']}{reason}")
     return "\n".join([*lines, _counts(table)])
+
+
+def findings_on(claims: Sequence[Claim], cube: xr.Dataset) -> list[str]:
+    """Return the verdicts on those claims that one study decides.
+
+    Parameters
+    ----------
+    claims
+        The claims of several studies.
+    cube
+        Of one of them; its attr ``study`` says which.
+
+    Raises
+    ------
+    ValueError
+        If no claim is about a study of the cube's name.
+    """
+    study = str(cube.attrs.get("study"))
+    own = [claim for claim in claims if claim.number.study == study]
+    if not own:
+        known = ", ".join(dict.fromkeys(claim.number.study for claim in claims))
+        raise ValueError(f"expected the cube of one of {known}; got study {study!r}")
+    return format_verdicts(verdicts(own, {study: cube})).splitlines()
 
 
 def _numbers(row: Mapping[str, Any]) -> str:

@@ -10,8 +10,8 @@ from kdlandscape.widgets import scene, selection
 from kdlandscape.widgets.cuts import chosen_line
 from kdlandscape.widgets.dims import positions
 from kdlandscape.widgets.glance import trio
-from kdlandscape.widgets.networks import read_networks
 from kdlandscape.widgets.state import State
+from kdlandscape.widgets.study_networks import read_networks
 from kdlandscape.widgets.view import Limits, cell_dims, plane_state, problem_of, read, thin
 from kdlandscape.widgets.view_code import explore_call, view_code
 

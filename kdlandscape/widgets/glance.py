@@ -6,9 +6,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from kdlandscape.widgets import panels
-from kdlandscape.widgets.networks import Networks, Relation
 from kdlandscape.widgets.panels import Panel
 from kdlandscape.widgets.state import State
+from kdlandscape.widgets.study_networks import Networks, Relation
 
 SYMBOLS = {"teacher": "star", "student": "circle", "control": "diamond"}
 #: The network next to the teacher is drawn at this share of the radius, so that names stay apart.

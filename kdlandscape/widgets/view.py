@@ -9,9 +9,9 @@ import xarray as xr
 from kdlandscape.cubes.words import dim_symbol, readable, short_words, variable_words
 from kdlandscape.widgets import cuts, selection, stories
 from kdlandscape.widgets.dims import hue_dim, long_dims, positions, repeat_dim, run_dims, shown_variables
-from kdlandscape.widgets.networks import Networks, read_networks, shown_dims
 from kdlandscape.widgets.selection import Limits, Lines
 from kdlandscape.widgets.state import State
+from kdlandscape.widgets.study_networks import Networks, read_networks, shown_dims
 from kdlandscape.widgets.variable_list import place_words
 
 
