@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
+from kdlandscape.cubes.user_paths import places_of
 from kdlandscape.distillation.folders import network_in
 from kdlandscape.distillation.problem_files import ProblemError, made_by
 from kdlandscape.distillation.problems import Problem
@@ -198,8 +199,7 @@ def _network_of(function: str) -> Callable[[], nn.Module]:
 
 def _found(path: str) -> Path:
     """Return a path from the working folder, or from the folder in which the command was given."""
-    bases = ("", os.environ.get("PWD", ""))
-    every = [Path(base, path).expanduser().resolve() for base in bases]
+    every = places_of(path)
     return next((one for one in every if one.exists()), every[-1])
 
 

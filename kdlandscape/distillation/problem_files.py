@@ -3,7 +3,6 @@
 import importlib
 import importlib.util
 import inspect
-import os
 import sys
 import traceback
 from collections.abc import Callable, Mapping
@@ -11,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from kdlandscape.cubes.user_paths import places_of
 from kdlandscape.nearest import did_you_mean, listed
 
 
@@ -51,8 +51,7 @@ def made_by(name: str, options: Mapping[str, Any]) -> Any:
 def _loaded(place: str, name: str) -> ModuleType:
     if not place.endswith(".py"):
         return _guarded(name, lambda: importlib.import_module(place))
-    # A run works in the folder of its notebook; the shell's PWD is still the folder in which its command was given.
-    places = [Path(base, place).expanduser().resolve() for base in ("", os.environ.get("PWD", ""))]
+    places = places_of(place)
     path = next((path for path in places if path.is_file()), None)
     if path is None:
         raise ProblemError(f"{name}: expected a Python file at {places[-1]}, got nothing there")

@@ -1,11 +1,10 @@
 """A problem's function is looked up in its file, without running it, before any run is started."""
 
 import ast
-import os
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
+from kdlandscape.cubes.user_paths import places_of
 from kdlandscape.nearest import did_you_mean, listed
 from kdlandscape.sweeps.errors import SpecError
 from kdlandscape.sweeps.own_problem import entry
@@ -32,7 +31,7 @@ def check_factory(spec: Spec) -> None:
 
 
 def _check(place: str, function: str, options: list[Any]) -> None:
-    places = [Path(base, place).expanduser().resolve() for base in ("", os.environ.get("PWD", ""))]
+    places = places_of(place)
     path = next((path for path in places if path.is_file()), None)
     if path is None:
         raise SpecError(f"problem: expected a Python file at {places[-1]}, got nothing there")

@@ -1,6 +1,5 @@
 """Run a study: execute what is missing, keep every result and every error, make the cube."""
 
-import os
 import warnings
 from collections.abc import Mapping
 from contextlib import closing, suppress
@@ -10,6 +9,7 @@ from typing import Any
 
 from kdlandscape.cubes.files import DiskFullError, names
 from kdlandscape.cubes.store import CubeError, compact
+from kdlandscape.cubes.user_paths import remember_folder
 from kdlandscape.sweeps.adoption import Choice, adopt
 from kdlandscape.sweeps.drive import Engine, drive
 from kdlandscape.sweeps.engines import local
@@ -101,7 +101,7 @@ def run_study(
         scheduler=scheduler,
         changed=changed,
     )
-    os.environ["PWD"] = os.getcwd()  # where runs look for a problem; a program that starts this one may leave its own
+    remember_folder()
     if not isinstance(spec, Spec | Mapping) and (Path(spec) / "spec.yaml").is_file():
         folder = Path(spec).absolute()
         spec = reopen(folder)
