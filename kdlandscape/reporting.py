@@ -90,9 +90,14 @@ def make_report(folder: Path, to: Path | None = None) -> Path:
 
 
 def _last_report(folder: Path) -> str:
-    """Write the report at the end of a sweep, and return where it is; the runs stand, whatever keeps it from being."""
+    """Write the report at the end of a sweep, whose cube was just made, and return where it is.
+
+    The runs stand, whatever keeps it from being written.
+    """
+    from kdlandscape.reports.study_report import write_report
+
     try:
-        return f"report: {make_report(folder)}"
+        return f"report: {write_report(folder)}"
     except Exception as error:  # a label or a value of any notebook; the command "report" then tells all
         return f"report: not written, {type(error).__name__}: {error}; try kdlandscape report {folder}"
 

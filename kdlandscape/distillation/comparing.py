@@ -1,6 +1,5 @@
 """What the command ``compare`` gives its notebook: checked before a study is made, and without a working folder."""
 
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 from kdlandscape.distillation.loaded import Loaded, load_networks, named_places, place_of
 from kdlandscape.distillation.problems import problem as make
+from kdlandscape.distillation.weight_files import digest_of
 
 _LONGEST = 100  # letters of a study's name
 
@@ -65,11 +65,7 @@ def check(settings: Mapping[str, Any]) -> tuple[list[Loaded], list[str]]:
     loaded = load_networks(problem, settings["checkpoints"], control=control, networks=networks)
     code = [own, *(text.partition("=")[2] for text in networks)]
     files = [Path(text.rpartition(":")[0]) for text in code if text.rpartition(":")[0].endswith(".py")]
-    return loaded, [*(one.digest for one in loaded), *(_digest(file) for file in files)]
-
-
-def _digest(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()[:16]
+    return loaded, [*(one.digest for one in loaded), *map(digest_of, files)]
 
 
 def _absolute(function: str) -> str:

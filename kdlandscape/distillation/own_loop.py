@@ -18,7 +18,7 @@ from kdlandscape.distillation.losses import DistillationLoss, with_labels
 from kdlandscape.distillation.predictions import Teacher, labeller
 from kdlandscape.distillation.recipe import Recipe
 from kdlandscape.landscape.batches import preserve_rng
-from kdlandscape.landscape.network import own_copy, picked
+from kdlandscape.landscape.network import arguments, own_copy, picked
 from kdlandscape.landscape.params import Ravel
 from kdlandscape.landscape.reduction import num_examples
 
@@ -117,7 +117,8 @@ class _Asked:
 
     def __call__(self, network: nn.Module, inputs: Any, targets: Any) -> Tensor:
         x = inputs if self._view is None else self._view(inputs, self._draws)
-        found = picked(_run(network, x))
+        by_place, by_name = arguments(x)
+        found = picked(network(*by_place, **by_name))
         value = self._loss_of(self._number, found, inputs, x, targets)
         if torch.is_grad_enabled():  # what a loop validates by is no step
             self._seen.append((num_examples(inputs), value.detach()))
@@ -199,12 +200,6 @@ def shuffled(data: tuple[Any, Any], batch_size: int) -> Iterator[tuple[Any, Any]
     """
     for rows in torch.randperm(num_examples(data)).split(batch_size):
         yield tree_map(lambda leaf, rows=rows: leaf[rows.to(leaf.device)], data)
-
-
-def _run(network: Any, inputs: Any) -> Any:
-    if isinstance(inputs, dict):
-        return network(**inputs)
-    return network(*inputs) if isinstance(inputs, tuple | list) else network(inputs)
 
 
 def _loaded(network: nn.Module, networks: Members, k: int) -> nn.Module:

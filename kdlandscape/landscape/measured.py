@@ -14,9 +14,8 @@ from kdlandscape.landscape.reduction import num_examples
 FEW = 8  # points or products for which a trial never pays
 ACTIVATION_BYTES = {"cpu": 4 * 2**20}  # the largest activation of a micro-batch: what the caches of a core hold
 OTHER_ACTIVATION_BYTES = 2**28
-THETA = (
-    16  # each micro-batch moves several vectors like theta: its largest activation is no smaller than this part of one
-)
+#: Each micro-batch moves several vectors like theta: its largest activation is no smaller than this part of one.
+THETA = 16
 
 
 def fastest(functions: Sequence[Callable[[], Any]], *, turns: int = 2, seconds: float = 0.0) -> list[float]:

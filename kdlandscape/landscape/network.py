@@ -50,13 +50,18 @@ def run(model: nn.Module, tensors: Mapping[str, Tensor], inputs: Any) -> Any:
 
 
 def call(model: nn.Module, tensors: dict[str, Tensor], inputs: Any) -> Any:
-    """Run a module with the given parameters and buffers: a dict of inputs by name, a tuple or list by place.
+    """Run a module with the given parameters and buffers; see `arguments` for the inputs.
 
     What the module assigns to a buffer is written into ``tensors``.
     """
+    return functional_call(model, tensors, *arguments(inputs))
+
+
+def arguments(inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return what a module is called with: a dict of inputs by name, a tuple or list by place, all else alone."""
     if isinstance(inputs, Mapping):
-        return functional_call(model, tensors, (), dict(inputs))
-    return functional_call(model, tensors, tuple(inputs) if isinstance(inputs, tuple | list) else (inputs,))
+        return (), dict(inputs)
+    return tuple(inputs) if isinstance(inputs, tuple | list) else (inputs,), {}
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.func import grad_and_value, vmap
 
+from kdlandscape.landscape.draws import normal
 from kdlandscape.landscape.loss import MeanLoss
 from kdlandscape.landscape.replay import traced
 
@@ -192,7 +193,7 @@ def _move(
     energy: Energy, at: _State, step: Tensor, length: int, generator: torch.Generator
 ) -> tuple[_State, Tensor, Tensor]:
     """Follow one trajectory and accept or reject it: the new state, acceptance (C,), and whether it diverged (C,)."""
-    momentum = _normal(at.theta, generator)
+    momentum = normal(len(at.theta), at.theta[0], generator)
     end, momentum_end = _leapfrog(energy, at, momentum, step, length)
     error = end.energy + momentum_end.square().sum(1) / 2 - at.energy - momentum.square().sum(1) / 2
     broken = ~(error < LARGEST_ERROR)  # NaN counts as broken too
@@ -216,7 +217,7 @@ def _leapfrog(energy: Energy, at: _State, momentum: Tensor, step: Tensor, length
 def _first_step(energy: Energy, at: _State, generator: torch.Generator) -> Tensor:
     """Double or halve each chain's step until a leapfrog step's acceptance crosses one half."""
     step = torch.full_like(at.energy, 0.1)
-    momentum = _normal(at.theta, generator)
+    momentum = normal(len(at.theta), at.theta[0], generator)
     direction = None
     for _ in range(60):
         end, after = _leapfrog(energy, at, momentum, step, 1)
@@ -228,10 +229,6 @@ def _first_step(energy: Energy, at: _State, generator: torch.Generator) -> Tenso
             break
         step = torch.where(going, step * 2.0**direction, step)
     return step
-
-
-def _normal(like: Tensor, generator: torch.Generator) -> Tensor:
-    return torch.randn(like.shape, generator=generator, device=generator.device, dtype=like.dtype).to(like.device)
 
 
 def _refuse(accepted: Tensor, divergent: Tensor, moves: int) -> None:

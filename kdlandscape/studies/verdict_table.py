@@ -20,8 +20,7 @@ def format_verdicts(table: xr.Dataset) -> str:
         row = {str(name): value.values[i] for name, value in table.data_vars.items() if value.dims == ("claim",)}
         adjusted = "" if row["adjusted"] == row["verdict"] else f" [after Holm: {row['adjusted']}]"
         reason = f": {row['reason']}" if row["reason"] else ""
-        adjusted += _halves(row)
-        lines.append(f"{str(row['verdict']).upper():17}  {row['source']}: {row['statement']}{adjusted}")
+        lines.append(f"{str(row['verdict']).upper():17}  {row['source']}: {row['statement']}{adjusted}{_halves(row)}")
         lines.append(f"{'':17}  {row['statistic']}: {_numbers(row)}; rule: {row['rule']}{reason}")
     return "\n".join([*lines, _counts(table)])
 

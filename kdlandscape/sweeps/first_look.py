@@ -32,7 +32,7 @@ class FirstLook:
     """
 
     def __init__(self, spec: Spec, folder: Path):
-        self._spec, self._folder = spec, folder
+        self._spec = spec
         self._has_result = bool(names(folder / "runs", ".nc"))
         self._refused: list[Path] = []
 

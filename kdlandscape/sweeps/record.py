@@ -60,9 +60,9 @@ def record(dataset: xr.Dataset | xr.DataArray, *, checkpoints: xr.Dataset | None
     dataset = _place(dataset, {name: value for name, value in context["coords"].items() if name not in along})
     dataset = _follow(dataset, {name: (dim, context["coords"][name]) for name, dim in along.items()})
     outer = [name for name in context["coords"] if name not in along]
-    read = json.dumps(inputs(here(), cells(), _parameters(context), os.stat(context_file).st_mtime))
-    dataset = _attach(dataset, _facts(dataset, context) | {"inputs": read}, outer)
     own = _parameters(context)
+    read = json.dumps(inputs(here(), cells(), own, os.stat(context_file).st_mtime))
+    dataset = _attach(dataset, _facts(dataset, context) | {"inputs": read}, outer)
     fixed = json.dumps(without_entries(own, {*context["coords"], *context["vectorized"]}))
     facts = {"id": context["run"], "recipe": context["spec_hash"], "parameters": fixed}
     dataset.attrs |= {f"{RUN}{name}": value for name, value in facts.items()}

@@ -15,7 +15,7 @@ from kdlandscape.landscape.params import Ravel, Theta, unwrapped
 from kdlandscape.landscape.permutations.forward import Counted, as_double, counted, full
 from kdlandscape.landscape.permutations.matching import Block, Matching
 from kdlandscape.landscape.permutations.symmetries import Symmetry, trace_symmetry
-from kdlandscape.summary import as_line, as_table, count
+from kdlandscape.summary import Summarized, count
 
 FEW = 32  # examples on which a network's operations are seen and its function is compared
 METHODS = ("weights", "activations")
@@ -38,8 +38,8 @@ class StateDict(Mapping[str, Tensor]):
         return len(self.state)
 
 
-@dataclass(frozen=True, eq=False)
-class Alignment(StateDict):
+@dataclass(frozen=True, eq=False, repr=False)
+class Alignment(Summarized, StateDict):
     """A network with its units permuted: a state dict, of which an objective takes parameters and buffers alike.
 
     Attributes
@@ -69,13 +69,6 @@ class Alignment(StateDict):
         groups = f"{moved} of {count(len(self.permutations), 'group')} of units permuted"
         facts = {"theta": count(self.theta.numel(), "parameter"), "order": groups}
         return "Alignment", {**facts, "cosine with the reference": f"{before:.4f} before, {after:.4f} after"}
-
-    def __repr__(self) -> str:
-        """Return how much was permuted, and what it brought."""
-        return as_line(*self._summary())
-
-    def _repr_html_(self) -> str:
-        return as_table(*self._summary())
 
 
 def align(
