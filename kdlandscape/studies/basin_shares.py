@@ -13,7 +13,7 @@ from kdlandscape.studies.decisions import (
     decide,
     seeds_in_words,
 )
-from kdlandscape.studies.sentences import cells, require
+from kdlandscape.studies.sentences import cells, interval_in_words, require
 
 STUDENT, INDEPENDENT, MATCHED = "λ = 0", "independent", "independent student"
 CONTROLS = ("permuted teacher", "permuted, re-distilled")  # must end at zero after alignment
@@ -144,17 +144,12 @@ def _controls(cell: xr.Dataset) -> str:
     """Return what is left of the barrier of the copies of the teacher."""
     known = [name for name in CONTROLS if name in cell["partner"].values]
     found = [(name, t_interval(cell["left"].sel(partner=name))) for name in known]
-    words = [f"{name} {_plain(left)} nat" for name, left in found]
+    words = [f"{name} {interval_in_words(left, '{:.3f}')} nat" for name, left in found]
     return f"; positive controls: {', '.join(words)} left" if words else ""
 
 
-def _plain(found: xr.Dataset) -> str:
-    return "{:.3f} ({:.3f} to {:.3f})".format(*(float(found[name]) for name in ("mean", "low", "high")))
-
-
 def _interval(found: xr.Dataset, quantity: str, form: str, unit: str = "") -> str:
-    mean, low, high = (form.format(float(found[key].sel(quantity=quantity))) for key in ("mean", "low", "high"))
-    return f"{mean} ({low} to {high}){unit}"
+    return f"{interval_in_words(found.sel(quantity=quantity), form)}{unit}"
 
 
 def _compared(found: xr.Dataset, margin: float, form: str, unit: str) -> str:

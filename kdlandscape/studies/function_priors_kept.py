@@ -12,7 +12,7 @@ from kdlandscape.studies.decisions import (
     decide,
     seeds_in_words,
 )
-from kdlandscape.studies.sentences import cells, require
+from kdlandscape.studies.sentences import cells, interval_in_words, require
 
 MARGIN = 0.05  # of correlations: a smaller difference counts as none
 NEEDED = ("correlation", "wide_correlation", "kept_correlation", "student_agreement", "foreign_agreement")
@@ -65,9 +65,7 @@ def _verdict(values: xr.DataArray, bounds: Bounds, yes: str, no: str, margin: fl
 
 
 def _interval(values: xr.DataArray, form: str) -> str:
-    found = t_interval(values)
-    mean, low, high = (form.format(float(found[name])) for name in ("mean", "low", "high"))
-    return f"{mean} ({low} to {high})"
+    return interval_in_words(t_interval(values), form)
 
 
 def _finite(values: xr.DataArray) -> np.ndarray:

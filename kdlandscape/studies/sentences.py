@@ -56,3 +56,9 @@ def cells(data: xr.Dataset, kept: Sequence[str]) -> Iterator[tuple[str, xr.Datas
     for i, key in enumerate(stacked["cell"].values.tolist()):
         where = ", ".join(f"{dim}={value}" for dim, value in zip(dims, key, strict=True))
         yield where, stacked.isel(cell=i)
+
+
+def interval_in_words(found: xr.Dataset, form: str) -> str:
+    """Return mean and interval of `kdlandscape.cubes.statistics.t_interval`, each in a form such as ``{:.2f}``."""
+    mean, low, high = (form.format(float(found[name])) for name in ("mean", "low", "high"))
+    return f"{mean} ({low} to {high})"

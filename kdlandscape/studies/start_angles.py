@@ -5,7 +5,7 @@ import xarray as xr
 
 from kdlandscape.cubes.statistics import t_interval
 from kdlandscape.studies.decisions import CONTRADICTED, LEAST_SEEDS, REPRODUCED, Bounds, decide, seeds_in_words
-from kdlandscape.studies.sentences import require
+from kdlandscape.studies.sentences import interval_in_words, require
 
 
 def relative_heights(cube: xr.Dataset) -> xr.DataArray:
@@ -113,5 +113,4 @@ def findings(cube: xr.Dataset) -> list[str]:
 
 
 def _interval(values: xr.DataArray) -> str:
-    found = t_interval(values)
-    return "{:.0%} ({:.0%} to {:.0%})".format(*(float(found[name]) for name in ("mean", "low", "high")))
+    return interval_in_words(t_interval(values), "{:.0%}")
