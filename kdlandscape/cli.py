@@ -51,7 +51,9 @@ def demo(workers: Workers = None, root: Root = None) -> None:
 
     Example: kdlandscape demo --workers 2
     """
-    run("demo", workers=workers, root=root)
+    from kdlandscape.sweeps.processes import can_fork
+
+    run("demo", workers=workers, root=root, warm=can_fork())
 
 
 @app.command()
