@@ -4,6 +4,7 @@ import numpy as np
 import xarray as xr
 
 from kdlandscape.cubes.statistics import t_interval
+from kdlandscape.studies.complete_seeds import complete_seeds
 from kdlandscape.studies.decisions import (
     CONTRADICTED,
     LEAST_SEEDS,
@@ -85,7 +86,7 @@ def findings(cube: xr.Dataset) -> list[str]:
     that learned from labels, which is said. Shares and residual barriers tell different stories, so both are compared,
     each with a margin of a tenth (of the barrier before): the same within it, different beyond it, or undecided. The
     same is said of what is left in error and at the best temperature, and the positive controls are listed, where the
-    cube has them.
+    cube has them. Where there are several settings, a last sentence for each alignment takes them together.
 
     Raises
     ------
@@ -101,7 +102,31 @@ def findings(cube: xr.Dataset) -> list[str]:
     for name in OTHERS:
         if name in cube:
             parts[f"{name}_before"], parts[f"{name}_left"] = _heights(cube[name])
-    return [f"{where}: {_sentence(cell, baseline)}" for where, cell in cells(parts, kept=["seed", "partner"])]
+    each = [f"{where}: {_sentence(cell, baseline)}" for where, cell in cells(parts, kept=["seed", "partner"])]
+    return each + _over_settings(parts[["share", "left", "before"]].sel(partner=[STUDENT, baseline]), baseline)
+
+
+def _over_settings(parts: xr.Dataset, baseline: str) -> list[str]:
+    """Return for every alignment the answer of all settings together: the mean of their differences, seed by seed."""
+    said = []
+    for alignment in parts["alignment"].values.tolist():
+        whole, left_out = complete_seeds(parts.sel(alignment=alignment, drop=True), inner=("partner",))
+        count, seeds = whole.sizes["setting"], whole.sizes["seed"]
+        if count < 2 or seeds < LEAST_SEEDS:
+            continue
+        mean = whole.mean("setting")
+        share, left = (compare(mean[name], baseline=baseline) for name in ("share", "left"))
+        margin = MARGIN * float(mean["before"].mean())
+        said.append(
+            f"alignment={alignment}, mean of {count} settings: {STUDENT} student against {_other(baseline)}: "
+            f"difference of the shares {_compared(share, MARGIN, '{:.0%}', '')}; of what is left "
+            f"{_compared(left, margin, '{:.2f}', ' nat')} ({seeds} seeds{left_out})."
+        )
+    return said
+
+
+def _other(baseline: str) -> str:
+    return "the independent student" if baseline == MATCHED else "an independent network (trained on labels)"
 
 
 def _heights(barrier: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
@@ -117,13 +142,13 @@ def _sentence(cell: xr.Dataset, baseline: str) -> str:
         return f"not decided: {count} seeds are done, a verdict needs at least {LEAST_SEEDS}."
     height = cell["before"].sel(partner=[STUDENT, baseline]).mean("seed").values
     rest = [float(left["mean"].sel(quantity=name)) for name in ("student", "baseline")]
-    other = "the independent student" if baseline == MATCHED else "an independent network (trained on labels)"
     gaps = _compared(share, MARGIN, "{:.0%}", ""), _compared(left, MARGIN * float(height.mean()), "{:.2f}", " nat")
     return (
         f"permutation removes {_interval(share, 'student', '{:.0%}')} of the barrier between teacher and {STUDENT} "
         f"student ({height[0]:.2f} nat before, {rest[0]:.2f} left), {_interval(share, 'baseline', '{:.0%}')} of that "
-        f"between teacher and {other} ({height[1]:.2f} nat, {rest[1]:.2f} left); difference of the shares {gaps[0]}; "
-        f"of what is left {gaps[1]}{_others(cell, baseline)} (95 % t intervals, {count} seeds, paired)"
+        f"between teacher and {_other(baseline)} ({height[1]:.2f} nat, {rest[1]:.2f} left); "
+        f"difference of the shares {gaps[0]}; of what is left {gaps[1]}{_others(cell, baseline)} "
+        f"(95 % t intervals, {count} seeds, paired)"
         f"{_controls(cell)}."
     )
 

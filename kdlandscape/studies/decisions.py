@@ -1,6 +1,7 @@
 """How a number over seeds decides a claim: intervals against bounds, Holm's correction, and the seeds that it takes."""
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -42,8 +43,15 @@ def decide(values: np.ndarray, bounds: Bounds, level: float = 0.95) -> Decision:
     r"""Decide whether a mean over n seeds lies within bounds, by :math:`\bar x \pm t_{n-1} s/\sqrt n`.
 
     A difference that is no larger than the rounding of the values counts as none: no verdict hangs on the last digit.
+
+    Raises
+    ------
+    ValueError
+        If a value is not finite: what a seed lacks has to be left out before.
     """
     values = np.asarray(values, dtype=float)
+    if not np.isfinite(values).all():
+        raise ValueError(f"expected finite values, one of each seed, got {values.tolist()}")
     n, mean = len(values), float(values.mean())
     if n < LEAST_SEEDS:
         return Decision(mean, math.nan, math.nan, UNDECIDED, 1.0, LEAST_SEEDS)
@@ -71,11 +79,14 @@ def seeds_needed(mean: float, spread: float, bounds: Bounds, level: float = 0.95
     The distance to the nearest bound counts, on whichever side the mean lies.
     """
     distance = min(abs(mean - bound) for bound in bounds if math.isfinite(bound))
-    for n in range(LEAST_SEEDS, MOST_SEEDS + 1):
+
+    def enough(n: int) -> bool:
         critical = stats.t.ppf((1 + level) / 2, n - 1)
-        if stats.nct.sf(critical, n - 1, distance / spread * math.sqrt(n)) >= POWER:
-            return n
-    return math.inf
+        return bool(stats.nct.sf(critical, n - 1, distance / spread * math.sqrt(n)) >= POWER)
+
+    tried = range(LEAST_SEEDS, MOST_SEEDS + 1)  # the power grows with n
+    found = bisect_left(tried, True, key=enough)
+    return tried[found] if found < len(tried) else math.inf
 
 
 def holm(p: Sequence[float]) -> np.ndarray:

@@ -4,11 +4,18 @@ from collections.abc import Iterator, Sequence
 
 import xarray as xr
 
+from kdlandscape.cubes.schema import DONE
+from kdlandscape.cubes.store import missing
+from kdlandscape.cubes.words import cell_words
 from kdlandscape.registry import RegistryError, load
+
+_LISTED = 3  # missing runs that a sentence names
 
 
 def say(cube: xr.Dataset, names: Sequence[str]) -> list[str]:
     """Return the sentences of the named findings; a finding that cannot be taken from this cube says why.
+
+    A last sentence says which runs are missing, if any: findings use what is complete.
 
     Parameters
     ----------
@@ -33,7 +40,17 @@ def say(cube: xr.Dataset, names: Sequence[str]) -> list[str]:
         if not isinstance(found, list | tuple) or not all(isinstance(one, str) for one in found):
             raise RegistryError(f"findings: expected a list of sentences from {name!r}, got {found!r}")
         said += found
-    return said
+    return said + _unfinished(cube) if said else said
+
+
+def _unfinished(cube: xr.Dataset) -> list[str]:
+    """Say how many runs of a study are missing, and name the first of them."""
+    holes = missing(cube) if DONE in cube else []
+    if not holes:
+        return []
+    named = "; ".join(cell_words(cube, hole) or "the only one" for hole in holes[:_LISTED])
+    number = f"{len(holes)} run is" if len(holes) == 1 else f"{len(holes)} runs are"
+    return [f"not finished: {number} missing ({named}{'; …' if len(holes) > _LISTED else ''})."]
 
 
 def require(cube: xr.Dataset, variables: Sequence[str], dims: Sequence[str] = ()) -> None:

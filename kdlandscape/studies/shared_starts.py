@@ -5,39 +5,41 @@ import xarray as xr
 from scipy import stats
 
 from kdlandscape.cubes.statistics import t_interval
+from kdlandscape.studies.complete_seeds import complete_seeds
 from kdlandscape.studies.decisions import CONTRADICTED, LEAST_SEEDS, REPRODUCED, Bounds, decide, seeds_in_words
 from kdlandscape.studies.sentences import require
 
+TRAINED = "teacher_train_accuracy"
 STABLE = 0.1  # nat: a lower barrier between two runs from one start counts as none
 
 
 def gains(cube: xr.Dataset) -> xr.Dataset:
-    """Return ``gain`` and ``barrier`` over ``seed`` and ``setting``.
+    """Return ``gain`` and ``barrier`` over ``seed`` and ``setting``, of the settings and seeds that are complete.
 
     The gain is the test agreement of a student that starts as its teacher started minus that of one that starts anew;
-    the barrier is that between two students of the teacher's start [nat].
+    the barrier is that between two students of the teacher's start [nat]. The teacher's training accuracy is beside
+    them, where the cube has it; the attribute ``left_out`` says what is not complete.
     """
     agreement = cube["agreement"].sel(split="test", drop=True)
     gain = agreement.sel(init="teacher", drop=True) - agreement.sel(init="random", drop=True)
     barrier = cube["same_start_barrier"].sel(init="teacher", drop=True)
-    found = xr.Dataset({"gain": gain, "barrier": barrier})
-    dims = [str(dim) for dim in found["gain"].dims if dim != "seed"]
-    found = found.stack(setting=dims).reset_index("setting") if dims else found.expand_dims("setting")
-    labels = {
-        "gain": ("gain in test agreement from the teacher's start", "1"),
-        "barrier": ("barrier between two runs from the teacher's start", "nat"),
+    parts = {
+        "gain": gain.assign_attrs(long_name="gain in test agreement from the teacher's start", units="1"),
+        "barrier": barrier.assign_attrs(long_name="barrier between two runs from the teacher's start", units="nat"),
     }
-    return found.assign(
-        {name: found[name].assign_attrs(long_name=label, units=units) for name, (label, units) in labels.items()}
-    )
+    if TRAINED in cube:
+        parts[TRAINED] = cube[TRAINED].sel(init="teacher", drop=True)
+    found, left_out = complete_seeds(xr.Dataset(parts))
+    return found.assign_attrs(left_out=left_out)
 
 
-def rank_correlations(cube: xr.Dataset) -> np.ndarray:
-    """Return Spearman's rank correlation of gain and barrier over the settings, for each seed that has both."""
-    found = gains(cube)
-    pairs = [(found["gain"].sel(seed=seed).values, found["barrier"].sel(seed=seed).values) for seed in cube["seed"]]
-    whole = [(g, b) for g, b in pairs if np.isfinite([g, b]).all() and len(g) > 2]
-    return np.array([stats.spearmanr(g, b).statistic for g, b in whole])
+def rank_correlations(found: xr.Dataset, one: str = "gain", other: str = "barrier") -> np.ndarray:
+    """Return Spearman's rank correlation of two variables of `gains` over the settings, for each seed.
+
+    There is none with fewer than three settings.
+    """
+    pairs = zip(*(found[name].transpose("seed", "setting").values for name in (one, other)), strict=True)
+    return np.array([stats.spearmanr(x, y).statistic for x, y in pairs if len(x) > 2])
 
 
 def findings(cube: xr.Dataset) -> list[str]:
@@ -49,16 +51,19 @@ def findings(cube: xr.Dataset) -> list[str]:
         If the cube lacks agreement or the barrier between two runs from one start, over ``init`` and ``seed``.
     """
     require(cube, ["agreement", "same_start_barrier"], ["init", "seed"])
-    values = rank_correlations(cube)
+    found = gains(cube)
+    values = rank_correlations(found)
     if len(values) < LEAST_SEEDS:
-        return [f"not decided: {len(values)} seeds are done, a verdict needs at least {LEAST_SEEDS}."]
+        return [
+            f"not decided: {found.sizes['seed']} seeds and {found.sizes['setting']} settings are done, a verdict needs "
+            f"at least {LEAST_SEEDS} of each{found.left_out}."
+        ]
     decision = decide(values, Bounds(below=0.0))
     said = {
         REPRODUCED: "the less stable training is, the less sharing the start buys",
         CONTRADICTED: "the less stable training is, the more sharing the start buys",
     }
     verdict = said.get(decision.verdict, f"undecided, {seeds_in_words(decision.seeds_needed)}")
-    found = gains(cube)
     height = found["barrier"].mean("seed")
     sides = [
         f"{words} {_gain(found['gain'].isel(setting=np.flatnonzero(chosen)))}"
@@ -70,7 +75,21 @@ def findings(cube: xr.Dataset) -> list[str]:
     return [
         f"rank correlation of what the teacher's start buys with the barrier between two runs from it: "
         f"{decision.mean:+.2f} ({decision.low:+.2f} to {decision.high:+.2f}, {len(values)} seeds): {verdict}; "
-        f"{', '.join(sides)}."
+        f"{', '.join(sides)}{found.left_out}.",
+        *_trained(found),
+    ]
+
+
+def _trained(found: xr.Dataset) -> list[str]:
+    """Say how the gain goes with what the teachers have learned, which changes with the learning rate as well."""
+    if TRAINED not in found:
+        return []
+    known = found[TRAINED].mean("seed")
+    links = [rank_correlations(found, name, TRAINED).mean() for name in ("gain", "barrier")]
+    return [
+        f"what else changes over the settings: the teacher is right on {float(known.min()):.0%} to "
+        f"{float(known.max()):.0%} of its training data, which has a rank correlation of {links[0]:+.2f} with what the "
+        f"start buys and of {links[1]:+.2f} with the barrier."
     ]
 
 

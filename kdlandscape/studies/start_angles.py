@@ -4,6 +4,7 @@ import numpy as np
 import xarray as xr
 
 from kdlandscape.cubes.statistics import t_interval
+from kdlandscape.studies.complete_seeds import complete_seeds
 from kdlandscape.studies.decisions import CONTRADICTED, LEAST_SEEDS, REPRODUCED, Bounds, decide, seeds_in_words
 from kdlandscape.studies.sentences import interval_in_words, require
 
@@ -92,10 +93,11 @@ def findings(cube: xr.Dataset) -> list[str]:
         If the cube lacks the barrier or the cosine of the start over ``init_lambda`` and ``seed``.
     """
     require(cube, ["barrier", "cos_start"], ["init_lambda", "seed"])
+    cube, left_out = complete_seeds(cube[["barrier", "cos_start"]], inner=("init_lambda",))
     left = unexplained(cube)
     values = (left["over_lambda"] - left["over_cosine"]).dropna("seed").values
     if len(values) < LEAST_SEEDS:
-        return [f"not decided: {len(values)} seeds are done, a verdict needs at least {LEAST_SEEDS}."]
+        return [f"not decided: {len(values)} seeds are done, a verdict needs at least {LEAST_SEEDS}{left_out}."]
     decision = decide(values, Bounds(above=0.0))
     said = {REPRODUCED: "the angle tells more than λ", CONTRADICTED: "λ tells more than the angle"}
     verdict = said.get(decision.verdict, f"undecided, {seeds_in_words(decision.seeds_needed)}")
@@ -108,7 +110,8 @@ def findings(cube: xr.Dataset) -> list[str]:
     ranges = [f"{float(half[name].min()):.2f} to {float(half[name].max()):.2f}" for name in ("at_lambda", "at_cosine")]
     return [
         f"{parts}; difference {decision.mean:.0%} ({decision.low:.0%} to {decision.high:.0%}): {verdict} "
-        f"({len(values)} seeds). Over the settings the barrier halves at λ = {ranges[0]}, at a cosine of {ranges[1]}."
+        f"({len(values)} seeds{left_out}). Over the {cube.sizes['setting']} settings the barrier halves at λ = "
+        f"{ranges[0]}, at a cosine of {ranges[1]}."
     ]
 
 

@@ -24,7 +24,10 @@ def findings(cube: xr.Dataset) -> list[str]:
     """
     require(cube, ["student_accuracy", "start_accuracy"], ["init_lambda", "seed"])
     cube = cube.sortby("init_lambda")
-    parts = xr.Dataset({"gain": learned(cube), "barrier": cube["barrier"], "alignment": cube["alignment"]})
+    known = cube["teacher_accuracy"].sel(split="test", drop=True)
+    parts = xr.Dataset(
+        {"gain": learned(cube), "barrier": cube["barrier"], "alignment": cube["alignment"], "teacher": known}
+    )
     return [f"{where or 'all runs'}: {_sentence(cell)}" for where, cell in cells(parts, kept=["seed", "init_lambda"])]
 
 
@@ -46,7 +49,7 @@ def _sentence(cell: xr.Dataset) -> str:
         f"distilling the auxiliary logits gains {ends[0]} of test accuracy at λ = {share[0]:g} and {ends[1]} at λ = "
         f"{share[-1]:g}; a gain is shown {start}. Its barrier to the teacher goes from {barrier[0]:.2f} to "
         f"{barrier[-1]:.2f} nat, the cosine of both gradients at the start from {cosine[0]:+.2f} to {cosine[-1]:+.2f} "
-        f"({count} seeds)."
+        f"({count} seeds, teacher's accuracy {float(cell['teacher'].mean()):.1%})."
     )
 
 

@@ -66,6 +66,20 @@ def test_the_matched_control_is_the_baseline_where_the_cube_has_it():
     assert "between teacher and the independent student (2.00 nat" in findings(cube)[0]
 
 
+def test_all_settings_together_are_compared_by_the_mean_of_each_seed():
+    """Differences of +0.1 and -0.1 in the shares are none together, and a seed that lacks one is left out."""
+    more, less = set_shares([0.80, 0.81, 0.79, 0.8], [0.7] * 4), set_shares([0.60, 0.61, 0.59, 0.6], [0.7] * 4)
+    cube = xr.concat([more, less.assign_coords(network=["cnn"])], "network")
+    said = findings(cube)
+    assert len(said) == 2 * 2 + 2
+    together = said[4]
+    assert together.startswith("alignment=weights, mean of 2 settings: λ = 0 student against an independent network")
+    assert "difference of the shares 0% (-1% to 1%): the same within 10%" in together
+    assert together.endswith("the same within 0.10 nat (4 seeds).")
+    cube["barrier"].loc[{"seed": 3, "network": "cnn"}] = np.nan
+    assert findings(cube)[4].endswith("(3 seeds; left out, for want of results: 1 of 4 values of seed (3)).")
+
+
 def test_two_seeds_decide_nothing_and_other_studies_are_refused():
     cube = basins_cube()
     cube["barrier"].loc[{"seed": 2}] = np.nan

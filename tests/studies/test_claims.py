@@ -81,6 +81,8 @@ def test_the_p_value_is_that_of_a_t_test_against_the_bound():
 def test_an_effect_that_every_seed_shares_to_the_bit_is_decided():
     assert decide(np.ones(3), Bounds(above=0.999)).verdict == REPRODUCED
     assert decide(np.ones(3), Bounds(above=1.001)).verdict == CONTRADICTED
+    with pytest.raises(ValueError, match="finite values, one of each seed, got"):
+        decide(np.array([1.0, np.nan, 1.0]), Bounds(above=0.0))
 
 
 def test_a_difference_within_rounding_decides_nothing():
@@ -139,7 +141,7 @@ def test_a_positive_control_is_the_yardstick_in_place_of_a_number_from_elsewhere
 
 def test_the_best_arm_is_chosen_on_the_other_seeds():
     """Two arms that differ by chance alone: choosing on the same seeds finds a gain, choosing on others none."""
-    draws = np.random.default_rng(0).normal(size=(2000, 5, 4))
+    draws = np.random.default_rng(0).normal(size=(500, 5, 4))
     arms = xr.DataArray(draws, dims=("repeat", "arm", "seed"), coords={"arm": list("abcde"), "seed": range(4)})
     choose = best_of("agreement", "arm", {})
     found = [float(choose(xr.Dataset({"agreement": one})).mean()) for one in arms]

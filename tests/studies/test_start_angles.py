@@ -53,6 +53,14 @@ def test_the_barrier_halves_between_the_shares_that_bracket_a_half():
     np.testing.assert_allclose(found["at_cosine"].sel(width=8), found["at_lambda"].sel(width=8))
 
 
+def test_a_seed_that_lacks_a_setting_is_left_out_of_the_comparison():
+    whole, unfinished = cube(4), cube(5)
+    unfinished["barrier"].loc[{"seed": 4, "width": 16}] = np.nan
+    (said,) = findings(unfinished)
+    assert "(4 seeds; left out, for want of results: 1 of 5 values of seed (4)). Over the 2 settings" in said
+    assert "4 seeds). Over the 2 settings" in findings(whole)[0]
+
+
 def test_few_seeds_decide_nothing_and_other_cubes_are_refused():
     assert findings(cube(2)) == ["not decided: 2 seeds are done, a verdict needs at least 3."]
     with pytest.raises(ValueError, match="cos_start missing"):
