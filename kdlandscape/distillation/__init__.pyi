@@ -25,7 +25,7 @@ from .networks import mixed_starts, network, random_thetas
 from .own_loop import shuffled
 from .pairwise import pairwise_fidelity, pairwise_paths, plane_through_networks
 from .partners import Partners, train_partners
-from .predictions import Teacher, ensemble_of, logits
+from .predictions import Teacher, ensemble_of, linearized_logits, logits
 from .problem_files import ProblemError
 from .problems import Problem, first_examples, network_for, problem
 from .recipe import Recipe
@@ -71,6 +71,7 @@ __all__ = [
     "joined",
     "labels_on",
     "layer_similarity",
+    "linearized_logits",
     "load_networks",
     "logits",
     "losses",

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import vmap
+from torch.func import jvp, vmap
 from torch.utils._pytree import tree_leaves, tree_map
 
 from kdlandscape.distillation.copies import Copies, Members, batching, members
@@ -47,6 +47,28 @@ def logits(network: nn.Module, networks: Any, inputs: Any, *, batch_size: int | 
 def ensemble_of(network: nn.Module, networks: Any, inputs: Any) -> Tensor:
     """Return the logits (..., n, C) of ensembles (..., m, P): log of the mean of the members' probabilities."""
     return ensemble_logits(logits(network, networks, inputs).movedim(-3, 0))
+
+
+def linearized_logits(network: nn.Module, theta: Tensor, thetas: Tensor, inputs: Any) -> Tensor:
+    r"""Return :math:`f(\theta) + J(\theta) (\theta_k - \theta)` (K, n, C): outputs linear in the weights.
+
+    Parameters
+    ----------
+    network
+        The architecture, in eval mode.
+    theta, thetas
+        Where it is linearized (P,), and K weights (K, P), such as draws of a Laplace approximation.
+    inputs
+        One batch. Costs K products with the Jacobian.
+    """
+    copies = Copies(network, training=False)
+
+    def one(move: Tensor) -> Tensor:
+        found = jvp(lambda at: copies.outputs(at, inputs), (theta,), (move,))
+        return found[0] + found[1]
+
+    with torch.no_grad():
+        return vmap(one)(thetas - theta)
 
 
 def labeller(

@@ -7,6 +7,7 @@ from .function_prior_lines import function_prior
 from .generalization_bars import generalization, rescaling_ratios
 from .grids import panels
 from .lines import fidelity_accuracy, heatmap, init_lambda, line
+from .posterior_bars import posterior
 from .spectral import eigenvalues, spectral_density
 from .starts import shared_starts, start_angles, subliminal
 from .surfaces import plane, planes, surface
@@ -35,6 +36,7 @@ __all__ = [
     "panels",
     "plane",
     "planes",
+    "posterior",
     "removed_share",
     "rescaling_ratios",
     "shared_starts",

@@ -1,5 +1,6 @@
 from .basins import aligned_paths
 from .callbacks import AccelerateRecorder, lightning_recorder, trainer_recorder
+from .gaussian_posteriors import GaussianPosterior, laplace, swag
 from .local_learning import learning_coefficient
 from .loss import MeanLoss
 from .many_networks import along
@@ -18,6 +19,7 @@ __all__ = [
     "CAPACITY",
     "AccelerateRecorder",
     "Chains",
+    "GaussianPosterior",
     "MeanLoss",
     "Overhead",
     "Recorded",
@@ -32,6 +34,7 @@ __all__ = [
     "error",
     "gaussian_prior",
     "hmc",
+    "laplace",
     "learning_coefficient",
     "lightning_recorder",
     "mix",
@@ -39,6 +42,7 @@ __all__ = [
     "profile",
     "rescaled",
     "stability_threshold",
+    "swag",
     "trainer_recorder",
     "travel",
 ]

@@ -70,11 +70,7 @@ def posterior_energy(
             "expected a prior, got None: a likelihood alone is no density over weights, for a network's has no finite "
             "integral; give gaussian_prior(precision), or a function of theta (P,)"
         )
-    if objective.units != "nat":
-        raise ValueError(
-            f"expected a loss in nats, a negative log likelihood, got unit {objective.units!r}: a posterior of another "
-            "loss means nothing; give Objective(..., units='nat') if it is one"
-        )
+    refuse_other_losses(objective)
     count = objective.num_examples if num_examples is None else num_examples
     batches = list(objective.stream())
 
@@ -90,6 +86,15 @@ def posterior_energy(
         return values, slopes
 
     return energy
+
+
+def refuse_other_losses(objective: MeanLoss) -> None:
+    """Raise ValueError for a loss that is not in nats: a posterior of it means nothing."""
+    if objective.units != "nat":
+        raise ValueError(
+            f"expected a loss in nats, a negative log likelihood, got unit {objective.units!r}: a posterior of another "
+            "loss means nothing; give Objective(..., units='nat') if it is one"
+        )
 
 
 def hmc(

@@ -5,6 +5,7 @@ from .flatness_ratios import flatness_of_run, relative
 from .function_priors_kept import function_prior_of_run
 from .generalization import correlations, generalization_of_run, kendall
 from .onsets import lambda_of_run, turns
+from .posterior_distances import posterior_of_run
 from .sentences import say
 from .stanton2021 import CLAIMS, STUDIES, open_studies
 from .subliminal import gain_of_run
@@ -34,6 +35,7 @@ __all__ = [
     "lambda_of_run",
     "open_studies",
     "pick",
+    "posterior_of_run",
     "relative",
     "say",
     "seeds_needed",

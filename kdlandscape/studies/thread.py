@@ -1,4 +1,4 @@
-"""The claims of the thread beside distillation: flatness and generalization, and priors over functions.
+"""The claims of the thread beside distillation: flatness, priors over functions, and Bayesian model averages.
 
 They follow the rules of `kdlandscape.studies.claims`: a bound stated before the numbers are seen, a t interval over
 seeds, and "not testable here" where a precondition is not shown.
@@ -6,13 +6,17 @@ seeds, and "not testable here" where a precondition is not shown.
 
 import xarray as xr
 
+from kdlandscape.cubes.chains import CONVERGED
 from kdlandscape.studies.claims import Claim, Measure, Number, Precondition
 from kdlandscape.studies.decisions import Bounds
 from kdlandscape.studies.function_priors_kept import MARGIN
 from kdlandscape.studies.generalization import COPY, SCALE_FREE, STUDENT, correlations, descent, ratios
+from kdlandscape.studies.posterior_distances import BAYESIAN, NETWORK, OF_ENSEMBLE, farther, largest_ensemble
+from kdlandscape.studies.posterior_distances import STUDENT as DISTILLED
 from kdlandscape.studies.verdict_table import findings_on
 
-FLATNESS, FUNCTION_PRIOR = "flatness", "function_prior"
+FLATNESS, FUNCTION_PRIOR, POSTERIOR = "flatness", "function_prior", "posterior"
+TEST, FAR = "test", "off the data"
 WEAK = 0.1  # the largest rank correlation that counts as none
 
 
@@ -47,6 +51,34 @@ def _gain(cube: xr.Dataset) -> xr.DataArray:
     return _over_seeds(cube["student_agreement"] - cube["foreign_agreement"])
 
 
+def _farther(this: str, than: str, place: str) -> Measure:
+    """Return by how much a predictive is farther from the chains than another; "ensemble" stands for the largest."""
+
+    def measure(cube: xr.Dataset) -> xr.DataArray:
+        names = (largest_ensemble(cube) if name == "ensemble" else name for name in (this, than))
+        return _over_seeds(farther(cube.sel(inputs=place), *names))
+
+    return measure
+
+
+def _nearest_bayesian(place: str) -> Measure:
+    """Return how much farther than the largest ensemble the nearest approximation is, chosen seed by seed."""
+
+    def measure(cube: xr.Dataset) -> xr.DataArray:
+        part, ensemble = cube.sel(inputs=place), largest_ensemble(cube)
+        gaps = [farther(part, name, ensemble) for name in BAYESIAN]
+        return _over_seeds(xr.concat(gaps, "approximation").min("approximation"))
+
+    return measure
+
+
+#: Distances to chains that have not met are distances to nothing.
+MET = Precondition(
+    "the chains have met",
+    Number(POSTERIOR, "largest R-hat of function values", lambda cube: cube["r_hat"].max(
+        [dim for dim in cube["r_hat"].dims if dim != "seed"])),
+    Bounds(below=CONVERGED),
+)  # fmt: skip
 #: Correlations are of networks at one training loss, so most of them have to reach it.
 REACHED = Precondition(
     "networks reach the training loss at which they are compared",
@@ -100,6 +132,21 @@ CLAIMS = [
            Number(FUNCTION_PRIOR, "agreement with its own teacher minus with another", _gain), above=0.0),
     _claim("prior-kept", "this package", "students keep the correlations of the prior (within 0.05)",
            Number(FUNCTION_PRIOR, "correlation of students minus of teachers", _kept), above=-MARGIN, below=MARGIN),
+    _claim("average-grows", "Wilson 2020", "an ensemble is nearer to the Bayesian model average than one network",
+           Number(POSTERIOR, "distance of a network minus of the largest ensemble",
+                  _farther(NETWORK, "ensemble", TEST)), MET, above=0.0),
+    *(_claim(f"average-{name.lower().replace(' ', '-')}", "Izmailov 2021", f"an ensemble is nearer to it than {name}",
+             Number(POSTERIOR, f"distance of {name} minus of the largest ensemble", _farther(name, "ensemble", TEST)),
+             MET, above=0.0) for name in BAYESIAN),
+    _claim("average-far", "Izmailov 2021", "off the data too, it is nearer than the nearest of these",
+           Number(POSTERIOR, "distance of the nearest minus of the largest ensemble", _nearest_bayesian(FAR)),
+           MET, above=0.0),
+    _claim("average-student", "this package", "a student is nearer to it than its teacher",
+           Number(POSTERIOR, "distance of a network minus of its student", _farther(NETWORK, DISTILLED, TEST)),
+           MET, above=0.0),
+    _claim("average-ensemble-student", "this package", "a student of an ensemble is nearer to it than one network",
+           Number(POSTERIOR, "distance of a network minus of the ensemble's student",
+                  _farther(NETWORK, OF_ENSEMBLE, TEST)), MET, above=0.0),
 ]  # fmt: skip
 
 
