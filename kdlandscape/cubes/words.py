@@ -8,6 +8,7 @@ import xarray as xr
 #: Dims that repeat the same measurement: their mean and spread are of interest, and nothing lies between two of them.
 REPEATS = ("seed", "repeat", "replicate", "fold", "draw")
 MAX_NAME = 48
+MAX_SYMBOL = 20  # letters beside a slider
 
 
 def visible(text: object) -> str:
@@ -24,9 +25,10 @@ def readable(name: object) -> str:
 
 
 def dim_symbol(data: xr.Dataset | xr.DataArray, dim: str) -> str:
-    """Return the symbol of a dim where its coordinate has one, else its name in words; short enough for a slider."""
-    given = data[dim].attrs.get("symbol") if dim in data.coords else None
-    return visible(given or readable(dim))
+    """Return the symbol of a dim where its coordinate has one, else its long name if that is short, else its name."""
+    attrs = data[dim].attrs if dim in data.coords else {}
+    words = visible(attrs.get("symbol") or attrs.get("long_name") or readable(dim))
+    return words if "symbol" in attrs or len(words) <= MAX_SYMBOL else readable(dim)
 
 
 def dim_label(data: xr.Dataset | xr.DataArray, dim: str, unit: str = "") -> str:

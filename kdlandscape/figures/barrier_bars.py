@@ -112,7 +112,8 @@ def removed_share(cube: xr.Dataset, axes: np.ndarray | None = None) -> np.ndarra
         The axes. Filled: matched units; open: also rescaled (REPAIR). Where there was no barrier, that is said.
     """
     parts = settings(cube)
-    grid = grid_of_axes(len(parts), 2, height=0.7, sharex=True, sharey=True) if axes is None else None
+    height = 0.7 if len(parts) == 1 else 1.0  # the names of the partners take the same room in a narrow panel
+    grid = grid_of_axes(len(parts), 2, height=height, sharex=True, sharey=True) if axes is None else None
     axes = np.asarray(axes if grid is None else grid).ravel()[: len(parts)]
     for (title, part), ax in zip(parts, axes, strict=True):
         share = share_removed(part)

@@ -7,7 +7,8 @@ import seaborn as sns
 import xarray as xr
 from matplotlib.axes import Axes
 
-from kdlandscape.figures.grids import grid_of_axes, legend_above, new_axes, wrap_labels
+from kdlandscape.cubes.words import short_words
+from kdlandscape.figures.grids import grid_of_axes, legend_above, new_axes, wrap_labels, wrapped
 from kdlandscape.figures.lines import line
 from kdlandscape.studies.generalization import COPY, MEASURES, NETWORK, STUDENT, intervals, ratios
 
@@ -38,17 +39,24 @@ def generalization(cube: xr.Dataset, axes: Sequence[Axes] | None = None) -> np.n
             look = {"fmt": marker, "color": color, "ms": 4, "lw": 1, "capsize": 2, "label": kind}
             ax.errorbar(mean, np.arange(len(mean)) + 0.2 * i - 0.1, xerr=bars, **look)
         ax.axvline(0, color="0.6", lw=0.8, zorder=0)
-        ax.set_yticks(range(len(MEASURES)), [name.replace("_", " ") for name in MEASURES])
-        ax.invert_yaxis()
-        ax.set_ylabel("measure")
-        ax.set_xlabel(f"Kendall's τ with the gap,\n{member}s")
+        _name_measures(cube, ax)
         legend_above(ax)
     if "width" in cube["end_test_error"].dims:
         hue = "label_noise" if "label_noise" in cube["end_test_error"].dims else None
         line(cube["end_test_error"], "width", drawn[2], hue=hue)
         drawn[2].set_xscale("log", base=2)
     wrap_labels(list(drawn))
+    for ax, member in zip(drawn[:2], (NETWORK, STUDENT), strict=True):
+        ax.set_xlabel(f"Kendall's τ with the gap,\n{member}s")  # two lines: the names beside the axes leave little room
     return drawn
+
+
+def _name_measures(cube: xr.Dataset, ax: Axes) -> None:
+    """Write the measures beside an axis, the first one on top, in the words of whoever computed them."""
+    names = [wrapped(short_words(cube[name]), 0.9, "x-small") for name in MEASURES]
+    ax.set_yticks(range(len(MEASURES)), names, fontsize="x-small", linespacing=0.9)
+    ax.set_ylim(len(MEASURES) - 0.5, -0.5)
+    ax.set_ylabel("measure")
 
 
 def rescaling_ratios(run: xr.Dataset, ax: Axes | None = None) -> Axes:
@@ -71,9 +79,7 @@ def rescaling_ratios(run: xr.Dataset, ax: Axes | None = None) -> Axes:
             ax.plot(values, np.full(len(values), j + 0.2 * i - 0.1), marker, color=color, ms=4, alpha=0.7, label=label)
     ax.axvline(1, color="0.6", lw=0.8, zorder=0)
     ax.set_xscale("log")
-    ax.set_yticks(range(len(MEASURES)), [name.replace("_", " ") for name in MEASURES])
-    ax.invert_yaxis()
-    ax.set_ylabel("measure")
+    _name_measures(run, ax)
     ax.set_xlabel("measure over that of the network")
     legend_above(ax)
     wrap_labels([ax])

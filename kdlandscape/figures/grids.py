@@ -106,9 +106,11 @@ def hide_shared_labels(axes: np.ndarray) -> None:
     """
     for (i, j), ax in np.ndenumerate(axes):
         below, left = (axes[i + 1, j] if i + 1 < len(axes) else None), (axes[i, j - 1] if j else None)
-        if below is not None and _same(ax, below, "x"):
+        if below is not None and below.get_visible() and _same(ax, below, "x"):
             ax.xaxis.label.set_visible(False)
             ax.tick_params(labelbottom=False)
+        else:  # a row that is not full leaves nothing below
+            ax.tick_params(labelbottom=True)
         if left is not None and _same(ax, left, "y"):
             ax.yaxis.label.set_visible(False)
             ax.tick_params(labelleft=False)

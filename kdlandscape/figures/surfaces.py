@@ -141,9 +141,11 @@ def _mark(points: xr.DataArray, ax: Axes, colours: Mapping[str, Any]) -> None:
     for i, name in enumerate(points["point"].values.tolist()):
         x, y = points.sel(point=name, axis=["x", "y"]).values
         look: dict[str, Any] = {"ms": 8.0} if MARKERS.get(name) == "*" else {}
+        marker, named = MARKERS.get(name, "Ds^oP"[i % 5]), style | look | {"ls": ""}
+        ax.plot([], [], marker, label=NAMES.get(name, name), **named)  # a legend has no place on the scale of colours
         if name in colours:
-            look |= {"mfc": colours[name], "mec": "white", "mew": 0.9}
-        ax.plot(x, y, MARKERS.get(name, "Ds^oP"[i % 5]), label=NAMES.get(name, name), ls="", **(style | look))
+            named |= {"mfc": colours[name], "mec": "white", "mew": 0.9}
+        ax.plot(x, y, marker, **named)
 
 
 def surface(loss: xr.DataArray, ax: Any = None) -> Any:

@@ -43,7 +43,7 @@ def claims(table: xr.Dataset, axes: Sequence[Axes] | None = None, *, columns: in
     table = table.squeeze("level", drop=True) if "level" in table.dims else table
     count = table.sizes["claim"]
     if axes is None:
-        axes = list(grid_of_axes(count, columns, height=0.5).flat[:count])
+        axes = list(grid_of_axes(count, columns, height=0.62).flat[:count])
     for i, ax in enumerate(axes):
         _claim(table.isel(claim=i), ax)
     return np.asarray(axes)
@@ -122,7 +122,7 @@ def agreement(cube: xr.Dataset, ax: Axes | None = None) -> np.ndarray:
         label = f"{split}, {'independent student' if name.startswith('control') else 'student'}"
         ax.errorbar(mean, np.arange(len(mean)) + offset, xerr=bars, fmt=marker, color=color, ms=4, lw=1, label=label)
     ax.set_yticks(range(len(names)), names)
-    ax.invert_yaxis()
+    ax.set_ylim(len(names) - 0.5, -0.5)
     ax.set_xlabel("agreement with the teacher")
     ax.set_ylabel("arm")
     legend_above(ax)

@@ -7,6 +7,7 @@ import xarray as xr
 
 from kdlandscape.cubes.statistics import t_interval
 from kdlandscape.cubes.variables import dataset, variable
+from kdlandscape.cubes.words import short_words
 from kdlandscape.studies.decisions import CONTRADICTED, LEAST_SEEDS, REPRODUCED, Bounds, decide, seeds_in_words
 from kdlandscape.studies.sentences import require
 
@@ -128,9 +129,12 @@ def findings(cube: xr.Dataset) -> list[str]:
     for member in (NETWORK, STUDENT):
         found = correlations(cube, member)
         sentences.append(_pairs_in_words(cube, found, member))
-        sentences += [_correlation(found.sel(measure=name), str(name)) for name in MEASURES]
-    sentences += [_blind(ratios(cube, COPY)[name], name, float(cube.attrs.get("factor", np.nan))) for name in MEASURES]
-    sentences += [_flatter(ratios(cube, STUDENT)[name], name) for name in MEASURES]
+        sentences += [_correlation(found.sel(measure=name), short_words(cube[name])) for name in MEASURES]
+    sentences += [
+        _blind(ratios(cube, COPY)[name], short_words(cube[name]), float(cube.attrs.get("factor", np.nan)))
+        for name in MEASURES
+    ]
+    sentences += [_flatter(ratios(cube, STUDENT)[name], short_words(cube[name])) for name in MEASURES]
     if not {"width", "label_noise"} <= set(cube["end_test_error"].dims):
         return sentences
     return sentences + [_descent(cube, float(noise)) for noise in cube["label_noise"].values]
@@ -143,42 +147,42 @@ def _pairs_in_words(cube: xr.Dataset, found: xr.Dataset, member: str) -> str:
     return f"{member}s: Kendall's τ with the generalization gap over {kept} networks{rest if whole > kept else ''}"
 
 
-def _correlation(found: xr.Dataset, name: str) -> str:
+def _correlation(found: xr.Dataset, words: str) -> str:
     """Return both correlations of a measure in words, and what they show."""
     parts = []
     for key in ("overall", "granulated"):
         values = _finite(found[key])
         if len(values) < LEAST_SEEDS:
-            return f"  {_words(name)}: not testable here, {len(values)} seeds have at least {LEAST_PAIRS} pairs"
+            return f"  {words}: not testable here, {len(values)} seeds have at least {LEAST_PAIRS} pairs"
         decision = decide(values, Bounds(above=0.0))
         shown = {REPRODUCED: "predicts it", CONTRADICTED: "predicts the opposite"}.get(
             decision.verdict, f"undecided, {seeds_in_words(decision.seeds_needed)}"
         )
         parts.append(f"{key} {decision.mean:+.2f} ({decision.low:+.2f} to {decision.high:+.2f}): {shown}")
-    return f"  {_words(name)}: " + "; ".join(parts)
+    return f"  {words}: " + "; ".join(parts)
 
 
-def _blind(logs: xr.DataArray, name: str, factor: float) -> str:
+def _blind(logs: xr.DataArray, words: str, factor: float) -> str:
     """Return what rescaling the units by a factor does to a measure."""
     values = _by_seed(logs)
     if not len(values):
-        return f"rescaled copies, {_words(name)}: it has no ratio"
+        return f"rescaled copies, {words}: it has no ratio"
     mean = float(np.exp(values.mean()))
     blind = abs(values).max() < SCALE_FREE
-    return f"rescaled copies (units times {factor:g}), {_words(name)}: {mean:.3g} times, " + (
+    return f"rescaled copies (units times {factor:g}), {words}: {mean:.3g} times, " + (
         "blind to scale" if blind else "not blind: the function is the same, the measure is not"
     )
 
 
-def _flatter(logs: xr.DataArray, name: str) -> str:
+def _flatter(logs: xr.DataArray, words: str) -> str:
     """Return whether students have less of a measure than their teachers."""
     values = _by_seed(logs)
     if len(values) < LEAST_SEEDS:
-        return f"students, {_words(name)}: not testable here, {len(values)} seeds have it"
+        return f"students, {words}: not testable here, {len(values)} seeds have it"
     decision = decide(values, Bounds(below=0.0))
     mean, low, high = (float(np.exp(x)) for x in (decision.mean, decision.low, decision.high))
     side = {REPRODUCED: "less", CONTRADICTED: "more"}.get(decision.verdict, "undecided")
-    return f"students, {_words(name)}: {mean:.2f} ({low:.2f} to {high:.2f}) times their teachers': {side}"
+    return f"students, {words}: {mean:.2f} ({low:.2f} to {high:.2f}) times their teachers': {side}"
 
 
 def _descent(cube: xr.Dataset, noise: float) -> str:
@@ -203,10 +207,6 @@ def _finite(values: xr.DataArray) -> np.ndarray:
     return found[np.isfinite(found)]
 
 
-def _words(name: str) -> str:
-    return name.replace("_", " ")
-
-
 def generalization_of_run(run: xr.Dataset) -> list[str]:
     """Say of one run what rescaling does to each measure and how students compare; one setting has no correlation."""
     factor = float(run.attrs.get("factor", np.nan))
@@ -214,8 +214,8 @@ def generalization_of_run(run: xr.Dataset) -> list[str]:
     said = [f"{reached} of {run.sizes['seed']} networks reached the training loss; correlations need the whole study"]
     note = str(run["path_norm"].attrs.get("note", ""))
     said += [note] if note else []
-    said += [_blind(ratios(run, COPY)[name], name, factor) for name in MEASURES]
-    return said + [_flatter(ratios(run, STUDENT)[name], name) for name in MEASURES]
+    said += [_blind(ratios(run, COPY)[name], short_words(run[name]), factor) for name in MEASURES]
+    return said + [_flatter(ratios(run, STUDENT)[name], short_words(run[name])) for name in MEASURES]
 
 
 def intervals(cube: xr.Dataset, members: Sequence[str] = (NETWORK, STUDENT)) -> xr.Dataset:

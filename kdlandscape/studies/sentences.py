@@ -64,15 +64,14 @@ def require(cube: xr.Dataset, variables: Sequence[str], dims: Sequence[str] = ()
 
 
 def cells(data: xr.Dataset, kept: Sequence[str]) -> Iterator[tuple[str, xr.Dataset]]:
-    """Yield each cell of all dims but the kept ones: in words such as "network=mlp, seed=0", and its part."""
+    """Yield each cell of all dims but the kept ones: in words such as "network = mlp, λ = 0.5", and its part."""
     dims = [str(dim) for dim in data.dims if dim not in kept]
     if not dims:
         yield "", data
         return
     stacked = data.stack(cell=dims)
     for i, key in enumerate(stacked["cell"].values.tolist()):
-        where = ", ".join(f"{dim}={value}" for dim, value in zip(dims, key, strict=True))
-        yield where, stacked.isel(cell=i)
+        yield cell_words(data, dict(zip(dims, key, strict=True))), stacked.isel(cell=i)
 
 
 def interval_in_words(found: xr.Dataset, form: str) -> str:

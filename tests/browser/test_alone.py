@@ -85,7 +85,7 @@ def test_every_control_works_without_ipywidgets(host, scheme, width, tmp_path):
     titles.filter(has_text="λ = 0.5").wait_for()
     assert explorer.state.at["init_lambda"] == 1
     page.locator(".kdl-forms button", has_text="scaled").click()
-    titles.filter(has_text="lr policy = scaled").wait_for()
+    titles.filter(has_text="learning-rate policy = scaled").wait_for()
     control(page, "line").select_option(label="teacher to student")
     titles.filter(has_text="loss from teacher to student").wait_for()
     page.locator(".kdl-board canvas").first.press("Delete")

@@ -66,7 +66,7 @@ def test_a_saved_page_opens_without_kernel_and_network_and_its_sliders_work(tmp_
     seed.locator("input").press("End")
     assert page.locator(".kdl-board .kdl-message").first.inner_text().startswith("missing: no run has filled seed = 2")
     seed.locator("input").press("Home")
-    assert page.locator(".kdl-sentence").inner_text().startswith("seed = 0, lr policy = scaled, λ = 1")
+    assert page.locator(".kdl-sentence").inner_text().startswith("seed = 0, learning-rate policy = scaled, λ = 1")
     assert_reached_by_tab(page)
     large = page.locator(".kdl-board canvas").first.bounding_box()
     assert large["width"] > (600 if width == 1600 else 280)

@@ -40,10 +40,10 @@ def walk(watched, name):
     title = page.locator(".kdl-board figcaption:visible").first
     page.locator(".kdl-forms label", has_text="λ").locator("input").press("ArrowRight")
     page.locator("figcaption", has_text="λ = 0.5").first.wait_for()
-    assert title.inner_text() == "loss: seed = 0, lr policy = constant, λ = 0.5"
+    assert title.inner_text() == "loss: seed = 0, learning-rate policy = constant, λ = 0.5"
     watched.shoot(f"alone-{name}")
     page.locator(".kdl-forms button", has_text="scaled").click()
-    page.locator("figcaption", has_text="lr policy = scaled").first.wait_for()
+    page.locator("figcaption", has_text="learning-rate policy = scaled").first.wait_for()
     page.locator(".kdl-board canvas").first.click(position={"x": 150, "y": 120})
     page.locator("output", has_text="nat").first.wait_for()
     page.locator(".kdl-forms label", has=page.locator("span", has_text=re.compile("^line$"))).locator(

@@ -146,7 +146,7 @@ def test_a_cell_without_a_run_says_so(notebook):
     slider(page, "seed").press("End")
     lab.wait_redraw(page, serial)
     said = page.locator(".kdl-board .kdl-message").first
-    assert said.inner_text().startswith("missing: no run has filled seed = 2, lr policy = scaled")
+    assert said.inner_text().startswith("missing: no run has filled seed = 2, learning-rate policy = scaled")
     notebook.shoot("missing")
     press(page, "constant")
     serial = lab.serial_of(page)

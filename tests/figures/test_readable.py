@@ -1,5 +1,6 @@
 """Whatever a figure shows can be read from the page alone: every figure is rendered, and its artists are looked at."""
 
+import re
 from functools import cache
 from itertools import combinations
 
@@ -14,6 +15,7 @@ from matplotlib.text import Text
 
 from kdlandscape import figures
 from kdlandscape.cubes.spectra import density
+from kdlandscape.figures.grids import inches_of, points_of
 from kdlandscape.studies import CLAIMS, verdicts
 from tests.figures.test_claim_figures import study
 from tests.figures.test_spectra import rules
@@ -122,7 +124,7 @@ def neighbours(ax, which):
     own = ax.get_subplotspec()
     for other in ax.figure.axes:
         spec = other.get_subplotspec()
-        if other is ax or spec is None or not group.joined(ax, other):
+        if other is ax or spec is None or not other.get_visible() or not group.joined(ax, other):
             continue
         same, beyond = ("colspan", "rowspan") if which == "x" else ("rowspan", "colspan")
         aligned = list(getattr(spec, same)) == list(getattr(own, same))
@@ -220,6 +222,29 @@ def test_no_legend_lies_over_axes_and_each_entry_is_seen(name, venue):
 
 
 @pytest.mark.parametrize("name", FIGURES)
+def test_no_text_in_axes_reaches_out_of_them(name, venue):
+    for ax in rendered(name, venue).axes:
+        inner = ax.get_window_extent()
+        for text in ax.texts:
+            box = text.get_window_extent()
+            assert inner.y0 - 2 < box.y0 <= box.y1 < inner.y1 + 2, f"{text.get_text()!r} is cut off"
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_no_mark_is_cut_by_the_frame(name, venue):
+    for ax in rendered(name, venue).axes:
+        low, high = sorted(ax.get_ylim())
+        held = [place for bars in ax.containers for place in np.ravel(getattr(bars[0], "get_ydata", list)())]
+        held = [place for place in held if low <= place <= high]  # beyond: a range that the figure chose
+        room = 0.3 * points_of("small") / 72 / inches_of(ax)[1] * (high - low) if ax.get_yscale() == "linear" else 0
+        assert not held or low + room <= min(held) <= max(held) <= high - room
+
+
+#: Names of a program, as they would be read where a label was left out.
+RAW = re.compile(r"_|\b(nan|init lambda|lr policy|cos start|lambda max|pac bayes|fisher rao|path kl|plane loss)\b")
+
+
+@pytest.mark.parametrize("name", FIGURES)
 def test_no_figure_says_nan_or_a_raw_name(name, venue):
-    words = [text.get_text() for text in rendered(name, venue).boxes]
-    assert not [word for word in words if "nan" in word.split() or "init_lambda" in word or "lr_policy" in word]
+    words = [text.get_text().replace("\n", " ") for text in rendered(name, venue).boxes]
+    assert not [word for word in words if RAW.search(word.replace("log$_", "").replace("log_{10}", ""))]

@@ -30,7 +30,7 @@ def test_findings_state_shares_residuals_intervals_and_what_they_show():
     sentences = findings(basins_cube())
     assert len(sentences) == 2
     first = sentences[0]
-    assert first.startswith("network=mlp, alignment=weights: permutation removes 80% (55% to 105%) of the barrier")
+    assert first.startswith("network = mlp, alignment = weights: permutation removes 80% (55% to 105%) of the barrier")
     assert "(1.00 nat before, 0.20 left), 70% (45% to 95%) of that between teacher and an independent network" in first
     assert "(trained on labels) (2.00 nat, 0.60 left)" in first
     assert first.endswith("less than there by over 0.15 nat (95 % t intervals, 3 seeds, paired).") or (

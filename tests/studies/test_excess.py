@@ -19,7 +19,7 @@ def test_every_arm_gets_its_excess_and_what_it_shows():
     low, high = stats.t.interval(0.95, 2, loc=0.11, scale=stats.sem(EXCESS[0]))
     first, second, third = findings(cube())
     assert first == (
-        f"arm=a: test agreement 61.0%, +11.0% ({low:+.1%} to {high:+.1%}) beyond the independent student's: "
+        f"arm = a: test agreement 61.0%, +11.0% ({low:+.1%} to {high:+.1%}) beyond the independent student's: "
         "fidelity is shown (3 seeds)."
     )
     assert "fidelity is not shown" in second
@@ -29,7 +29,7 @@ def test_every_arm_gets_its_excess_and_what_it_shows():
 def test_two_seeds_decide_nothing():
     excess = EXCESS.copy()
     excess[:, 2] = np.nan
-    assert findings(cube(excess))[0] == "arm=a: not decided: 2 seeds are done, a verdict needs at least 3."
+    assert findings(cube(excess))[0] == "arm = a: not decided: 2 seeds are done, a verdict needs at least 3."
 
 
 def test_a_cube_without_the_excess_is_refused():

@@ -22,7 +22,7 @@ def test_a_student_is_compared_with_its_own_teacher_on_a_logarithmic_scale():
     mean, sem = np.log(RATIOS).mean(), stats.sem(np.log(RATIOS))
     low, high = np.exp(np.array(stats.t.interval(0.95, 3, loc=mean, scale=sem)))
     ratio = f"{np.exp(mean):.2f} ({low:.2f} to {high:.2f})"
-    said = f"member=0.0: largest eigenvalue {ratio} times the teacher's, 4 seeds: flatter"
+    said = f"member = 0.0: largest eigenvalue {ratio} times the teacher's, 4 seeds: flatter"
     assert findings(cube())[0].split(";")[0] == said
     assert "undecided" in findings(cube())[1].split(";")[0]
 

@@ -24,7 +24,14 @@ def cube(shift=0.0, gain=0.4, seeds=5):
         "foreign_agreement": variable("seed", foreign, "foreign"),
         "num_classes": variable("seed", np.full(seeds, 10), "classes"),
     }
-    return dataset(values, {"seed": range(seeds), "cosine": cosine, "member": ["teacher", "student"]})
+    return dataset(
+        values,
+        {
+            "seed": range(seeds),
+            "cosine": variable("cosine", cosine, "cosine of the inputs"),
+            "member": ["teacher", "student"],
+        },
+    )
 
 
 def test_what_students_keep_is_said_with_its_interval():

@@ -7,6 +7,7 @@ from scipy import stats
 
 import kdlandscape as kdl
 from kdlandscape.cubes import dataset, variable
+from kdlandscape.landscape.sharpness.capacity import CAPACITY
 from kdlandscape.studies.generalization import MEASURES, correlations, descent, findings, kendall
 
 DIMS = ("member", "seed", "width", "depth", "label_noise", "optimizer")
@@ -26,12 +27,12 @@ def cube(noise=0.02):
     shape = tuple(map(len, COORDS.values()))
     gap = 0.3 + 0.2 * draw.random(shape)
     gap[:] = gap[:1]
-    values = {name: variable(DIMS, np.exp(draw.standard_normal(shape)), name) for name in MEASURES}
-    values["trace"] = variable(DIMS, gap + noise * draw.standard_normal(shape), "trace")
-    values["path_norm"] = variable(DIMS, 1 - gap, "path norm")
+    values = {name: variable(DIMS, np.exp(draw.standard_normal(shape)), CAPACITY[name]) for name in MEASURES}
+    values["trace"] = variable(DIMS, gap + noise * draw.standard_normal(shape), CAPACITY["trace"])
+    values["path_norm"] = variable(DIMS, 1 - gap, CAPACITY["path_norm"])
     sharper = np.array([2.0, 2.0, 8.0]).reshape(3, 1, 1, 1, 1, 1)
-    values["lambda_max"] = variable(DIMS, sharper * gap, "largest eigenvalue")
-    values["fisher_rao"] = variable(DIMS, np.broadcast_to(2.0 + gap[:1], shape), "f")
+    values["lambda_max"] = variable(DIMS, sharper * gap, CAPACITY["lambda_max"])
+    values["fisher_rao"] = variable(DIMS, np.broadcast_to(2.0 + gap[:1], shape), CAPACITY["fisher_rao"])
     peak = np.array([0.2, 0.5, 0.4, 0.1]).reshape(4, 1, 1, 1) + 0.01 * draw.standard_normal(shape[1:])
     values["gap"] = variable(DIMS, gap, "generalization gap")
     values["end_test_error"] = variable(DIMS[1:], peak, "test error")
@@ -76,7 +77,7 @@ def test_networks_that_did_not_reach_the_loss_are_left_out_and_too_few_say_so():
     assert (correlations(planted)["pairs"] == 4 * 3 / 2).all()
     said = findings(planted)
     assert said[0].endswith("over 20 networks; 140 of 160 networks never reached the training loss and are left out")
-    assert "  trace: not testable here, 0 seeds have at least 10 pairs" in said
+    assert "  trace of the Hessian: not testable here, 0 seeds have at least 10 pairs" in said
 
 
 def test_the_double_descent_of_a_planted_peak_is_measured_on_the_other_seeds():
@@ -91,9 +92,12 @@ def test_the_double_descent_of_a_planted_peak_is_measured_on_the_other_seeds():
 
 def test_the_sentences_tell_double_descent_and_which_measure_is_blind_to_scale():
     said = findings(cube())
-    assert any(one.startswith("rescaled copies (units times 4), lambda max: 4 times, not blind") for one in said)
-    assert "rescaled copies (units times 4), fisher rao: 1 times, blind to scale" in said
-    assert any(one.startswith("students, fisher rao: 1.00 (1.00 to 1.00)") for one in said)
+    assert any(
+        one.startswith("rescaled copies (units times 4), largest Hessian eigenvalue: 4 times, not blind")
+        for one in said
+    )
+    assert "rescaled copies (units times 4), Fisher–Rao norm: 1 times, blind to scale" in said
+    assert any(one.startswith("students, Fisher–Rao norm: 1.00 (1.00 to 1.00)") for one in said)
     assert any("label noise 0.2" in one and one.endswith(": shown") for one in said)
 
 

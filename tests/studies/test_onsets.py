@@ -27,11 +27,11 @@ def test_signs_that_turn_in_steps_that_touch_are_reproduced():
 def test_both_signs_of_the_demo_turn_together():
     first, second = findings(demo_cube())
     assert first == (
-        "lr_policy=constant: the linear barrier vanishes between λ = 0.25 and 0.5 (to less than 5% of its "
+        "learning-rate policy = constant: the linear barrier vanishes between λ = 0.25 and 0.5 (to less than 5% of its "
         "height at λ = 0), and training turns towards the teacher between λ = 0.25 and 0.5 (95 % t intervals, "
         "4 seeds): reproduced."
     )
-    assert second.startswith("lr_policy=scaled: ")
+    assert second.startswith("learning-rate policy = scaled: ")
 
 
 def test_a_verdict_does_not_hang_on_a_difference_within_the_noise():

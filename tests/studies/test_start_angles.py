@@ -2,10 +2,12 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from kdlandscape.cubes import dataset, variable
 from kdlandscape.figures.starts import start_angles
 from kdlandscape.studies.start_angles import findings, halvings, relative_heights, unexplained
 
 SHARE = np.array([0.0, 0.25, 0.5, 0.75])
+LAMBDA = variable("init_lambda", SHARE, "teacher's share of the initial weights", symbol="λ")
 
 
 def cube(seeds=4, *, of_cosine=True):
@@ -15,9 +17,12 @@ def cube(seeds=4, *, of_cosine=True):
     place = cosine if of_cosine else np.stack([SHARE, SHARE])
     barrier = 5 * (1 - place**2)[None] + 0.01 * rng.normal(size=(seeds, 2, 4)) * (SHARE > 0)
     dims = ("seed", "width", "init_lambda")
-    return xr.Dataset(
-        {"barrier": (dims, barrier, {"units": "nat"}), "cos_start": (dims, np.stack([cosine] * seeds))},
-        {"seed": range(seeds), "width": [8, 16], "init_lambda": SHARE},
+    return dataset(
+        {
+            "barrier": variable(dims, barrier, "linear barrier to the teacher", "nat"),
+            "cos_start": variable(dims, np.stack([cosine] * seeds), "cosine of the initial student and the teacher"),
+        },
+        {"seed": range(seeds), "width": [8, 16], "init_lambda": LAMBDA},
     )
 
 

@@ -2,8 +2,11 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from kdlandscape.cubes import variable
 from kdlandscape.figures.starts import subliminal
 from kdlandscape.studies.subliminal import findings, gain_of_run, learned
+
+LAMBDA = variable("init_lambda", [0.0, 0.5, 1.0], "teacher's share of the start", symbol="λ")
 
 
 def cube(seeds=4):
@@ -12,14 +15,14 @@ def cube(seeds=4):
     gain[:, 0] = np.resize([0.01, -0.01], seeds)
     dims, axis = (
         ("seed", "init_lambda"),
-        {"seed": range(seeds), "init_lambda": [0.0, 0.5, 1.0], "split": ["train", "test"]},
+        {"seed": range(seeds), "init_lambda": LAMBDA, "split": ["train", "test"]},
     )
     return xr.Dataset(
         {
             "student_accuracy": ((*dims, "split"), np.stack([gain * 0, 0.1 + gain], -1)),
             "start_accuracy": (dims, np.full_like(gain, 0.1)),
             "teacher_accuracy": ((*dims, "split"), np.full((*gain.shape, 2), 0.6)),
-            "barrier": (dims, np.tile([2.0, 1.0, 0.5], (seeds, 1)), {"units": "nat"}),
+            "barrier": variable(dims, np.tile([2.0, 1.0, 0.5], (seeds, 1)), "linear barrier to the teacher", "nat"),
             "alignment": (dims, np.tile([0.0, 0.1, 0.2], (seeds, 1))),
         },
         axis,

@@ -55,7 +55,7 @@ def study_cube(num_lambda=11, num=51, seeds=3):
         },
         coords={
             "seed": range(seeds),
-            "lr_policy": ["constant", "scaled"],
+            "lr_policy": variable("lr_policy", ["constant", "scaled"], "learning-rate policy"),
             "init_lambda": ("init_lambda", share, TEACHER_SHARE),
             "y": axis,
             "x": axis,

@@ -30,7 +30,7 @@ def test_moving_a_slider_sends_the_plane_of_that_cell_to_the_board():
     np.testing.assert_array_equal(surface(seen), expected)
     assert side["kind"] == "surface"
     assert side["z"] == seen["z"]
-    assert seen["title"] == "loss: seed = 0, lr policy = constant, λ = 0.7"
+    assert seen["title"] == "loss: seed = 0, learning-rate policy = constant, λ = 0.7"
 
 
 @pytest.mark.parametrize("view", ["explore", "story"])
@@ -70,7 +70,7 @@ def test_a_comparison_draws_both_cells_on_one_scale():
     assert [line["name"] for line in lines["lines"]] == ["A", "B"]
     assert [line["name"] for line in spectrum["lines"]] == ["A student", "A teacher", "B student", "B teacher"]
     assert explorer.shown().sentence == (
-        "A: seed = 0, lr policy = constant, λ = 0; B: seed = 1, lr policy = constant, λ = 0.5"
+        "A: seed = 0, learning-rate policy = constant, λ = 0; B: seed = 1, learning-rate policy = constant, λ = 0.5"
     )
     assert change["limits"] == [-max(change["limits"]), max(change["limits"])]
     np.testing.assert_allclose(surface(change), surface(b) - surface(a))
@@ -132,7 +132,7 @@ def test_choosing_a_variable_adapts_axes_sliders_and_scale():
 def test_missing_cells_are_shown_as_missing():
     explorer = kdl.explore(study_cube(), at={"seed": 2, "lr_policy": "scaled"})
     assert panels(explorer)[0]["kind"] == "message"
-    assert panels(explorer)[0]["text"].startswith("missing: no run has filled seed = 2, lr policy = scaled")
+    assert panels(explorer)[0]["text"].startswith("missing: no run has filled seed = 2, learning-rate policy = scaled")
 
 
 def test_gaps_in_a_plane_stay_gaps():

@@ -35,7 +35,7 @@ def test_the_preview_is_the_very_file_that_export_writes(explorer):
         np.testing.assert_array_equal(data["value"], expected)
         assert data["value"].attrs["long_name"] == "loss [nat]"
     caption = files[".txt"].read_text(encoding="utf-8")
-    assert caption.startswith("seed = 0, lr policy = constant, λ = 0: top-1 agreement with the teacher")
+    assert caption.startswith("seed = 0, learning-rate policy = constant, λ = 0: top-1 agreement with the teacher")
 
 
 @pytest.mark.parametrize("kind", ["panel-0", "panel-1", "panel-4"])

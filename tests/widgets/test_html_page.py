@@ -20,7 +20,7 @@ def test_a_page_holds_every_cell_of_the_story_and_asks_nobody_for_anything(tmp_p
     story = data["dims"][0]
     assert (story["name"], story["texts"], story["start"]) == ("λ", ["0", "0.25", "0.5", "0.75", "1"], 2)
     assert len(data["scenes"]) == 10
-    assert data["scenes"][4]["sentence"].startswith("lr policy = constant, λ = 0.5: ")
+    assert data["scenes"][4]["sentence"].startswith("learning-rate policy = constant, λ = 0.5: ")
     assert len(data["buffers"]) == 6  # five planes and one colour map: seen from the side, a plane is the same numbers
 
 

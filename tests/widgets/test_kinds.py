@@ -86,7 +86,7 @@ def test_a_click_on_a_thin_line_goes_to_that_run():
         "kind": "story", "x": 0.42, "y": 0, "dim": "init_lambda", "run": 2, "repeat": "seed", "serial": 1,
     }  # fmt: skip
     assert (explorer.sliders["at", "seed"].value, explorer.sliders["at", "init_lambda"].value) == (2, 4)
-    assert explorer.shown().sentence.startswith("seed = 2, lr policy = constant, λ = 0.4")
+    assert explorer.shown().sentence.startswith("seed = 2, learning-rate policy = constant, λ = 0.4")
 
 
 @pytest.mark.parametrize(("seeds", "policy"), [(1, "constant"), (2, "scaled")])

@@ -109,7 +109,8 @@ def test_a_hole_is_named_by_its_coordinates():
     cube = study_cube()
     state = make_state(cube, at={"seed": 2, "lr_policy": "scaled"})
     assert selection.hole(cube, state.at) == (
-        "missing: no run has filled seed = 2, lr policy = scaled; run the study again to execute what is missing"
+        "missing: no run has filled seed = 2, learning-rate policy = scaled; "
+        "run the study again to execute what is missing"
     )
     assert selection.hole(cube, make_state(cube).at) == ""
 
