@@ -29,7 +29,8 @@ class LoneBoard(Board):
 
     _esm = script("alone.js")
     forms: traitlets.List = traitlets.List().tag(sync=True)
-    asked: traitlets.Dict = traitlets.Dict(default_value={}).tag(sync=True)
+    asked: traitlets.List = traitlets.List().tag(sync=True)  # answers with a serial number each, oldest first
+    answered = traitlets.Int(0).tag(sync=True)  # the serial number of the last one that was taken
     code = traitlets.Unicode().tag(sync=True)
 
     def __init__(self, source: Source) -> None:
@@ -53,6 +54,9 @@ class LoneBoard(Board):
             self.scene, self.code = self.source.board.scene, self.source.code
 
     def _answered(self, change: Any) -> None:
-        control, _ = self.source.parts()[change["new"]["key"]]
-        answer(control, change["new"]["value"])
+        for one in change["new"]:
+            if one["serial"] > self.answered:
+                self.answered = one["serial"]
+                control, _ = self.source.parts()[one["key"]]
+                answer(control, one["value"])
         self.renew()

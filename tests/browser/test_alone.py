@@ -23,6 +23,8 @@ MOUNT = """async ([esm, css, state]) => {
     on: (name, hook) => { (hooks[name] = hooks[name] || []).push(hook); },
     off: () => {},
     save_changes: async () => {
+      await new Promise((later) => setTimeout(later, 100)); // what is set meanwhile goes in one message, as in marimo
+      if (!Object.keys(changed).length) return;
       const sent = JSON.stringify(changed);
       for (const name of Object.keys(changed)) delete changed[name];
       const answer = JSON.parse(await window.kernel(sent));
@@ -41,9 +43,12 @@ MOUNT = """async ([esm, css, state]) => {
 }"""
 
 
+MOVE = "(slider) => { slider.value = Number(slider.value) + 1; slider.dispatchEvent(new Event('input')); }"
+
+
 def state_of(board):
     """Return the traits that a front end sees, as it would get them: bytes travel as base64 here."""
-    seen = {name: getattr(board, name) for name in ("scene", "forms", "asked", "picked", "angle", "code")}
+    seen = {name: getattr(board, name) for name in ("scene", "forms", "asked", "answered", "picked", "angle", "code")}
     return json.loads(json.dumps(seen, default=lambda value: b64encode(value).decode()))
 
 
@@ -104,6 +109,23 @@ def test_every_control_works_without_ipywidgets(host, scheme, width, tmp_path):
     page.locator("output", has_text="wrote").wait_for()
     assert (tmp_path / "view.html").exists()
     assert "view='story'" in page.locator(".kdl-alone pre").inner_text()
+    watched.assert_quiet()
+
+
+def test_no_answer_is_lost_where_a_front_end_sends_the_last_state_only(host, tmp_path):
+    explorer = kdl.explore(study_cube(num_lambda=3, num=21, seeds=2))
+    watched = host(explorer.alone())
+    page = watched.page
+    page.locator("summary").click()
+    name = page.locator(".kdl-code label", has_text="file").last.locator("input")
+    name.fill(str(tmp_path / "given.html"))
+    control(page, "λ").evaluate(MOVE)
+    titles = page.locator(".kdl-board figcaption:visible")
+    titles.filter(has_text="λ = 0.5").wait_for()  # what was asked earlier has come back while the name stands unsent
+    assert name.input_value() == str(tmp_path / "given.html")
+    page.locator(".kdl-code button", has_text="Save HTML").click()  # leaves the field, so both answers go together
+    page.locator("output", has_text="wrote").wait_for()
+    assert [path.name for path in tmp_path.iterdir()] == ["given.html"]
     watched.assert_quiet()
 
 

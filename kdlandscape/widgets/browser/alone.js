@@ -96,7 +96,8 @@ const MAKERS = {
   text(form, send) {
     const input = make("input", "", { type: "text" });
     input.addEventListener("change", () => send(input.value));
-    return { root: named(form, input), set: ({ value }) => (input.value = value) };
+    const set = ({ value }) => input.matches(":focus") || (input.value = value); // what is being typed is not undone
+    return { root: named(form, input), set };
   },
   button(form, send) {
     const root = make("button", form.label, { onclick: () => send(true) });
@@ -123,12 +124,19 @@ export default {
     const whole = make("div", "", { className: "kdl-alone" });
     whole.append(forms, board, more);
     el.append(whole);
-    const send = (name) => (message) => {
-      model.set(name, { ...message, serial: (model.get(name).serial || 0) + 1 });
+    const pick = (message) => {
+      model.set("picked", { ...message, serial: (model.get("picked").serial || 0) + 1 });
       model.save_changes();
     };
-    const updates = [mountForms(forms, send("asked")), mountForms(tools, send("asked"))];
-    const mounted = mountBoard(board, send("picked"), model.get("angle"), (angle) => {
+    const ask = (message) => {
+      // front ends send the last state only, so what is not answered yet is asked again beside it
+      const open = model.get("asked").filter(({ serial }) => serial > model.get("answered"));
+      const serial = Math.max(model.get("answered"), ...open.map((one) => one.serial)) + 1;
+      model.set("asked", [...open, { ...message, serial }]);
+      model.save_changes();
+    };
+    const updates = [mountForms(forms, ask), mountForms(tools, ask)];
+    const mounted = mountBoard(board, pick, model.get("angle"), (angle) => {
       model.set("angle", angle);
       model.save_changes();
     });
