@@ -17,7 +17,8 @@ from multiprocessing.connection import wait
 from typing import Any
 
 from kdlandscape.sweeps.errors import StudyError
-from kdlandscape.sweeps.execute import Job, Outcome, describe, lost
+from kdlandscape.sweeps.execute import describe, lost
+from kdlandscape.sweeps.job import Job, Outcome
 from kdlandscape.sweeps.processes import default_workers, environments
 from kdlandscape.sweeps.workers import TICK, Worker
 

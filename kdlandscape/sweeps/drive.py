@@ -10,7 +10,8 @@ from kdlandscape.cubes.files import DiskFullError, write_error
 from kdlandscape.cubes.locks import foreign_holder, lock, tell_once
 from kdlandscape.cubes.store import CubeError, compact
 from kdlandscape.sweeps.errors import StudyError
-from kdlandscape.sweeps.execute import OUT_OF_DESCRIPTORS, Job, Outcome, settled
+from kdlandscape.sweeps.execute import OUT_OF_DESCRIPTORS, settled
+from kdlandscape.sweeps.job import Job, Outcome
 from kdlandscape.sweeps.processes import is_out_of_descriptors
 from kdlandscape.sweeps.progress import Progress
 

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Generator, Iterable
 from multiprocessing.connection import wait
 
-from kdlandscape.sweeps.execute import Job, Outcome
+from kdlandscape.sweeps.job import Job, Outcome
 from kdlandscape.sweeps.processes import default_workers, environments
 from kdlandscape.sweeps.workers import TICK, Worker
 

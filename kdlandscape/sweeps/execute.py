@@ -6,16 +6,16 @@ import os
 import re
 import time
 import traceback
-from dataclasses import dataclass, field
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from kdlandscape.cubes.files import DiskFullError, is_full, publish, read_error
 from kdlandscape.cubes.locks import lock
+from kdlandscape.sweeps.job import Job, Outcome, stamp
 from kdlandscape.sweeps.notebook import code_hash, parameters_cell
 from kdlandscape.sweeps.parameters import read_parameters
-from kdlandscape.sweeps.plan import Run
 from kdlandscape.sweeps.processes import end_marked, is_out_of_descriptors
 from kdlandscape.sweeps.read_files import add
 from kdlandscape.sweeps.values import python_code
@@ -29,86 +29,6 @@ class NotebookChangedError(RuntimeError):
     """A notebook was edited while its study ran."""
 
 
-@dataclass(frozen=True)
-class Job:
-    """A run with all that a worker needs to execute it.
-
-    Attributes
-    ----------
-    run
-        What to execute.
-    notebook
-        Path of the notebook.
-    study
-        The study's folder.
-    work
-        A folder on the study's file system for unfinished files.
-    sockets
-        A folder with a short path on the worker's machine, for the kernel's socket files.
-    vectorized
-        Values along the axes inside the run.
-    spec_hash, notebook_hash
-        What the result was made by.
-    known_error
-        The run's error record when the driver began, see `stamp`; any other one is a newer one of another driver.
-    cell_limit
-        Seconds after which a cell is stopped and its run counts as failed; None: never.
-    warm
-        Fork the kernel from a process that has done the notebook's imports.
-    injected
-        Parameters that depend on this machine and do not count as settings, such as paths.
-    along
-        Axes that hold a value for each place on another axis: name -> name of the other.
-    """
-
-    run: Run
-    notebook: Path
-    study: Path
-    work: Path
-    sockets: Path
-    vectorized: dict[str, list] = field(default_factory=dict)
-    spec_hash: str = ""
-    notebook_hash: str = ""
-    known_error: tuple[int, ...] | None = None
-    cell_limit: float | None = None
-    warm: bool = False
-    injected: dict[str, Any] = field(default_factory=dict)
-    along: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def result(self) -> Path:
-        """The run's result; it exists exactly when the run has succeeded."""
-        return self.study / "runs" / f"{self.run.id}.nc"
-
-    @property
-    def error_record(self) -> Path:
-        """Where it is written how the run failed."""
-        return self.study / "errors" / f"{self.run.id}.json"
-
-    @property
-    def claim(self) -> Path:
-        """The lock file of whoever executes the run."""
-        return self.work.parent / f"{self.run.id}.claim"
-
-    def unfinished(self, suffix: str) -> Path:
-        """Return the path of an unfinished file."""
-        return self.work / f"{self.run.id}{suffix}"
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a job ended.
-
-    ``error`` is None if its result is in place, ``lost`` says that a process died under it, ``busy`` that another
-    driver is executing it.
-    """
-
-    job: Job
-    error: dict[str, Any] | None = None
-    lost: bool = False
-    busy: bool = False
-
-
 def execute(job: Job) -> Outcome:
     """Execute a job in this process, one at a time, and report; no exception of the run escapes."""
     try:
@@ -116,15 +36,6 @@ def execute(job: Job) -> Outcome:
             return _attempt(job) if ours else Outcome(job, busy=True)
     except Exception as error:
         return _failed(job, error)
-
-
-def stamp(path: Path) -> tuple[int, ...] | None:
-    """Return what tells one file at a path from another, without trust in any clock; None if there is none."""
-    try:
-        facts = path.stat()
-    except OSError:
-        return None
-    return facts.st_mtime_ns, facts.st_size, facts.st_ino
 
 
 def settled(job: Job) -> Outcome | None:
@@ -141,6 +52,8 @@ def _attempt(job: Job) -> Outcome:
         return ended
     try:
         _check_code(job)
+        for path in job.unfinished_of_all:  # of attempts that were killed
+            path.unlink(missing_ok=True)
         _run_notebook(job)
         _keep_notebook(job)
         _check_code(job)
@@ -172,7 +85,6 @@ def _run_notebook(job: Job) -> None:
     from kdlandscape.sweeps.kernel_manager import RunKernelManager, settings
 
     logging.getLogger("papermill").setLevel(logging.CRITICAL)  # its warnings are errors of ours, raised at the start
-    job.unfinished(".nc").unlink(missing_ok=True)  # of an attempt that was killed
     job.unfinished(".json").write_text(json.dumps(_context(job)), encoding="utf-8")
     job.sockets.mkdir(parents=True, exist_ok=True)  # not there yet where the driver is on another machine
     os.environ[CONTEXT_VARIABLE] = str(job.unfinished(".json"))
@@ -257,7 +169,7 @@ def end_processes(job: Job) -> None:
     """End what the run has started and left behind."""
     note = job.unfinished(".pid")
     kernel = int(note.read_text(encoding="utf-8")) if note.exists() else None
-    end_marked(f"{CONTEXT_VARIABLE}={job.unfinished('.json')}", kernel)
+    end_marked(job.mark, kernel)
     note.unlink(missing_ok=True)
 
 
@@ -285,6 +197,9 @@ def _failed(job: Job, error: Exception) -> Outcome:
 
 def lost(job: Job, name: str, message: str) -> Outcome:
     """Return the outcome of a job whose process died, with the last lines that its kernel wrote."""
+    if not job.attempt:  # it died on a machine of a cluster
+        names = [path.name for path in job.unfinished_of_all]
+        job = replace(job, attempt=names[-1].rpartition("@")[2].split(".")[0] if names else "")
     end_processes(job)
     _keep_notebook(job)
     log = job.unfinished(".log")

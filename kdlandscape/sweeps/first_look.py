@@ -9,7 +9,7 @@ from kdlandscape.cubes.files import names
 from kdlandscape.cubes.schema import SchemaError
 from kdlandscape.nearest import did_you_mean, listed
 from kdlandscape.sweeps.errors import StudyError
-from kdlandscape.sweeps.execute import Outcome
+from kdlandscape.sweeps.job import Outcome
 from kdlandscape.sweeps.spec import Spec
 
 

@@ -7,7 +7,7 @@ from typing import IO, Protocol
 
 from tqdm import tqdm
 
-from kdlandscape.sweeps.execute import Outcome
+from kdlandscape.sweeps.job import Outcome
 from kdlandscape.sweeps.snapshot import Status
 
 

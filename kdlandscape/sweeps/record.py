@@ -69,7 +69,7 @@ def record(dataset: xr.Dataset | xr.DataArray, *, checkpoints: xr.Dataset | None
     kept = {}
     if checkpoints is not None:
         kept = {"checkpoints": checkpoints.assign_attrs({f"{RUN}parameters": json.dumps(own)})}
-    result.with_name(f"{context['run']}.inputs").write_text(read, encoding="utf-8")
+    result.with_suffix(".inputs").write_text(read, encoding="utf-8")
     write_run(dataset, result, kept)
     return dataset
 

@@ -14,9 +14,9 @@ from kdlandscape.sweeps.adoption import Choice, adopt
 from kdlandscape.sweeps.drive import Engine, drive
 from kdlandscape.sweeps.engines import local
 from kdlandscape.sweeps.errors import StudyError
-from kdlandscape.sweeps.execute import Job, stamp
 from kdlandscape.sweeps.factory_check import check_factory
 from kdlandscape.sweeps.first_look import FirstLook, look_at
+from kdlandscape.sweeps.job import Job, stamp
 from kdlandscape.sweeps.options import check_options
 from kdlandscape.sweeps.places import studies_root
 from kdlandscape.sweeps.plan import Run, plan, shard_of

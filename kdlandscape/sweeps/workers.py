@@ -10,11 +10,14 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Mapping
+from dataclasses import replace
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 
-from kdlandscape.sweeps.execute import Job, Outcome, execute, lost
+from kdlandscape.sweeps.execute import execute, lost
+from kdlandscape.sweeps.job import Job, Outcome
 from kdlandscape.sweeps.processes import die_with
 
 TICK = 0.5  # seconds between looks at the clock
@@ -49,10 +52,10 @@ class Worker:
         return self._process.poll() is None
 
     def give(self, job: Job) -> None:
-        """Have a job executed."""
-        self.job, self._since = job, time.monotonic()
+        """Have a job executed, as an attempt of its own."""
+        self.job, self._since = replace(job, attempt=uuid.uuid4().hex[:8]), time.monotonic()
         with contextlib.suppress(OSError):  # it died while idle; collecting will notice
-            self.connection.send(job)
+            self.connection.send(self.job)
 
     def late(self, time_limit: float | None) -> bool:
         """Whether its job takes longer than it may."""

@@ -19,7 +19,7 @@ from pathlib import Path
 import papermill
 
 from kdlandscape.sweeps.engines import local
-from kdlandscape.sweeps.execute import Job, Outcome
+from kdlandscape.sweeps.job import Job, Outcome
 from kdlandscape.sweeps.plan import plan
 from kdlandscape.sweeps.processes import usable_cores
 from kdlandscape.sweeps.spec import make_spec

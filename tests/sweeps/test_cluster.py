@@ -15,7 +15,7 @@ import pytest
 from kdlandscape.cubes.store import missing, open_cube
 from kdlandscape.sweeps import cluster
 from kdlandscape.sweeps.errors import StudyError
-from kdlandscape.sweeps.execute import Job
+from kdlandscape.sweeps.job import Job
 from kdlandscape.sweeps.plan import Run
 from kdlandscape.sweeps.snapshot import status
 from kdlandscape.sweeps.study import run_study
@@ -160,10 +160,10 @@ def test_a_study_on_a_real_scheduler_loses_nothing_when_one_of_two_workers_is_ki
     run_study(path, root=tmp_path, scheduler=address, warm=True, progress=False)
     killer.join()
     assert dask_workers[0].wait(5) == -signal.SIGKILL
+    assert [path.read_text() for path in (folder / "errors").iterdir()] == []
     with open_cube(folder) as cube:
         assert missing(cube) == []
         assert cube["loss"].values.ravel().tolist() == list(range(8))
-    assert not list((folder / "errors").iterdir())
     assert not list((folder / ".work").iterdir())
 
 

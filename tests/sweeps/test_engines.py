@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from kdlandscape.sweeps import engines, processes, workers
-from kdlandscape.sweeps.execute import Job, Outcome
+from kdlandscape.sweeps.job import Job, Outcome
 from kdlandscape.sweeps.plan import Run
 
 

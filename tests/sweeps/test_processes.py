@@ -12,6 +12,7 @@ import pytest
 
 from kdlandscape.cubes.files import write_error
 from kdlandscape.cubes.locks import lock
+from kdlandscape.cubes.store import open_cube
 from kdlandscape.sweeps import drive
 from kdlandscape.sweeps import study as module
 from kdlandscape.sweeps.errors import StudyError
@@ -167,3 +168,52 @@ def test_what_a_killed_driver_has_left_running_is_ended_by_the_next(tmp_path):
     finally:
         other.kill()
         other.wait()
+
+
+OUTLIVES = """\
+import os, signal, subprocess, sys, time
+from pathlib import Path
+import xarray as xr
+from kdlandscape.sweeps.record import record
+place, value = Path(folder), 1.0
+result = xr.Dataset({"a": ((), value, {"long_name": "l", "units": "1"})})
+orphan = '''
+import os, sys, time
+from pathlib import Path
+import xarray as xr
+from kdlandscape.sweeps.record import record
+place = Path(sys.argv[1])
+(place / "begun").touch()
+while not (place / "second").exists():
+    time.sleep(0.01)
+os.environ["KDLANDSCAPE_RUN"] = sys.argv[2]
+try:
+    record(xr.Dataset({"a": ((), 2.0, {"long_name": "l", "units": "1"})}))
+finally:
+    (place / "recorded").touch()
+'''
+if not (place / "first").exists():
+    (place / "first").touch()
+    context = os.environ["KDLANDSCAPE_RUN"]
+    clean = {name: text for name, text in os.environ.items() if name != "KDLANDSCAPE_RUN"}
+    command = [sys.executable, "-c", orphan, str(place), context]
+    subprocess.Popen(command, env=clean, start_new_session=True, cwd=place)
+    while not (place / "begun").exists():
+        time.sleep(0.01)
+    os.kill(os.getppid(), signal.SIGKILL)
+    time.sleep(60)
+(place / "second").touch()
+while not (place / "recorded").exists():
+    time.sleep(0.01)
+record(result)
+"""
+
+
+def test_a_kernel_that_outlives_its_worker_for_a_moment_does_not_spoil_the_next_attempt(tmp_path):
+    notebook = write_notebook(tmp_path / "n.ipynb", "seed: int = 0\nfolder: str = ''", OUTLIVES)
+    spec = {"study": "s", "notebook": str(notebook), "grid": {"seed": [0]}, "parameters": {"folder": str(tmp_path)}}
+    folder = run_study(spec, root=tmp_path, workers=1, progress=False)
+    assert not [path.read_text() for path in (folder / "errors").iterdir()]
+    with open_cube(folder) as cube:
+        assert cube["a"].values.tolist() == [1.0]
+    assert not list((folder / ".work").iterdir())

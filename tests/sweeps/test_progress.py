@@ -2,7 +2,7 @@ import io
 import json
 from pathlib import Path
 
-from kdlandscape.sweeps.execute import Job, Outcome
+from kdlandscape.sweeps.job import Job, Outcome
 from kdlandscape.sweeps.plan import Run
 from kdlandscape.sweeps.progress import Bar, Lines, Silent
 from kdlandscape.sweeps.snapshot import Status
