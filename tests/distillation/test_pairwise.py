@@ -1,17 +1,25 @@
 """Pairs of networks beside plain PyTorch: two convolution networks with running statistics, and two language models."""
 
+import copy
 import json
+import runpy
 import subprocess
 import sys
+from itertools import combinations
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 from torch import nn
 from torch.nn.functional import cross_entropy
 
 import kdlandscape as kdl
 from kdlandscape.cli import main
+from kdlandscape.landscape.permutations.rescaling import rescaling
+from tests.distillation import plain_comparison
 
 pytest.importorskip("transformers")
 
@@ -115,7 +123,7 @@ network(2).save_pretrained("deep")
 """
 IMAGE_FILES = ("teacher.pt", "student.pt", "wide.pt", "--control", "control.pt", "--network", "wide=images.py:wide")
 SMALL = {"path_points": 3, "plane_points": 3, "num_eigenvalues": 2, "num_matvecs": 30, "num_draws": 2}
-SMALL |= {"precision": [1.0], "sharpness": ["sam"], "batch_size": 45}
+SMALL |= {"precision": [1.0], "batch_size": 45}
 
 
 def command(name, *files):
@@ -139,171 +147,176 @@ def compared(folder, name, problem, script, *files):
         return kdl.problem(f"{folder / name}.py:make"), cube.load().squeeze("seed")
 
 
+class Case(NamedTuple):
+    """A comparison, and its networks and problem as plain PyTorch has them; the first two make a pair."""
+
+    problem: kdl.Problem
+    cube: xr.Dataset
+    nets: dict[str, nn.Module]
+    control: nn.Module | None
+    plain: plain_comparison.Plain
+    folder: Path
+
+    @property
+    def pair(self):
+        return tuple(self.nets)[:2]
+
+
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
     folder = tmp_path_factory.mktemp("images")
     problem, cube = compared(folder, "images", IMAGES, IMAGE_SCRIPT, *IMAGE_FILES)
-    nets = {}
-    for name in ("teacher", "student", "control"):
+    nets, network = {}, runpy.run_path(str(folder / "images.py"))["network"]
+    for name in ("teacher", "student", "wide", "control"):
         content = torch.load(folder / f"{name}.pt", weights_only=True)
-        nets[name] = problem.network()
+        net = network(5 if name == "wide" else 3)
         plain = {key.removeprefix("module."): x for key, x in content.items() if key != "n_averaged"}
-        nets[name].load_state_dict(content.get("state_dict", plain))
-        nets[name].eval()
-    return problem, cube, nets, folder
+        net.load_state_dict(content.get("state_dict", plain))
+        nets[name] = net.double().eval()
+    data = {"train": problem.train, "test": problem.test}
+    plain = plain_comparison.Plain(lambda net, x: net(x.double()), cross_entropy, lambda z, y: (z, y), data, 45)
+    return Case(problem, cube, nets, nets.pop("control"), plain, folder)
 
 
-def probabilities(net, inputs):
-    with torch.no_grad():
-        outputs = net.double()(**inputs).logits if isinstance(inputs, dict) else net.double()(inputs.double())
-    return outputs.log_softmax(-1)
+def weights_of(net, state):
+    """Return the weights of a state of the architecture of a network."""
+    other = copy.deepcopy(net)
+    told = other.load_state_dict({name: x.double() for name, x in dict(state).items()}, strict=False)
+    assert not told.unexpected_keys
+    assert set(told.missing_keys) <= {"lm_head.weight"}  # the same tensor as another one
+    return other.eval(), plain_comparison.weights(other)
 
 
-def plain_fidelity(log_p, log_q, targets):
-    """Return agreement, both divergences and accuracies of examples (n, C), in float64."""
-    p, q = log_p.exp(), log_q.exp()
-    right = (log_p.argmax(-1) == targets).double(), (log_q.argmax(-1) == targets).double()
-    a, b = (float(x.mean()) for x in right)
-    return {
-        "agreement": float((log_p.argmax(-1) == log_q.argmax(-1)).double().mean()),
-        "kl_teacher_student": float((p * (log_p - log_q)).sum(-1).mean()),
-        "kl_student_teacher": float((q * (log_q - log_p)).sum(-1).mean()),
-        "entropy_gap": float(((p * log_p).sum(-1) - (q * log_q).sum(-1)).mean()),
-        "teacher_accuracy": a,
-        "student_accuracy": b,
-        "agreement_min": max(0.0, a + b - 1),
-        "agreement_max": 1 - abs(a - b),
+def fidelities(case):
+    """Yield name, place, value and error of the fidelity of each pair, and what an independent network makes of it."""
+    for (first, one), (second, two) in combinations(case.nets.items(), 2):
+        for split in ("train", "test"):
+            values = plain_comparison.fidelity(case.plain, one, two, split)
+            if case.control is not None:
+                beside = plain_comparison.fidelity(case.plain, one, case.control, split)
+                values |= plain_comparison.excess(values, beside)
+            for name, value in values.items():
+                name, _, k = name.partition(" ")
+                at = {"pair": f"{first} | {second}", "split": split} | ({"k": int(k)} if k else {})
+                yield name, at, value, 2e-5
+
+
+def paths(case):
+    """Yield what lies between the first pair: as it is, permuted and rescaled, each of the same function."""
+    first, second = (case.nets[name] for name in case.pair)
+    objective = kdl.Objective(case.problem.model, case.problem.loss, case.problem.train, batch_size=45)
+    states = [{k: x.float() for k, x in net.state_dict().items()} for net in (first, second)]
+    moved = {
+        "as it is": states[1],
+        "permuted": kdl.align(objective, *states),
+        "rescaled": rescaling(objective, *states),
     }
+    start, distances, words = plain_comparison.weights(first), {}, " | ".join(case.pair)
+    for alignment, state in moved.items():
+        other, end = weights_of(second, state)
+        same = (case.plain.logits(net, "train") for net in (other, second))
+        torch.testing.assert_close(*same, rtol=1e-4, atol=1e-4)
+        at = {"pair": words, "alignment": alignment}
+        distances[alignment] = float((end - start).norm())
+        yield "distance", at, distances[alignment], 1e-4
+        yield "cosine", at, float(end @ start / end.norm() / start.norm()), 1e-5
+        for split in ("train", "test"):
+            found = plain_comparison.path(case.plain, first, start, end, split, [0.0, 0.5, 1.0])
+            for name, value in found.items():
+                yield name, at | {"split": split}, value, 1e-3
+    assert distances["rescaled"] <= distances["permuted"] <= distances["as it is"]
+    share = 1 - (distances["rescaled"] / distances["permuted"]) ** 2
+    yield "scale_share", {"pair": words}, share, 1e-3
 
 
-def test_fidelity_with_bounds_and_an_independent_control_is_that_of_plain_torch(images):
-    problem, cube, nets, _ = images
-    for split in ("train", "test"):
-        x, y = getattr(problem, split)
-        log_p = {name: probabilities(net, x) for name, net in nets.items()}
-        expected = plain_fidelity(log_p["teacher"], log_p["student"], y)
-        beside = plain_fidelity(log_p["teacher"], log_p["control"], y)
-        expected["control_agreement"] = beside["agreement"]
-        expected["excess_agreement"] = expected["agreement"] - beside["agreement"]
-        found = cube.sel(pair="teacher | student", split=split)
-        for name, value in expected.items():
-            assert float(found[name]) == pytest.approx(value, abs=2e-5), (split, name)
-    assert cube["agreement"].sel(pair="teacher | wide").notnull().all()
+def planes(case):
+    """Yield the plane through the first pair and the second of it, permuted; its unit is the distance of the pair."""
+    first, second = (case.nets[name] for name in case.pair)
+    objective = kdl.Objective(case.problem.model, case.problem.loss, case.problem.train, batch_size=45)
+    states = [{k: x.float() for k, x in net.state_dict().items()} for net in (first, second)]
+    corner, end = (plain_comparison.weights(net) for net in (first, second))
+    third = weights_of(second, kdl.align(objective, *states))[1] - corner
+    along = end - corner
+    across = third - (third @ along) / (along @ along) * along
+    across *= along.norm() / across.norm()
+    unit = float(along @ along)
+    places = {"point": case.cube["point"].values.tolist(), "axis": ["x", "y"]}
+    coordinates = [[0, 0], [1, 0], [float(third @ along) / unit, float(third @ across) / unit]]
+    yield "plane_points", places, coordinates, 1e-4
+
+    def loss(x, y):
+        net = plain_comparison.at(case.plain, first, corner + x * along + y * across, "train")
+        return case.plain.mean_loss(net, "train")
+
+    yield "plane_point_loss", {"point": places["point"]}, [loss(*place) for place in coordinates], 1e-3
+    grid = [[loss(x, y) for x in case.cube["x"].values] for y in case.cube["y"].values]
+    yield "plane_loss", {}, grid, 1e-3
 
 
-def with_own_statistics(nets, t, x):
-    """Return a network at t between two, its running statistics estimated anew on two batches of 45 examples."""
-    import copy
-
-    between = copy.deepcopy(nets[0])
-    with torch.no_grad():
-        for p, a, b in zip(between.parameters(), nets[0].parameters(), nets[1].parameters(), strict=True):
-            p.copy_((1 - t) * a + t * b)
-    for layer in between:
-        if isinstance(layer, nn.BatchNorm2d):
-            layer.reset_running_stats()
-            layer.momentum = None  # the mean over both batches
-    with torch.no_grad():
-        for part in x.split(45):
-            between.train()(part)
-    return between.eval()
+def each_network(case):
+    """Yield what each network is by itself, with its own running statistics."""
+    for name, net in case.nets.items():
+        yield "num_parameters", {"network": name}, len(plain_comparison.weights(net)), 0
+        for split in ("train", "test"):
+            at, logits = {"network": name, "split": split}, case.plain.logits(net, split)
+            z, y = case.plain.examples(logits, case.plain.data[split][1])
+            yield "network_loss", at, case.plain.mean_loss(net, split), 1e-5
+            yield "network_error", at, float((z.argmax(-1) != y).double().mean()), 1e-6
+            least, temperature = plain_comparison.calibrated(case.plain, logits, split)
+            yield "network_calibrated_loss", at, least, 1e-3
+            yield "network_temperature", at, temperature, 0.02 * temperature
 
 
-def test_barriers_raw_and_calibrated_are_those_of_a_plain_loop_with_statistics_estimated_anew(images):
-    problem, cube, nets, _ = images
-    x, y = problem.train
-    ends = [nets["teacher"].double(), nets["student"].double()]
-    losses, calibrated, wrong = [], [], []
-    for t in (0.0, 0.5, 1.0):
-        with torch.no_grad():
-            z = with_own_statistics(ends, t, x.double())(x.double())
-        losses.append(float(cross_entropy(z, y)))
-        fine = torch.logspace(-3, 3, 6001, base=2.0, dtype=torch.float64)
-        calibrated.append(min(float(cross_entropy(z / temperature, y)) for temperature in fine[::10]))
-        wrong.append(float((z.argmax(-1) != y).double().mean()))
-    found = cube.sel(pair="teacher | student", split="train", alignment="as it is")
-    np.testing.assert_allclose(found["path_loss"], losses, rtol=1e-4)
-    np.testing.assert_allclose(found["path_calibrated_loss"], calibrated, rtol=1e-3)
-    np.testing.assert_allclose(found["path_error"], wrong, atol=1e-6)
-    for name, values in {"barrier": losses, "calibrated_loss_barrier": calibrated, "error_barrier": wrong}.items():
-        height = max(0.0, values[1] - (values[0] + values[2]) / 2)
-        assert float(found[name]) == pytest.approx(height, abs=2e-3), name
-    assert cube.attrs["bn"] == "recalibrate"
+def curvatures(case):
+    """Yield what follows from the dense Hessian at each of the first pair."""
+    total = len(case.plain.data["train"][1])
+    for name in case.pair:
+        net, at = case.nets[name], {"network": name}
+        gradient, hessian = plain_comparison.dense_hessian(case.plain, net)
+        values, vectors = torch.linalg.eigh(hessian)
+        yield "eigenvalues", at, values.flip(0)[:2], 1e-3 * float(values[-1])
+        yield "residuals", at, [0.0, 0.0], 1e-3 * float(values[-1])  # its promise: the tolerance
+        for kind, step in plain_comparison.steps_of_ascent(net, gradient).items():
+            yield kind, at, (rise := plain_comparison.rise(case.plain, net, step)), 1e-3 * abs(rise)
+        sigma = (
+            float(case.cube["pac_bayes_sharpness"].sel(at)) ** -0.5
+        )  # it bears this noise, and not one of 1.1 % more
+        assert plain_comparison.mean_rise(case.plain, net, sigma) <= 0.1 * (1 + 1e-4)
+        assert plain_comparison.mean_rise(case.plain, net, 1.011 * sigma) >= 0.1 * (1 - 1e-4)
+        yield "pac_bayes_sharpness", at, sigma**-2, 0
+        rules = case.cube[["nodes", "weights"]].sel(at)
+        nodes, weights = (torch.as_tensor(rules[key].fillna(0).values).double() for key in ("nodes", "weights"))
+        measures = (plain_comparison.random_signs(len(values), len(nodes)) @ vectors) ** 2
+        for power in range(12):  # Gauss rules have the moments of the spectrum as each start vector sees it
+            exact = measures @ (values / values[-1]) ** power
+            torch.testing.assert_close((weights * (nodes / values[-1]) ** power).sum(1), exact, rtol=2e-3, atol=1e-6)
+        yield "nodes", at, rules["nodes"].values, 0
+        yield "weights", at, rules["weights"].values, 0
+        counted = len(values) * (measures @ (values.clamp_min(0) / (values.clamp_min(0) + 1 / total)))
+        truncation = case.cube["effective_dimension_truncation"].sel(at).item()
+        yield "effective_dimension", at, [float(counted.mean())], truncation + 1e-2
+        yield "effective_dimension_sem", at, [float(counted.std()) / len(counted) ** 0.5], truncation + 1e-2
+        yield "effective_dimension_truncation", at, [truncation], 0
+        negative = float((measures @ values.clamp_max(0).abs()).sum() / (measures @ values.abs()).sum())
+        yield "negative_mass", at, negative, 0.02
 
 
-def test_aligned_and_rescaled_paths_end_at_the_same_function_and_the_distance_is_that_of_the_weights(images):
-    problem, cube, nets, _ = images
-    part = cube.sel(pair="teacher | student")
-    flat = [nn.utils.parameters_to_vector(nets[name].parameters()).double() for name in ("teacher", "student")]
-    raw = float((flat[0] - flat[1]).detach().norm())
-    distances = part["distance"].sel(alignment=["as it is", "permuted", "rescaled"]).values
-    assert distances[0] == pytest.approx(raw, rel=1e-5)
-    assert distances[2] <= distances[1] <= distances[0]
-    assert float(part["scale_share"]) == pytest.approx(1 - (distances[2] / distances[1]) ** 2, rel=1e-3)
-    objective = kdl.Objective(problem.model, nn.CrossEntropyLoss(), problem.train, batch_size=45)
-    states = [{k: x.float() for k, x in nets[name].state_dict().items()} for name in ("teacher", "student")]
-    moved = kdl.align(objective, *states)
-    own = problem.network()
-    own.load_state_dict(dict(moved))
-    x = problem.train[0]
-    torch.testing.assert_close(
-        own.eval().double()(x.double()), nets["student"].double()(x.double()), rtol=1e-5, atol=1e-5
-    )
-    middle = with_own_statistics([nets["teacher"].double(), own.double()], 0.5, x.double())
-    with torch.no_grad():
-        loss = float(cross_entropy(middle(x.double()), problem.train[1]))
-    found = part["path_loss"].sel(alignment="permuted", split="train", t=0.5)
-    assert float(found) == pytest.approx(loss, rel=1e-3)
-
-
-def test_spectra_and_sharpness_at_each_network_are_those_of_double_backward(images):
-    problem, cube, nets, _ = images
-    x, y = problem.train
-    for name in ("teacher", "student"):
-        net = nets[name].double()
-        parameters = list(net.parameters())
-        loss = cross_entropy(net(x.double()), y)
-        slopes = torch.autograd.grad(loss, parameters, create_graph=True)
-        flat = torch.cat([s.reshape(-1) for s in slopes])
-        rows = [torch.autograd.grad(s, parameters, retain_graph=True, allow_unused=True) for s in flat]
-        hessian = torch.stack([torch.cat([r.reshape(-1) for r in row]) for row in rows])
-        values = torch.linalg.eigvalsh(hessian)
-        found = cube.sel(network=name)
-        np.testing.assert_allclose(found["eigenvalues"], values.flip(0)[:2], rtol=1e-3)
-        n = len(y)
-        counted = float((values.clamp_min(0) / (values.clamp_min(0) + 1 / n)).sum())
-        error = 5 * float(found["effective_dimension_sem"][0] + found["effective_dimension_truncation"][0])
-        assert float(found["effective_dimension"][0]) == pytest.approx(counted, abs=error)
-        step = 0.05 * flat.detach() / flat.detach().norm()
-        point = nn.utils.parameters_to_vector(parameters).detach()
-        nn.utils.vector_to_parameters(point + step, parameters)
-        with torch.no_grad():
-            rise = float(cross_entropy(net(x.double()), y) - loss)
-        nn.utils.vector_to_parameters(point, parameters)
-        assert float(found["sam_sharpness"]) == pytest.approx(rise, rel=1e-3)
-        assert int(found["num_parameters"]) == len(flat)
-        assert float(found["network_loss"].sel(split="train")) == pytest.approx(float(loss.detach()), rel=1e-4)
-
-
-def test_the_plane_holds_the_networks_and_their_losses(images):
-    problem, cube, nets, _ = images
-    flat = {name: nn.utils.parameters_to_vector(net.parameters()).double() for name, net in nets.items()}
-    points = cube["plane_points"]
-    assert points["point"].values.tolist() == ["teacher", "student", "student, permuted"]
-    first, second = (points.sel(point=name).values for name in ("teacher", "student"))
-    np.testing.assert_allclose(first, [0, 0], atol=1e-6)
-    np.testing.assert_allclose(second, [1, 0], atol=1e-5)
-    assert f"distances of {float((flat['student'] - flat['teacher']).detach().norm()):.4g}" in cube["x"].long_name
-    x, y = problem.train
-    ends = [nets["teacher"].double(), nets["student"].double()]
-    for name, t in (("teacher", 0.0), ("student", 1.0)):
-        with torch.no_grad():
-            loss = float(cross_entropy(with_own_statistics(ends, t, x.double())(x.double()), y))
-        assert float(cube["plane_point_loss"].sel(point=name)) == pytest.approx(loss, rel=1e-3)
+@pytest.mark.parametrize("name", ["images", "text"])
+def test_every_number_of_a_comparison_is_that_of_plain_torch(name, request):
+    case = request.getfixturevalue(name)
+    checked = set()
+    for part in (fidelities, paths, planes, each_network, curvatures):
+        for variable, place, expected, error in part(case):
+            if variable in case.cube:
+                found = case.cube[variable].sel(place).values
+                np.testing.assert_allclose(found, expected, rtol=0, atol=error, err_msg=f"{variable} at {place}")
+                checked.add(variable)
+    numbers = {str(key) for key, x in case.cube.data_vars.items() if x.dtype.kind in "fi"}
+    assert numbers == checked
 
 
 def test_networks_of_different_shapes_give_what_is_defined_and_the_reason_for_the_rest(images):
-    _, cube, _, folder = images
+    cube, folder = images.cube, images.folder
     assert cube["path_loss"].sel(pair="teacher | wide").isnull().all()
     note = cube["path_note"].sel(pair="teacher | wide", alignment="as it is").item()
     assert "first in 1.weight: (3, 1, 3, 3) in teacher, (5, 1, 3, 3) in wide" in note
@@ -315,7 +328,7 @@ def test_networks_of_different_shapes_give_what_is_defined_and_the_reason_for_th
 
 
 def test_one_command_leaves_a_study_with_its_page_cube_figures_and_an_explorer(images):
-    *_, folder = images
+    folder = images.folder
     study = folder / "studies" / "found"
     names = ("pair_fidelity", "pair_paths", "network_plane", "network_spectra")
     assert all((study / "figures" / f"{name}.pdf").is_file() for name in names)
@@ -328,7 +341,7 @@ def test_one_command_leaves_a_study_with_its_page_cube_figures_and_an_explorer(i
 
 
 def test_a_changed_checkpoint_is_not_mixed_in_silence_with_what_was_computed(images, capsys, monkeypatch):
-    *_, folder = images
+    folder = images.folder
     content = torch.load(folder / "teacher.pt", weights_only=True)
     content["state_dict"]["8.bias"] += 1
     torch.save(content, folder / "teacher.pt")
@@ -349,54 +362,33 @@ def text(tmp_path_factory):
 
     nets = {"one": GPT2LMHeadModel.from_pretrained(folder / "one"), "two": problem.network()}
     load_model(nets["two"], folder / "two.safetensors")
-    return problem, cube, {name: net.eval() for name, net in nets.items()}
+    nets["deep"] = GPT2LMHeadModel.from_pretrained(folder / "deep")
+    nets = {name: net.double().eval() for name, net in nets.items()}
+    data = {"train": problem.train, "test": problem.test}
+
+    def mean_loss(logits, letters):
+        each = cross_entropy(logits[:, :-1].transpose(1, 2), letters[:, 1:], reduction="none", ignore_index=-100)
+        return (each.sum(1) / (letters[:, 1:] != -100).sum(1)).mean()
+
+    def counted(logits, letters):
+        counts = letters[:, 1:] != -100
+        return logits[:, :-1][counts], letters[:, 1:][counts]
+
+    plain = plain_comparison.Plain(lambda net, inputs: net(**inputs).logits, mean_loss, counted, data, 45)
+    return Case(problem, cube, nets, None, plain, folder)
+
+
+def test_the_plane_names_its_unit_and_the_paths_their_statistics(images):
+    start, end = (plain_comparison.weights(images.nets[name]) for name in images.pair)
+    assert f"distances of {float((end - start).norm()):.4g}" in images.cube["x"].long_name
+    assert images.cube["point"].values.tolist() == ["teacher", "student", "student, permuted"]
+    assert images.cube.attrs["bn"] == "recalibrate"
 
 
 def test_tokens_are_compared_where_the_loss_counts_them(text):
-    problem, cube, nets = text
-    assert cube.attrs["positions"] == "tokens, logits with the target at the next position"
-    for split in ("train", "test"):
-        inputs, letters = getattr(problem, split)
-        counts = letters[:, 1:] != -100
-        log_p, log_q = (probabilities(nets[name], inputs)[:, :-1][counts] for name in ("one", "two"))
-        found = cube.sel(pair="one | two", split=split)
-        for name, value in plain_fidelity(log_p, log_q, letters[:, 1:][counts]).items():
-            assert float(found[name]) == pytest.approx(value, abs=2e-5), (split, name)
-
-
-def next_letter(logits, letters):
-    each = cross_entropy(logits[:, :-1].transpose(1, 2), letters[:, 1:], reduction="none", ignore_index=-100)
-    return (each.sum(1) / (letters[:, 1:] != -100).sum(1)).mean()
-
-
-def test_the_path_between_language_models_and_their_curvature_are_those_of_plain_torch(text):
-    problem, cube, nets = text
-    inputs, letters = problem.train
-    between, losses = problem.network().double().eval(), []
-    for t in (0.0, 0.5, 1.0):
-        with torch.no_grad():
-            for p, a, b in zip(between.parameters(), *(nets[name].double().parameters() for name in nets), strict=True):
-                p.copy_((1 - t) * a + t * b)
-            losses.append(float(next_letter(between(**inputs).logits, letters)))
-    found = cube.sel(pair="one | two", alignment="as it is", split="train")
-    np.testing.assert_allclose(found["path_loss"], losses, rtol=1e-5)
-    assert float(found["barrier"]) == pytest.approx(max(0.0, losses[1] - (losses[0] + losses[2]) / 2), abs=1e-4)
-    ends = cube["path_loss"].sel(pair="one | two", split="train", t=[0.0, 1.0])
-    np.testing.assert_allclose(ends.transpose("t", "alignment") - np.array(losses)[[0, 2], None], 0, atol=1e-4)
-    net = nets["one"].double()
-    parameters = list(net.parameters())
-    with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
-        slopes = torch.autograd.grad(next_letter(net(**inputs).logits, letters), parameters, create_graph=True)
-        flat = torch.cat([s.reshape(-1) for s in slopes])
-        v = torch.randn(len(flat), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-        for _ in range(150):
-            v = v / v.norm()
-            product = torch.autograd.grad(flat @ v, parameters, retain_graph=True)
-            v, last = torch.cat([s.reshape(-1) for s in product]) + 5 * v, v
-    largest = float(v @ last - 5)
-    assert float(cube["eigenvalues"].sel(network="one")[0]) == pytest.approx(largest, rel=1e-3)
-    assert cube["path_loss"].sel(pair="one | deep").isnull().all()
-    assert cube["agreement"].sel(pair="one | deep").notnull().all()
+    assert text.cube.attrs["positions"] == "tokens, logits with the target at the next position"
+    assert text.cube["path_loss"].sel(pair="one | deep").isnull().all()
+    assert text.cube["agreement"].sel(pair="one | deep").notnull().all()
 
 
 @pytest.mark.parametrize(
@@ -417,7 +409,7 @@ def test_the_path_between_language_models_and_their_curvature_are_those_of_plain
 def test_bad_input_is_one_message_before_a_study_is_made(images, arguments, message, capsys, monkeypatch):
     import re
 
-    *_, folder = images
+    folder = images.folder
     monkeypatch.chdir(folder)
     monkeypatch.setattr(sys, "argv", ["kdlandscape", "compare", *arguments, "--root", "others"])
     with pytest.raises(SystemExit) as ended:
