@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import pytest
@@ -99,7 +100,7 @@ class TestOtherDrivers:
                 if len(pauses) == 6:  # the other driver's run has failed
                     write_error({"name": "X", "value": "of the other"}, folder / "errors" / f"{busy.id}.json")
 
-            monkeypatch.setattr(drive.time, "sleep", sleep)
+            monkeypatch.setattr(drive, "time", SimpleNamespace(sleep=sleep, monotonic=time.monotonic))
             monkeypatch.setattr(module, "_engine", counted)
             run_study(spec, root=tmp_path, progress=False)
         assert starts == [2]
@@ -112,7 +113,8 @@ class TestOtherDrivers:
         (tmp_path / "tiny" / ".work").mkdir(parents=True)
         held = lock(tmp_path / "tiny" / ".work" / f"{plan(spec)[0].id}.claim")
         held.__enter__()
-        monkeypatch.setattr(drive.time, "sleep", lambda _: held.__exit__(None, None, None))
+        clock = SimpleNamespace(sleep=lambda _: held.__exit__(None, None, None), monotonic=time.monotonic)
+        monkeypatch.setattr(drive, "time", clock)
         assert len(status(run_study(spec, root=tmp_path, progress=False)).done) == 2
 
     @pytest.mark.parametrize("offset", [-(10**9), 0, 10**9], ids=["past", "now", "future"])
