@@ -28,6 +28,7 @@ def objectives_of(
 ) -> dict[str, Objective]:
     """Return the loss of a problem on the first examples of each split, with the metrics that a comparison takes.
 
+    Where running statistics are estimated anew, those of the training data are taken for the test data too.
     These are ``calibrated_loss``; for classes ``error``, the share of wrong decisions; and on request ``temperature``,
     at which the calibrated loss is taken.
     """
@@ -36,8 +37,8 @@ def objectives_of(
         metrics["error"] = error
     if temperature:
         metrics["temperature"] = best_temperature(problem.loss)
-    return {
-        split: Objective(
+    train, test = (
+        Objective(
             problem.model,
             problem.loss,
             first_examples(getattr(problem, split), num_examples),
@@ -45,7 +46,8 @@ def objectives_of(
             batch_size=batch_size,
         )
         for split in SPLITS
-    }
+    )
+    return dict(zip(SPLITS, (train, test.with_statistics_of(train)), strict=True))
 
 
 def network_losses(networks: Sequence[Loaded], num_examples: int, *, batch_size: int | None = None) -> xr.Dataset:

@@ -47,8 +47,8 @@ class MeanLoss(Summarized):
         in whose place any other can be put.
     labels
         name -> (long name, unit) of the loss and of every metric.
-    bn
-        What BatchNorm does: ``frozen``, ``recalibrate`` or ``batch``.
+    bn, estimated_on
+        What BatchNorm does: ``frozen``, ``recalibrate`` or ``batch``; and the data that ``recalibrate`` looks at.
     cache
         Recorded graphs and measured choices, by what they depend on.
     """
@@ -96,6 +96,7 @@ class MeanLoss(Summarized):
         self.theta = space.ravel(self.model).clone()
         own = dict.fromkeys([first.dtype, *(parameter.dtype for parameter in self.model.parameters())])
         self.batches = Batches(data, batch_size, self.device, tuple(own), self.loss_dtype)
+        self.estimated_on = self.batches
         self.moving, self.whole = frozenset[str](), frozenset[str]()
         self.stand_ins: dict[str, tuple[Any, Tensor]] = {}
 
@@ -213,7 +214,8 @@ class MeanLoss(Summarized):
         """Return this objective with another BatchNorm policy: ``frozen``, ``recalibrate`` or ``batch``.
 
         ``frozen`` keeps the running statistics of the module. ``recalibrate`` re-estimates them on the data at every
-        point (mean and variance of each batch, averaged by its number of examples; one more forward pass).
+        point (mean and variance of each batch, averaged by its number of examples; one more forward pass); see
+        `with_statistics_of` for a loss on test data.
         ``batch`` normalizes every batch by its own statistics, so the result depends on ``batch_size``, which is then
         also the size of the micro-batches.
         """
@@ -223,6 +225,15 @@ class MeanLoss(Summarized):
         other.bn, other.cache, other.model = bn, {}, with_policy(self.model, bn)
         other.constants = self._ravel.rest(other.model)
         return other
+
+    def with_statistics_of(self, other: "MeanLoss") -> Self:
+        """Return this objective whose ``recalibrate`` re-estimates running statistics on the data of another one.
+
+        A network meets test data with statistics of its training data; its own would be looked up in the answer.
+        """
+        mine = copy.copy(self)
+        mine.estimated_on, mine.cache = other.batches, {}
+        return mine
 
     def predict(self, theta: Theta) -> Any:
         """Return the outputs (n, ...) of the network for every example, in the order of the data. One forward pass."""

@@ -46,14 +46,14 @@ def weights(net: nn.Module) -> Tensor:
     return parameters_to_vector(net.parameters()).detach().double()
 
 
-def at(plain: Plain, net: nn.Module, theta: Tensor, split: str) -> nn.Module:
-    """Return the network with other weights, its running statistics estimated anew on the data of a split."""
+def at(plain: Plain, net: nn.Module, theta: Tensor) -> nn.Module:
+    """Return the network with other weights, its running statistics estimated anew on the training data."""
     moved = copy.deepcopy(net).double().eval()
     vector_to_parameters(theta.clone(), moved.parameters())
     layers = [layer for layer in moved.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
     if layers:
         seen = 0
-        for part in plain.data[split][0].split(plain.batch_size):
+        for part in plain.data["train"][0].split(plain.batch_size):
             seen += len(part)
             for layer in layers:
                 layer.momentum = len(part) / seen  # the mean over all batches, by their numbers of examples
@@ -133,7 +133,7 @@ def path(plain: Plain, net: nn.Module, start: Tensor, end: Tensor, split: str, p
     """Return what the straight path from one theta to another has, in loss, error and at calibrated temperature."""
     losses, free, wrong = [], [], []
     for t in places:
-        logits = plain.logits(at(plain, net, (1 - t) * start + t * end, split), split)
+        logits = plain.logits(at(plain, net, (1 - t) * start + t * end), split)
         z, y = plain.examples(logits, plain.data[split][1])
         losses.append(float(plain.loss(logits, plain.data[split][1])))
         free.append(calibrated(plain, logits, split)[0])

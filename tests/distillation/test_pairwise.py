@@ -245,7 +245,7 @@ def planes(case):
     yield "plane_points", places, coordinates, 1e-4
 
     def loss(x, y):
-        net = plain_comparison.at(case.plain, first, corner + x * along + y * across, "train")
+        net = plain_comparison.at(case.plain, first, corner + x * along + y * across)
         return case.plain.mean_loss(net, "train")
 
     yield "plane_point_loss", {"point": places["point"]}, [loss(*place) for place in coordinates], 1e-3

@@ -23,7 +23,7 @@ def statistics(objective: MeanLoss, theta: Tensor) -> dict[str, Tensor]:
         for layer in layers.values():  # of the objective's private copy
             layer.train()
             layer.momentum = 1.0  # the buffer becomes the statistic of the batch
-        for inputs, targets in objective.stream():
+        for inputs, targets in objective.estimated_on:
             buffers = {name: objective.constants[name].clone() for name in names}
             objective.outputs(theta, inputs, buffers | _counters(objective, layers))
             n = num_examples(targets)
