@@ -99,7 +99,7 @@ def subliminal(cube: xr.Dataset, axes: np.ndarray | None = None) -> np.ndarray:
         The axes.
     """
     cube = cube.sortby("init_lambda") if "seed" in cube.dims else cube.sortby("init_lambda").expand_dims("seed")
-    axes = np.asarray(grid_of_axes(2, 2, height=0.9) if axes is None else axes).ravel()
+    axes = np.asarray(grid_of_axes(2, 2, height=1.25) if axes is None else axes).ravel()
     for ax, values in zip(axes, (learned(cube), cube["barrier"]), strict=True):
         dims = [str(dim) for dim in values.dims if dim not in ("seed", "init_lambda")]
         found = t_interval(values)

@@ -86,7 +86,7 @@ def findings(cube: xr.Dataset) -> list[str]:
     that learned from labels, which is said. Shares and residual barriers tell different stories, so both are compared,
     each with a margin of a tenth (of the barrier before): the same within it, different beyond it, or undecided. The
     same is said of what is left in error and at the best temperature, and the positive controls are listed, where the
-    cube has them. Where there are several settings, a last sentence for each alignment takes them together.
+    cube has them. Where there are several settings, a first sentence for each alignment takes them together.
 
     Raises
     ------
@@ -103,7 +103,7 @@ def findings(cube: xr.Dataset) -> list[str]:
         if name in cube:
             parts[f"{name}_before"], parts[f"{name}_left"] = _heights(cube[name])
     each = [f"{where}: {_sentence(cell, baseline)}" for where, cell in cells(parts, kept=["seed", "partner"])]
-    return each + _over_settings(parts[["share", "left", "before"]].sel(partner=[STUDENT, baseline]), baseline)
+    return _over_settings(parts[["share", "left", "before"]].sel(partner=[STUDENT, baseline]), baseline) + each
 
 
 def _over_settings(parts: xr.Dataset, baseline: str) -> list[str]:
@@ -118,9 +118,11 @@ def _over_settings(parts: xr.Dataset, baseline: str) -> list[str]:
         share, left = (compare(mean[name], baseline=baseline) for name in ("share", "left"))
         margin = MARGIN * float(mean["before"].mean())
         said.append(
-            f"alignment={alignment}, mean of {count} settings: {STUDENT} student against {_other(baseline)}: "
-            f"difference of the shares {_compared(share, MARGIN, '{:.0%}', '')}; of what is left "
-            f"{_compared(left, margin, '{:.2f}', ' nat')} ({seeds} seeds{left_out})."
+            f"alignment={alignment}, mean of {count} settings: permutation leaves "
+            f"{_interval(left, 'student', '{:.2f}')} nat to the {STUDENT} student and "
+            f"{_interval(left, 'baseline', '{:.2f}')} nat to {_other(baseline)}; difference of the shares removed "
+            f"{_compared(share, MARGIN, '{:.0%}', '')}; of what is left {_compared(left, margin, '{:.2f}', ' nat')} "
+            f"({seeds} seeds{left_out})."
         )
     return said
 

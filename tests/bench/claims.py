@@ -5,6 +5,7 @@ The first folder is that of ``paper_small``, the others are of studies with find
 """
 
 import argparse
+import subprocess
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -77,12 +78,27 @@ def _facts(cube: xr.Dataset) -> str:
         cube[f"run.{name}"].values.ravel() for name in ("started_at", "git_commit", "wall_time")
     )
     done = np.isfinite(seconds)
-    commits = sorted({str(one)[:7] for one in commit[done]})
+    commits = sorted({_in_history(str(one)) for one in commit[done]})
     first = min(str(one) for one in started[done])
     number = f"{done.sum()} run" + ("s" if done.sum() > 1 else "")
     return (
         f"{number} started {first[:10]}, {seconds[done].sum() / 60:.1f} minutes in all, at commit {', '.join(commits)}"
     )
+
+
+def _in_history(commit: str) -> str:
+    """Return a commit, and under which one its change stands in this history where it was rebased after the run."""
+    try:
+        subject = _git("log", "-1", "--format=%s", commit)
+        log = [line.split(" ", 1) for line in _git("log", "--format=%h %s").splitlines()]
+    except subprocess.CalledProcessError:  # a clone without it
+        return commit[:7]
+    same = [known for known, words in log if words == subject]
+    return commit[:7] if not same or commit.startswith(same[0]) else f"{commit[:7]} ({same[0]} in this history)"
+
+
+def _git(*words: str) -> str:
+    return subprocess.run(["git", *words], cwd=HERE, check=True, capture_output=True, text=True).stdout.strip()
 
 
 def _draw(axes: np.ndarray, name: str) -> None:
