@@ -67,9 +67,9 @@ def inner(leaf: Any) -> Any:
     return leaf.inner if isinstance(leaf, OnDevice) else leaf
 
 
-def on_device(tensor: Tensor) -> OnDevice:
+def on_device(tensor: Tensor) -> Tensor:
     """Move a tensor to the simulated device."""
-    return tensor if isinstance(tensor, OnDevice) else OnDevice(tensor)
+    return tensor if isinstance(lowest(tensor), OnDevice) else OnDevice(tensor)
 
 
 def lowest(tensor: Tensor) -> Tensor:

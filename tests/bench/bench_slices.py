@@ -188,25 +188,6 @@ def memory_table() -> list[str]:
     return ["## Peak extra memory on P2", "", text, "", "| contender | MiB |", "|---|---|", *rows, "", end, ""]
 
 
-def cuda_table() -> list[str]:
-    if not torch.cuda.is_available():
-        return ["## CUDA", "", "No GPU at hand: not measured.", ""]
-    lines = ["## CUDA", "", torch.cuda.get_device_name(), "", "| problem | chunk | points a second |", "|---|---|---|"]
-    for name, make in PROBLEMS.items():
-        for chunk in (1, 16, 64, 256, 1024):
-            try:
-                run, _, _ = ours(make(), Strategy(points=chunk), "cuda")
-                run(8)
-                start = time.perf_counter()
-                run(32)
-                lines.append(f"| {name} | {chunk} | {32**2 / (time.perf_counter() - start):.0f} |")
-            except (RuntimeError, ValueError) as error:
-                lines.append(f"| {name} | {chunk} | {type(error).__name__} |")
-        _, strategy, _ = ours(make(), None, "cuda")
-        lines.append(f"| {name} | chosen | {strategy.facts()} |")
-    return [*lines, ""]
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--peak", help=argparse.SUPPRESS)
@@ -232,9 +213,8 @@ def main() -> None:
         size = f"{n}x{n} points, {repetitions} alternating repetitions, load average {loads[0]:.1f} to {loads[1]:.1f}"
         sections.append(table(name, times, notes, size))
         write(sections)
-    for section in (memory_table, cuda_table):
-        sections.append(section())
-        write(sections)
+    sections.append(memory_table())
+    write(sections)
     print(RESULTS.read_text())
 
 

@@ -6,7 +6,6 @@ Run: ``OMP_NUM_THREADS=1 python -m tests.bench.bench_students``; writes results/
 import os
 import platform
 import statistics
-import time
 from pathlib import Path
 
 import torch
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from kdlandscape.distillation.networks import mlp, random_thetas
 from kdlandscape.distillation.recipe import Recipe
 from kdlandscape.distillation.training import distill
+from tests.bench.clock import in_turns
 from tests.bench.goals import goal
 
 STUDENTS, EXAMPLES, FEATURES, CLASSES, TAU, STEPS = 32, 1024, 40, 10, 4.0, 512
@@ -23,7 +23,8 @@ SIZES = [(32, 32), (100, 128)]  # width of two hidden layers, batch size
 
 def plain(network: nn.Module, thetas: Tensor, teachers: Tensor, inputs: Tensor, recipe: Recipe) -> Tensor:
     """Distil the students one after another, as a PyTorch user would."""
-    student, teacher = (mlp(FEATURES, CLASSES, width=network[0].out_features).to(inputs) for _ in range(2))
+    student, teacher = (mlp(FEATURES, CLASSES, width=network[0].out_features) for _ in range(2))
+    student, teacher = (one.to(inputs.device, inputs.dtype) for one in (student, teacher))
     finals = []
     for start, target in zip(thetas, teachers, strict=True):
         nn.utils.vector_to_parameters(start.clone(), student.parameters())
@@ -52,37 +53,27 @@ def batched(network: nn.Module, thetas: Tensor, teachers: Tensor, inputs: Tensor
     return distill(network, thetas, teachers, inputs, recipe, generator=generator, temperature=TAU).thetas
 
 
-def problem(width: int, dtype: torch.dtype, device: str) -> tuple[nn.Module, Tensor, Tensor, Tensor]:
+def problem(
+    width: int, dtype: torch.dtype, device: str, students: int = STUDENTS
+) -> tuple[nn.Module, Tensor, Tensor, Tensor]:
     network = mlp(FEATURES, CLASSES, width=width).to(device, dtype)
-    thetas = random_thetas(network, range(2 * STUDENTS)).to(device)
+    thetas = random_thetas(network, range(2 * students)).to(device)
     inputs = torch.randn(EXAMPLES, FEATURES, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    return network, thetas[:STUDENTS], thetas[STUDENTS:], inputs.to(device, dtype)
+    return network, thetas[:students], thetas[students:], inputs.to(device, dtype)
 
 
-def seconds(function, *arguments) -> float:
-    """Return CPU time of this process (one thread), so that other work does not count; on a GPU, wall time."""
-    if not arguments[1].is_cuda:
-        start = time.process_time()
-        function(*arguments)
-        return time.process_time() - start
-    torch.cuda.synchronize()
-    start = time.perf_counter()
-    function(*arguments)
-    torch.cuda.synchronize()
-    return time.perf_counter() - start
-
-
-def compare(width: int, batch: int, device: str, repeats: int = 5) -> tuple[str, float]:
+def compare(width: int, batch: int, repeats: int = 5) -> tuple[str, float]:
     recipe = Recipe(epochs=STEPS * batch // EXAMPLES, batch_size=batch, lr=0.05)
-    exact = problem(width, torch.float64, device)
+    exact = problem(width, torch.float64, "cpu")
     ours, theirs = batched(*exact, recipe), plain(*exact, recipe)
     off = float((ours - theirs).abs().max() / theirs.abs().max())
-    single = problem(width, torch.float32, device)
-    pairs = [(seconds(plain, *single, recipe), seconds(batched, *single, recipe)) for _ in range(repeats)]
-    ratios = sorted(one / other for one, other in pairs)
-    slow, fast = (statistics.median(side) for side in zip(*pairs, strict=True))
+    single = problem(width, torch.float32, "cpu")
+    calls = [lambda: plain(*single, recipe), lambda: batched(*single, recipe)]
+    both = in_turns(calls, repeats, processor=True)
+    ratios = sorted(one / other for one, other in zip(*both, strict=True))
+    slow, fast = map(statistics.median, both)
     row = (
-        f"| {device} | {width} | {batch} | {slow:.2f} | {fast:.2f} | {statistics.median(ratios):.1f} "
+        f"| {width} | {batch} | {slow:.2f} | {fast:.2f} | {statistics.median(ratios):.1f} "
         f"({ratios[0]:.1f}–{ratios[-1]:.1f}) | {off:.0e} |"
     )
     return row, statistics.median(ratios)
@@ -90,35 +81,30 @@ def compare(width: int, batch: int, device: str, repeats: int = 5) -> tuple[str,
 
 def main() -> None:
     goals: list[str] = []
-    devices = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
     lines = [
         "# 32 MLP students: one batch against one after another",
         "",
         f"{STUDENTS} students (40 inputs, 2 hidden layers, 10 classes) distilled from {STUDENTS} teachers, tau 4, SGD "
         f"with Nesterov momentum and cosine schedule, {STEPS} steps of the batch size, float32. "
-        "CPU seconds of one thread (wall on a GPU); sides alternate; "
+        "CPU seconds of one thread; sides alternate; "
         "median (range) of 5. Last column: largest difference of the final weights, relative to the largest weight, in "
         "float64.",
         "",
-        "| device | width | batch | plain loops [s] | batched [s] | speedup | weights differ |",
-        "|---|---|---|---|---|---|---|",
+        "| width | batch | plain loops [s] | batched [s] | speedup | weights differ |",
+        "|---|---|---|---|---|---|",
     ]
-    for device in devices:
-        for size in SIZES:
-            row, ratio = compare(*size, device)
-            print(row, flush=True)
-            lines.append(row)
-            goals.append(
-                goal(f"{STUDENTS} batched students, {device}, width {size[0]}: ≥ 8×", f"{ratio:.1f}×", ratio >= 8)
-            )
-            write([*lines, "", facts(), "", *goals])
+    for size in SIZES:
+        row, ratio = compare(*size)
+        print(row, flush=True)
+        lines.append(row)
+        goals.append(goal(f"{STUDENTS} batched students, width {size[0]}: ≥ 8×", f"{ratio:.1f}×", ratio >= 8))
+        write([*lines, "", facts(), "", *goals])
 
 
 def facts() -> str:
-    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
     return (
         f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} thread, load "
-        f"{os.getloadavg()[0]:.1f}; Python {platform.python_version()}, torch {torch.__version__}{gpu}. The gain is "
+        f"{os.getloadavg()[0]:.1f}; Python {platform.python_version()}, torch {torch.__version__}. The gain is "
         "the overhead of a step that the students share: it falls as the layers grow and arithmetic dominates."
     )
 

@@ -24,6 +24,9 @@ INSTALL = {  # module: what to type; --no-deps where the declared needs would pu
     "loss_landscapes": "pip install loss-landscapes",
     "landscaper": "pip install --no-deps landscaper coloredlogs humanfriendly einops pyhessian",
     "papermill": "pip install papermill",
+    "transformers": "pip install transformers",
+    "datasets": "pip install datasets",
+    "pytest": "pip install pytest",
 }
 
 
@@ -44,7 +47,7 @@ def pyhessian_cached(problem: Problem) -> Product:
     from pyhessian.utils import hessian_vector_product
 
     with contextlib.redirect_stdout(io.StringIO()):
-        it = hessian(problem.module, problem.loss, data=problem.batches()[0], cuda=False)
+        it = hessian(problem.module, problem.loss, data=problem.batches()[0], cuda=problem.inputs.is_cuda)
 
     def product(v: Tensor) -> Tensor:
         return flat(hessian_vector_product(it.gradsH, it.params, split(v, it.params)))
@@ -57,20 +60,20 @@ def pyhessian_loader(problem: Problem, size: int | None = None) -> Product:
     """PyHessian over a list of batches: nothing is kept."""
     from pyhessian import hessian
 
-    it = hessian(problem.module, problem.loss, dataloader=problem.batches(size), cuda=False)
+    it = hessian(problem.module, problem.loss, dataloader=problem.batches(size), cuda=problem.inputs.is_cuda)
     return lambda v: flat(it.dataloader_hv_product(split(v, it.params))[1])
 
 
-def curvlinops(problem: Problem, size: int | None = None) -> Product:
-    """Return the product of curvlinops' Hessian."""
-    from curvlinops import HessianLinearOperator
+def curvlinops(problem: Problem, size: int | None = None, kind: str = "Hessian") -> Product:
+    """Return the product of curvlinops' Hessian, or of its ``GGN``."""
+    import curvlinops as package
 
+    make = getattr(package, f"{kind}LinearOperator")
     named, data = dict(problem.module.named_parameters()), problem.batches(size)
     try:
-        linear = HessianLinearOperator(problem.module, problem.loss, named, data, check_deterministic=False)
+        linear = make(problem.module, problem.loss, named, data, check_deterministic=False)
     except (TypeError, AttributeError):  # older releases take a list
-        values = list(named.values())
-        linear = HessianLinearOperator(problem.module, problem.loss, values, data, check_deterministic=False)
+        linear = make(problem.module, problem.loss, list(named.values()), data, check_deterministic=False)
     return lambda v: linear @ v
 
 

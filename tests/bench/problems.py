@@ -1,6 +1,7 @@
-"""The two problems every bench script measures: a small network (P1) and a convolutional one (P2)."""
+"""The problems that the benches measure: a small network (P1), a convolutional one (P2), and on a GPU larger ones."""
 
 import copy
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 
 
 class Problem(NamedTuple):
-    """A network in eval mode, its mean loss and its data, on the CPU in float32."""
+    """A network in eval mode, its mean loss and its data, in float32."""
 
     name: str
     module: nn.Module
@@ -21,6 +22,12 @@ class Problem(NamedTuple):
         """Return the data in batches, all at once by default."""
         count = len(self.inputs) if size is None else size
         return list(zip(self.inputs.split(count), self.targets.split(count), strict=True))
+
+    def to(self, device: str) -> "Problem":
+        """Return the same problem on a device, with a network of its own."""
+        return self._replace(
+            module=copy.deepcopy(self.module).to(device), inputs=self.inputs.to(device), targets=self.targets.to(device)
+        )
 
     def own(self) -> "Problem":
         """Return the same problem with a network that a peer may change."""
@@ -42,15 +49,24 @@ def p1(steps: int = 300) -> Problem:
 
 def p2(num_examples: int = 512) -> Problem:
     """P2: ResNet-20 of width 16 (272 k parameters, BatchNorm in eval mode) on random 3x32x32 inputs."""
+    return _residual("P2", lambda: ResNet(16, stages=3, blocks=3), num_examples)
+
+
+def resnet18(num_examples: int = 256, width: int = 64) -> Problem:
+    """ResNet-18 with the stem of CIFAR (11 M parameters, BatchNorm in eval mode) on random 3x32x32 inputs."""
+    return _residual("ResNet-18", lambda: ResNet(width, stages=4, blocks=2), num_examples)
+
+
+def _residual(name: str, make: Callable[[], nn.Module], num_examples: int) -> Problem:
     generator = torch.Generator().manual_seed(0)
     inputs = torch.randn(num_examples, 3, 32, 32, generator=generator)
     targets = torch.randint(10, (num_examples,), generator=generator)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        module = ResNet20()
+        module = make()
     with torch.no_grad():  # running statistics that fit the data
         module(inputs[:128])
-    return Problem("P2", module.eval(), nn.CrossEntropyLoss(), inputs, targets)
+    return Problem(name, module.eval(), nn.CrossEntropyLoss(), inputs, targets)
 
 
 def train(module: nn.Module, inputs: Tensor, targets: Tensor, steps: int) -> None:
@@ -83,15 +99,14 @@ class Block(nn.Module):
         return torch.relu(self.norm_second(self.second(inner)) + self.shortcut(x))
 
 
-class ResNet20(nn.Sequential):
-    """Nine blocks in three stages (He et al. 2016, section 4.2, with projection shortcuts)."""
+class ResNet(nn.Sequential):
+    """Stages of blocks, each stage twice as wide (He et al. 2016, section 4.2, with projection shortcuts)."""
 
-    def __init__(self, width: int = 16, num_classes: int = 10) -> None:
-        stem = [nn.Conv2d(3, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
-        blocks, channels = [], width
-        for stage in range(3):
-            for index in range(3):
-                stride = 2 if stage and not index else 1
-                blocks.append(Block(channels, width * 2**stage, stride))
+    def __init__(self, width: int, *, stages: int, blocks: int, num_classes: int = 10) -> None:
+        layers: list[nn.Module] = [nn.Conv2d(3, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+        channels = width
+        for stage in range(stages):
+            for index in range(blocks):
+                layers.append(Block(channels, width * 2**stage, 2 if stage and not index else 1))
                 channels = width * 2**stage
-        super().__init__(*stem, *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, num_classes))
+        super().__init__(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, num_classes))
