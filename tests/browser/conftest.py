@@ -37,7 +37,7 @@ class Watched:
     def __init__(self, browser, **settings):
         self.context = browser.new_context(viewport={"width": 1280, "height": 1000}, **settings)
         self.page = self.context.new_page()
-        self.page.set_default_timeout(30_000)
+        self.page.set_default_timeout(90_000)  # a machine with other work is several times slower
         self.errors, self.outside, self.asked = [], set(), []
         self.page.on("console", self._said)
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))

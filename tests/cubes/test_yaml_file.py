@@ -75,10 +75,10 @@ def test_what_is_written_is_yaml_for_anyone(content, tmp_path):
     ids=range(14),
 )
 def test_what_is_no_document_of_plain_values_is_refused_at_once(text, message):
-    began = time.monotonic()
+    began = time.process_time()
     with pytest.raises(DocumentError, match=message):
         parse(text, "x")
-    assert time.monotonic() - began < 2
+    assert time.process_time() - began < 2
 
 
 @pytest.mark.parametrize(
@@ -86,10 +86,10 @@ def test_what_is_no_document_of_plain_values_is_refused_at_once(text, message):
 )
 def test_an_alias_bomb_is_refused_at_once(form):
     lines = ["a0: &a0 [1, 2, 3]"] + [f"a{i}: &a{i} " + form.format(f"*a{i - 1}") for i in range(1, 30)]
-    began = time.monotonic()
+    began = time.process_time()
     with pytest.raises(DocumentError, match="got more by its aliases"):
         parse("\n".join(lines), "x")
-    assert time.monotonic() - began < 2
+    assert time.process_time() - began < 2
 
 
 def test_a_document_of_many_short_lists_is_no_deep_one():

@@ -288,7 +288,7 @@ def test_a_notebook_whose_results_no_cube_can_hold_costs_two_runs(tmp_path):
 
 def test_a_driver_that_waits_for_another_machine_says_for_whom(tmp_path, monkeypatch):
     monkeypatch.setattr(fcntl, "flock", lambda *_: raise_no_locks())
-    monkeypatch.setattr(time, "sleep", lambda _: held.unlink())
+    monkeypatch.setattr(time, "sleep", lambda _: held.unlink(missing_ok=True))
     project(tmp_path)
     spec = content(tmp_path, grid={"seed": [0]})
     (planned,) = plan(make_spec(spec))

@@ -159,7 +159,7 @@ def test_a_study_on_a_real_scheduler_loses_nothing_when_one_of_two_workers_is_ki
     killer.start()
     run_study(path, root=tmp_path, scheduler=address, warm=True, progress=False)
     killer.join()
-    assert dask_workers[0].wait(5) == -signal.SIGKILL
+    assert dask_workers[0].wait(30) == -signal.SIGKILL
     assert [path.read_text() for path in (folder / "errors").iterdir()] == []
     with open_cube(folder) as cube:
         assert missing(cube) == []
@@ -178,7 +178,7 @@ def test_failures_and_deaths_are_the_same_on_a_cluster_that_is_started_here(tmp_
     assert '"RuntimeError"' in names["mode=fail"]
     assert '"KernelDied"' in names["mode=kill_worker"]  # the parent of a warm kernel is its fork server
     kernels = [int(Path(tmp_path / f"{mode}0").read_text()) for mode in modes]
-    wait_until(lambda: not any(map(alive, kernels)), 10)
+    wait_until(lambda: not any(map(alive, kernels)))
 
 
 class TestATask:
