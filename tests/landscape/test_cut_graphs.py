@@ -10,6 +10,7 @@ from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
 import kdlandscape as kdl
+from kdlandscape.landscape.curvature import cut_graphs
 from kdlandscape.landscape.objective import Objective
 from tests import dense
 from tests.cases import CASES, IDS
@@ -302,3 +303,27 @@ def test_the_layer_without_second_derivatives_is_named_beside_layers_that_work_i
     else:
         pytest.fail("expected a refusal")
     assert all(torch.equal(tensor, before[name]) for name, tensor in module.state_dict().items())
+
+
+class Kink(nn.Module):
+    """A ReLU whose kink lies as near as one likes to where the check looks first."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor([0.7, -0.4], dtype=torch.float64))
+        self.register_buffer("place", torch.zeros((), dtype=torch.float64))
+
+    def forward(self, x):
+        return torch.relu(x @ self.weight - self.place)[:, None] + (x @ self.weight.sin())[:, None]
+
+
+@pytest.mark.parametrize("kind", [kdl.empirical_fisher, kdl.ggn])
+def test_a_kink_nearer_to_the_point_than_any_step_is_no_cut(kind):
+    x, y = torch.ones(8, 2, dtype=torch.float64), torch.zeros(8, 1, dtype=torch.float64)
+    model = Kink()
+    first = cut_graphs._shifted(Objective(model, nn.MSELoss(), (x, y)), model.weight.detach(), 0)
+    model.place.fill_(float(first.sum()) - 1e-12)
+    objective = Objective(model, nn.MSELoss(), (x, y))
+    slopes = cut_graphs._of_loss(objective, first, (x, y), kind.__name__, "reverse")
+    assert cut_graphs._compare(slopes) > 0.01  # both central differences are half of either side's slope
+    assert kind(objective, objective.theta).facts["derivatives"] == "agree"
