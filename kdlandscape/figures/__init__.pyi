@@ -7,6 +7,7 @@ from .function_prior_lines import function_prior
 from .generalization_bars import generalization, rescaling_ratios
 from .grids import panels
 from .lines import fidelity_accuracy, heatmap, init_lambda, line
+from .mechanics_lines import mechanics
 from .posterior_bars import posterior
 from .spectral import eigenvalues, spectral_density
 from .starts import shared_starts, start_angles, subliminal
@@ -28,6 +29,7 @@ __all__ = [
     "heatmap",
     "init_lambda",
     "line",
+    "mechanics",
     "network_plane",
     "network_spectra",
     "overview",

@@ -4,6 +4,7 @@ from .decisions import NOT_TESTABLE, Bounds, Decision, decide, holm, seeds_neede
 from .flatness_ratios import flatness_of_run, relative
 from .function_priors_kept import function_prior_of_run
 from .generalization import correlations, generalization_of_run, kendall
+from .mechanics_compared import mechanics_of_run
 from .onsets import lambda_of_run, turns
 from .posterior_distances import posterior_of_run
 from .sentences import say
@@ -33,6 +34,7 @@ __all__ = [
     "holm",
     "kendall",
     "lambda_of_run",
+    "mechanics_of_run",
     "open_studies",
     "pick",
     "posterior_of_run",

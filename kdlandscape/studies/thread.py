@@ -1,4 +1,4 @@
-"""The claims of the thread beside distillation: flatness, priors over functions, and Bayesian model averages.
+"""The claims of the thread beside distillation: flatness, priors over functions, model averages, and mechanics.
 
 They follow the rules of `kdlandscape.studies.claims`: a bound stated before the numbers are seen, a t interval over
 seeds, and "not testable here" where a precondition is not shown.
@@ -11,11 +11,12 @@ from kdlandscape.studies.claims import Claim, Measure, Number, Precondition
 from kdlandscape.studies.decisions import Bounds
 from kdlandscape.studies.function_priors_kept import MARGIN
 from kdlandscape.studies.generalization import COPY, SCALE_FREE, STUDENT, correlations, descent, ratios
+from kdlandscape.studies.mechanics_compared import LEARNED, log_ratios, unexplained
 from kdlandscape.studies.posterior_distances import BAYESIAN, NETWORK, OF_ENSEMBLE, farther, largest_ensemble
 from kdlandscape.studies.posterior_distances import STUDENT as DISTILLED
 from kdlandscape.studies.verdict_table import findings_on
 
-FLATNESS, FUNCTION_PRIOR, POSTERIOR = "flatness", "function_prior", "posterior"
+FLATNESS, FUNCTION_PRIOR, POSTERIOR, MECHANICS = "flatness", "function_prior", "posterior", "mechanics"
 TEST, FAR = "test", "off the data"
 WEAK = 0.1  # the largest rank correlation that counts as none
 
@@ -72,6 +73,17 @@ def _nearest_bayesian(place: str) -> Measure:
     return measure
 
 
+def _of_constraint(quantity: str) -> Measure:
+    return lambda cube: _over_seeds(log_ratios(cube)[quantity])
+
+
+#: Networks that have not learned the motion say nothing about it.
+LEARNS = Precondition(
+    "both networks learn the motion",
+    Number(MECHANICS, "share of the test motions that the worse one leaves unexplained",
+           lambda cube: _over_seeds(unexplained(cube))),
+    Bounds(below=LEARNED),
+)  # fmt: skip
 #: Distances to chains that have not met are distances to nothing.
 MET = Precondition(
     "the chains have met",
@@ -147,6 +159,15 @@ CLAIMS = [
     _claim("average-ensemble-student", "this package", "a student of an ensemble is nearer to it than one network",
            Number(POSTERIOR, "distance of a network minus of the ensemble's student",
                   _farther(NETWORK, OF_ENSEMBLE, TEST)), MET, above=0.0),
+    _claim("mechanics-drift", "Finzi 2020", "with explicit constraints a Hamiltonian network loses less energy",
+           Number(MECHANICS, "log of its energy drift over that without them", _of_constraint("energy_drift")),
+           LEARNS, below=0.0),
+    _claim("mechanics-error", "Finzi 2020", "and predicts motions better",
+           Number(MECHANICS, "log of the same ratio, distance from the true path", _of_constraint("path_error")),
+           LEARNS, below=0.0),
+    _claim("mechanics-flat", "this package", "and its minimum is flatter",
+           Number(MECHANICS, "log of the same ratio, largest eigenvalue", _of_constraint("eigenvalues")),
+           LEARNS, below=0.0),
 ]  # fmt: skip
 
 

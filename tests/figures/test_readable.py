@@ -22,6 +22,7 @@ from tests.figures.test_spectra import rules
 from tests.figures.test_training_path import recorded
 from tests.studies.test_function_priors_kept import cube as function_prior_cube
 from tests.studies.test_generalization import cube as generalization_cube
+from tests.studies.test_mechanics_compared import cube as mechanics_cube
 from tests.studies.test_posterior_distances import cube as posterior_cube
 from tests.studies.test_shared_starts import cube as shared_starts_cube
 from tests.studies.test_start_angles import cube as start_angles_cube
@@ -56,6 +57,7 @@ FIGURES = {
     "eigenvalues": lambda: figures.eigenvalues(demo_cube()["student_eigenvalues"], hue="init_lambda"),
     "fidelity_accuracy": draw_fidelity,
     "function_prior": lambda: figures.function_prior(function_prior_cube()),
+    "mechanics": lambda: figures.mechanics(mechanics_cube()),
     "posterior": lambda: figures.posterior(posterior_cube()),
     "generalization": lambda: figures.generalization(generalization_cube()),
     "heatmap": lambda: figures.heatmap(demo_cube()["barrier"], "init_lambda", "lr_policy"),

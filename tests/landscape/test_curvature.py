@@ -367,3 +367,36 @@ def test_outputs_that_are_no_tensor_are_refused():
     hessian(objective, objective.theta)(rows(objective))
     with pytest.raises(ValueError, match="outputs in one tensor, a row an example; got dict"):
         ggn(objective, objective.theta)
+
+
+class TakesGradients(nn.Module):
+    """A network whose output is the gradient of an energy, as of Hamiltonian networks."""
+
+    def __init__(self):
+        super().__init__()
+        self.energy = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1))
+
+    def forward(self, x):
+        return torch.func.vmap(torch.func.grad(lambda one: self.energy(one)[0]))(x)
+
+
+@pytest.mark.parametrize("kind", ["hessian", "ggn"])
+def test_a_network_that_takes_a_gradient_in_its_forward_pass_has_its_third_derivatives(kind):
+    """Against the dense matrix by automatic differentiation of the whole, without the library."""
+    torch.manual_seed(0)
+    model = TakesGradients().double()
+    x, y = torch.randn(2, 6, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    objective = Objective(model, nn.MSELoss(), (x, y))
+
+    def outputs(theta):
+        return objective.outputs(theta, x)
+
+    if kind == "hessian":
+        expected = torch.func.hessian(lambda theta: (outputs(theta) - y).square().mean())(objective.theta)
+    else:
+        jacobian = torch.func.jacfwd(outputs)(objective.theta).flatten(0, 1)
+        expected = 2 / y.numel() * jacobian.T @ jacobian
+    found = MAKE[kind](objective, objective.theta)
+    torch.testing.assert_close(found @ torch.eye(objective.dim).double(), expected, rtol=1e-9, atol=1e-12)
+    top = float(found.top_eigenpairs(1)["eigenvalues"][0])
+    assert top == pytest.approx(float(torch.linalg.eigvalsh(expected)[-1]), rel=1e-6)

@@ -64,6 +64,18 @@ SMALL = {
         "student_epochs": 1,
         "cosines": [0.0, 0.5, 1.0],
     },
+    "mechanics.ipynb": {
+        "width": 4,
+        "paths": 3,
+        "points": 5,
+        "epochs": 2,
+        "batch_size": 10,
+        "horizon": 2.0,
+        "num_times": 3,
+        "num_motions": 2,
+        "num_eigenvalues": 2,
+        "num_points": 3,
+    },
     "posterior.ipynb": {
         "num_train": 40,
         "num_test": 30,

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 from torch.func import grad, jvp, vjp
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 from kdlandscape.landscape.curvature.layers import UNSUPPORTED, gradient, innermost
@@ -111,7 +112,11 @@ def first_mode(objective: MeanLoss, point: Tensor, piece: Piece, kind: str, mode
 
 
 def graph_bytes(objective: MeanLoss, point: Tensor, piece: Piece, kind: str) -> int:
-    """Bytes that a kept reverse map holds for one example, from the tensors that it saves for a few examples."""
+    """Bytes that a kept reverse map holds for one example, from the tensors that it saves for a few examples.
+
+    A network that takes a gradient by ``torch.func`` in its forward pass hides what is saved: then all that is computed
+    counts, which is more.
+    """
     few = tree_map(lambda leaf: leaf[:8], piece)
     saved: dict[int, int] = {}
 
@@ -120,8 +125,27 @@ def graph_bytes(objective: MeanLoss, point: Tensor, piece: Piece, kind: str) -> 
         saved[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    with saved_tensors_hooks(pack, lambda tensor: tensor):
-        kept = linearize(objective, point, few, kind, "reverse")
+    try:
+        with saved_tensors_hooks(pack, lambda tensor: tensor):
+            kept = linearize(objective, point, few, kind, "reverse")
+    except RuntimeError:
+        with _Results(pack):
+            kept = linearize(objective, point, few, kind, "reverse")
     del kept
     constants = 2 * point.nbytes  # theta and the convolutions' own layouts of it
     return max(sum(saved.values()) - constants, 0) // max(len(tree_leaves(few)[0]), 1)
+
+
+class _Results(TorchDispatchMode):
+    """Calls a function with every tensor that torch computes."""
+
+    def __init__(self, each: Callable[[Tensor], Any]) -> None:
+        super().__init__()
+        self._each = each
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        found = function(*args, **(kwargs or {}))
+        for leaf in tree_leaves(found):
+            if isinstance(leaf, Tensor):
+                self._each(leaf)
+        return found
