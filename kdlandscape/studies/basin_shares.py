@@ -118,7 +118,7 @@ def _over_settings(parts: xr.Dataset, baseline: str) -> list[str]:
         share, left = (compare(mean[name], baseline=baseline) for name in ("share", "left"))
         margin = MARGIN * float(mean["before"].mean())
         said.append(
-            f"alignment={alignment}, mean of {count} settings: permutation leaves "
+            f"alignment = {alignment}, mean of {count} settings: permutation leaves "
             f"{_interval(left, 'student', '{:.2f}')} nat to the {STUDENT} student and "
             f"{_interval(left, 'baseline', '{:.2f}')} nat to {_other(baseline)}; difference of the shares removed "
             f"{_compared(share, MARGIN, '{:.0%}', '')}; of what is left {_compared(left, margin, '{:.2f}', ' nat')} "

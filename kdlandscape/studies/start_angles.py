@@ -4,6 +4,7 @@ import numpy as np
 import xarray as xr
 
 from kdlandscape.cubes.statistics import t_interval
+from kdlandscape.cubes.words import cell_words, kind
 from kdlandscape.studies.complete_seeds import complete_seeds
 from kdlandscape.studies.decisions import CONTRADICTED, LEAST_SEEDS, REPRODUCED, Bounds, decide, seeds_in_words
 from kdlandscape.studies.sentences import interval_in_words, require
@@ -87,32 +88,42 @@ def _half(x: np.ndarray, h: np.ndarray) -> float:
 def findings(cube: xr.Dataset) -> list[str]:
     """Say whether one curve over the cosine of the start explains more of the barriers than one over λ.
 
+    For all settings together, and then for each value of a setting in words, such as the norm: weights that all
+    networks share at the start, as the gains of a norm, raise the cosine and not what is alike.
+
     Raises
     ------
     ValueError
         If the cube lacks the barrier or the cosine of the start over ``init_lambda`` and ``seed``.
     """
     require(cube, ["barrier", "cos_start"], ["init_lambda", "seed"])
-    cube, left_out = complete_seeds(cube[["barrier", "cos_start"]], inner=("init_lambda",))
-    left = unexplained(cube)
-    values = (left["over_lambda"] - left["over_cosine"]).dropna("seed").values
-    if len(values) < LEAST_SEEDS:
-        return [f"not decided: {len(values)} seeds are done, a verdict needs at least {LEAST_SEEDS}{left_out}."]
-    decision = decide(values, Bounds(above=0.0))
+    whole, left_out = complete_seeds(cube[["barrier", "cos_start"]], inner=("init_lambda",))
+    if whole.sizes["seed"] < LEAST_SEEDS:
+        seeds = whole.sizes["seed"]
+        return [f"not decided: {seeds} seeds are done, a verdict needs at least {LEAST_SEEDS}{left_out}."]
+    words = [dim for dim in cube["barrier"].dims if cube.sizes[dim] > 1 and kind(cube, str(dim)) == "category"]
+    parts = [
+        f"{cell_words(cube, {str(dim): value})} alone: {_sentence(whole.isel(setting=whole[dim].values == value))}"
+        for dim in words
+        for value in cube[dim].values.tolist()
+    ]
+    return [_sentence(whole, left_out), *parts]
+
+
+def _sentence(whole: xr.Dataset, left_out: str = "") -> str:
+    left = unexplained(whole)
+    decision = decide((left["over_lambda"] - left["over_cosine"]).values, Bounds(above=0.0))
     said = {REPRODUCED: "the angle tells more than λ", CONTRADICTED: "λ tells more than the angle"}
     verdict = said.get(decision.verdict, f"undecided, {seeds_in_words(decision.seeds_needed)}")
-    parts = ", ".join(
-        f"{_interval(left[name])} of the variance of the relative barriers not explained by one falling curve over "
-        f"{words}"
-        for name, words in (("over_lambda", "λ"), ("over_cosine", "the cosine of start and teacher"))
-    )
-    half = halvings(cube).mean("seed")
+    half = halvings(whole).mean("seed")
     ranges = [f"{float(half[name].min()):.2f} to {float(half[name].max()):.2f}" for name in ("at_lambda", "at_cosine")]
-    return [
-        f"{parts}; difference {decision.mean:.0%} ({decision.low:.0%} to {decision.high:.0%}): {verdict} "
-        f"({len(values)} seeds{left_out}). Over the {cube.sizes['setting']} settings the barrier halves at λ = "
-        f"{ranges[0]}, at a cosine of {ranges[1]}."
-    ]
+    return (
+        f"one falling curve over λ leaves {_interval(left['over_lambda'])} of the variance of the relative barriers "
+        f"unexplained, one over the cosine of start and teacher {_interval(left['over_cosine'])}; difference "
+        f"{decision.mean:.0%} ({decision.low:.0%} to {decision.high:.0%}): {verdict} ({whole.sizes['seed']} seeds"
+        f"{left_out}). Over the {whole.sizes['setting']} settings the barrier halves at λ = {ranges[0]}, "
+        f"at a cosine of {ranges[1]}."
+    )
 
 
 def _interval(values: xr.DataArray) -> str:

@@ -19,16 +19,17 @@ from kdlandscape.studies import say
 from kdlandscape.studies.verdict_table import format_verdicts
 
 HERE = Path(__file__).parents[2] / ".github"
-DPI = 100
+DPI = 160
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("studies", type=Path, nargs="+", metavar="STUDY")
     paper, *others = parser.parse_args().studies
-    lines = ["# What the studies of the paper decided", "", *_claims(paper)]
-    for study in others:
-        lines += _section(study)
+    with kdl.figures.venue_style():
+        lines = ["# What the studies of the paper decided", "", *_claims(paper)]
+        for study in others:
+            lines += _section(study)
     (HERE / "CLAIMS.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 

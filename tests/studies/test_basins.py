@@ -74,7 +74,7 @@ def test_all_settings_together_are_compared_by_the_mean_of_each_seed():
     assert len(said) == 2 * 2 + 2
     together = said[0]
     left = "0.30 (0.29 to 0.31) nat to the λ = 0 student and 0.30 (0.30 to 0.30) nat to an independent network"
-    assert together.startswith(f"alignment=weights, mean of 2 settings: permutation leaves {left}")
+    assert together.startswith(f"alignment = weights, mean of 2 settings: permutation leaves {left}")
     assert "difference of the shares removed 0% (-1% to 1%): the same within 10%" in together
     assert together.endswith("the same within 0.10 nat (4 seeds).")
     cube["barrier"].loc[{"seed": 3, "network": "cnn"}] = np.nan

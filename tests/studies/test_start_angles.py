@@ -66,6 +66,20 @@ def test_a_seed_that_lacks_a_setting_is_left_out_of_the_comparison():
     assert "4 seeds). Over the 2 settings" in findings(whole)[0]
 
 
+def test_each_value_of_a_setting_in_words_is_told_alone():
+    """With a norm all cosines are higher: no curve over the cosine holds both, and each alone has one."""
+    plain, normed = cube(4), cube(4)
+    normed["cos_start"] = 0.5 + normed["cos_start"] / 2
+    together, none, layer = findings(xr.concat([plain, normed], xr.Variable("norm", ["none", "layer"])))
+    assert "Over the 4 settings" in together
+    assert "cosine of start and teacher 0% (" not in together
+    assert none.startswith("norm = none alone: one falling curve over λ leaves")
+    assert layer.startswith("norm = layer alone: one falling")
+    for said in (none, layer):
+        assert "cosine of start and teacher 0% (" in said
+        assert "the angle tells more than λ (4 seeds)" in said
+
+
 def test_few_seeds_decide_nothing_and_other_cubes_are_refused():
     assert findings(cube(2)) == ["not decided: 2 seeds are done, a verdict needs at least 3."]
     with pytest.raises(ValueError, match="cos_start missing"):
