@@ -130,7 +130,8 @@ def _run(loss: MeanLoss, inputs: Any, advance: bool = False) -> Any:
     with preserve_rng(), torch.no_grad():
         if advance:
             _advance()
-        return picked(loss.raw(loss.theta, inputs), loss._which)
+        found = picked(loss.raw(loss.theta, inputs), loss._which)
+    return found.detach() if isinstance(found, Tensor) else found  # a network may turn gradients on again
 
 
 def _advance() -> None:

@@ -380,16 +380,24 @@ class TakesGradients(nn.Module):
         return torch.func.vmap(torch.func.grad(lambda one: self.energy(one)[0]))(x)
 
 
+class TakesThemByAutograd(TakesGradients):
+    def forward(self, x):
+        with torch.enable_grad():
+            x = x if x.requires_grad else x.detach().requires_grad_()
+            return torch.autograd.grad(self.energy(x).sum(), x, create_graph=True)[0]
+
+
 @pytest.mark.parametrize("kind", ["hessian", "ggn"])
-def test_a_network_that_takes_a_gradient_in_its_forward_pass_has_its_third_derivatives(kind):
+@pytest.mark.parametrize("network", [TakesGradients, TakesThemByAutograd])
+def test_a_network_that_takes_a_gradient_in_its_forward_pass_has_its_third_derivatives(network, kind):
     """Against the dense matrix by automatic differentiation of the whole, without the library."""
     torch.manual_seed(0)
-    model = TakesGradients().double()
+    model, like = network().double(), TakesGradients().double()
     x, y = torch.randn(2, 6, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    objective = Objective(model, nn.MSELoss(), (x, y))
+    objective, reference = (Objective(one, nn.MSELoss(), (x, y)) for one in (model, like))
 
     def outputs(theta):
-        return objective.outputs(theta, x)
+        return reference.outputs(theta, x)
 
     if kind == "hessian":
         expected = torch.func.hessian(lambda theta: (outputs(theta) - y).square().mean())(objective.theta)
