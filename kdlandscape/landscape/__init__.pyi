@@ -7,6 +7,7 @@ from .many_networks import along
 from .params import SpaceError
 from .paths.interpolation import mix
 from .permutations.rescaling import rescaled
+from .permutations.straight_through import align_by_loss
 from .profiles import profile
 from .recorded import Recorded, stability_threshold
 from .recorder import Overhead
@@ -25,6 +26,7 @@ __all__ = [
     "Recorded",
     "SpaceError",
     "accuracy",
+    "align_by_loss",
     "aligned_paths",
     "along",
     "calibration_error",

@@ -131,22 +131,55 @@ def align(
     if method not in METHODS:
         raise ValueError(f"expected method to be one of {', '.join(METHODS)}; got {method!r}")
     generator = generator or torch.Generator().manual_seed(0)
-    network, inputs, few, counted = given(objective, inputs)
-    few = inputs if method == "activations" else few
-    symmetry = trace_symmetry(network, few, rules=rules, counted=counted)
-    states = {"reference": full_state(network, reference), "other": full_state(network, other)}
-    to, moving = ({name: as_double(tensor) for name, tensor in state.items()} for state in states.values())
-    matching = _weights(symmetry, to, moving)
-    scale = prod(float(_norm(symmetry, state)) for state in (to, moving)) or 1.0
+    pair = Pair.of(objective, reference, other, inputs=inputs, rules=rules, every=method == "activations")
     if method == "weights":
-        permutations, sweeps = _descend(symmetry, matching, scale, generator, restarts)
-    else:
-        permutations, sweeps = _activations(symmetry, to, moving, inputs).greedy(), 0
-    permuted = symmetry.permute(states["other"], permutations)
-    check_invariance(symmetry, moving, symmetry.permute(moving, permutations), few)
-    similarity = (matching.value(symmetry.identity()) / scale, matching.value(permutations) / scale)
-    theta = Ravel.of(network).ravel(permuted)
-    return Alignment(permuted, theta, permutations, similarity, sweeps)
+        return pair.aligned(*best_descent(pair.symmetry, pair.matching, pair.scale, generator, restarts))
+    return pair.aligned(_activations(pair.symmetry, pair.to, pair.moving, pair.inputs).greedy(), 0)
+
+
+class Pair(NamedTuple):
+    """Two networks of one architecture, whose units are to be matched.
+
+    ``to`` and ``moving`` are both in float64 on the CPU, ``other`` is the second as it came; ``inputs`` is the batch
+    that they are compared on, and ``scale`` the product of their norms.
+    """
+
+    network: nn.Module
+    symmetry: Symmetry
+    to: dict[str, Tensor]
+    moving: dict[str, Tensor]
+    other: dict[str, Tensor]
+    matching: Matching
+    scale: float
+    inputs: Any
+
+    @classmethod
+    def of(
+        cls,
+        objective: MeanLoss | nn.Module,
+        reference: Theta,
+        other: Theta,
+        *,
+        inputs: Any = None,
+        rules: Mapping[str, str] | None = None,
+        every: bool = False,
+    ) -> "Pair":
+        """Trace the architecture on a few examples, or on the whole batch (``every``)."""
+        network, inputs, few, counted = given(objective, inputs)
+        few = inputs if every else few
+        symmetry = trace_symmetry(network, few, rules=rules, counted=counted)
+        states = full_state(network, reference), full_state(network, other)
+        to, moving = ({name: as_double(tensor) for name, tensor in state.items()} for state in states)
+        scale = prod(float(_norm(symmetry, state)) for state in (to, moving)) or 1.0
+        return cls(network, symmetry, to, moving, states[1], matching_of_weights(symmetry, to, moving), scale, few)
+
+    def aligned(self, permutations: dict[str, Tensor], sweeps: int) -> Alignment:
+        """Return the second network in a new order of its units, after a check that its function is the same."""
+        permuted = self.symmetry.permute(self.other, permutations)
+        check_invariance(self.symmetry, self.moving, self.symmetry.permute(self.moving, permutations), self.inputs)
+        before, after = (self.matching.value(one) / self.scale for one in (self.symmetry.identity(), permutations))
+        theta = Ravel.of(self.network).ravel(permuted)
+        return Alignment(permuted, theta, permutations, (before, after), sweeps)
 
 
 def full_state(network: nn.Module, theta: Theta) -> dict[str, Tensor]:
@@ -213,7 +246,7 @@ def _norm(symmetry: Symmetry, state: Mapping[str, Tensor]) -> Tensor:
     return torch.stack([state[name].norm() for name, _ in symmetry.module.named_parameters()]).norm()
 
 
-def _weights(symmetry: Symmetry, reference: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> Matching:
+def matching_of_weights(symmetry: Symmetry, reference: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> Matching:
     """Return the matching of the parameters of two states."""
     blocks = []
     for name, _ in symmetry.module.named_parameters():
@@ -222,7 +255,7 @@ def _weights(symmetry: Symmetry, reference: Mapping[str, Tensor], other: Mapping
     return Matching(symmetry.groups, blocks)
 
 
-def _descend(
+def best_descent(
     symmetry: Symmetry, matching: Matching, scale: float, generator: torch.Generator, restarts: int
 ) -> tuple[dict[str, Tensor], int]:
     """Return the best of the local optima, and its number of sweeps."""
