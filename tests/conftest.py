@@ -18,20 +18,33 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def executions(cache: Path, tmp_path_factory: pytest.TempPathFactory):
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of this run of the tests that all its processes see; what is made there is made under a lock."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.fixture(scope="module")
+def executions(cache: Path, shared: Path):
     """Every notebook and study at its small size, executed once for all tests that look at it, and for the site."""
     from tests.site.executions import Executions
 
-    return Executions(tmp_path_factory.mktemp("executed"))
+    with Executions(shared / "executed") as executions:
+        yield executions
 
 
 @pytest.fixture(scope="session")
-def site(executions, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder in which the site is built: its sources and its pages."""
+def site(cache: Path, shared: Path) -> Path:
+    """The folder in which the site is built, once for all processes: its sources and its pages."""
+    from kdlandscape.cubes.locks import lock
     from tests.site.build import build
+    from tests.site.executions import Executions
 
-    folder = tmp_path_factory.mktemp("site")
-    build(executions, folder)
+    folder = shared / "site"
+    with lock(shared / "site.lock"), Executions(shared / "executed") as executions:
+        if not (shared / "site.built").is_file():
+            build(executions, folder)
+            (shared / "site.built").touch()
     return folder
 
 

@@ -15,9 +15,9 @@ def main() -> None:
     parser.add_argument("--full", action="store_true", help="execute the notebooks at their own size: hours")
     given = parser.parse_args()
     started = time.perf_counter()
-    executed = given.out.absolute() / "executed"
-    executed.mkdir(parents=True, exist_ok=True)
-    pages, seconds = build(Executions(executed, full=given.full), given.out.absolute())
+    out = given.out.absolute()
+    with Executions(out / "executed", full=given.full) as executions:
+        pages, seconds = build(executions, out)
     for page, took in seconds.items():
         print(f"{took:6.1f} s  {page}")
     print(f"{time.perf_counter() - started:6.1f} s  {pages / 'index.html'}")

@@ -145,7 +145,7 @@ SMALL_STUDIES = {
 
 #: What replaces the parameters of a page of the site's own.
 SMALL_PAGES = {
-    "tutorials/sweep": {"num_seeds": 1},
+    "tutorials/sweep": {"num_seeds": 1, "lr": [0.01, 0.1], "width": [8, 16]},
     "tutorials/teacher_student": {"num_train": 300, "epochs": 8},
     "tutorials/spectra": {"num_train": 300, "epochs": 8},
 }

@@ -3,6 +3,7 @@
 import base64
 import re
 import shutil
+import time
 from pathlib import Path
 
 import nbformat
@@ -12,7 +13,7 @@ import kdlandscape as kdl
 from tests.bench import goals
 from tests.bench.goals import RESULTS
 from tests.site.api_pages import write_api
-from tests.site.executions import NOTEBOOKS, ROOT, Executions, execute_pages
+from tests.site.executions import NOTEBOOKS, ROOT, Executions
 from tests.site.sizes import SMALL_PAGES
 
 SITE = ROOT / ".github" / "site"
@@ -22,7 +23,7 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 def write_sources(executions: Executions, folder: Path) -> dict[str, float]:
     """Write the source folder; return the seconds that each page with code took."""
     shutil.copytree(SITE, folder)
-    seconds = _execute_own_pages(folder, {} if executions.full else SMALL_PAGES)
+    seconds = _execute_own_pages(executions, folder)
     _write_gallery(executions, folder / "gallery")
     _write_live(executions, folder)
     _write_repository_pages(folder)
@@ -36,18 +37,20 @@ def pages_with_code(folder: Path = SITE) -> list[Path]:
     return sorted(path for path in folder.rglob("*.md") if "```{code-cell}" in path.read_text(encoding="utf-8"))
 
 
-def _execute_own_pages(folder: Path, given: dict[str, dict]) -> dict[str, float]:
-    work, pages, places = folder.parent / "work", {}, {}
+def _execute_own_pages(executions: Executions, folder: Path) -> dict[str, float]:
+    given, seconds, pages = {} if executions.full else SMALL_PAGES, {}, {}
     for path in pages_with_code(folder):
         name = path.relative_to(folder).with_suffix("").as_posix()
-        pages[name] = read_myst_markdown_notebook(_to_executed(path, path.read_text(encoding="utf-8")))
-        inject(pages[name], given.get(name, {}))
-        places[name] = path
-    seconds = execute_pages({work / name: page for name, page in pages.items()})
-    for name, path in places.items():
+        page = read_myst_markdown_notebook(_to_executed(path, path.read_text(encoding="utf-8")))
+        inject(page, given.get(name, {}))
+        started = time.perf_counter()
+        executions.page(page, folder.parent / "work" / name)
+        seconds[name] = time.perf_counter() - started
+        pages[path] = page
+    for path, page in pages.items():
         path.unlink()
-        _write_notebook(pages[name], path.with_suffix(".ipynb"))
-    return {place.relative_to(work).as_posix(): took for place, took in seconds.items()}
+        _write_notebook(page, path.with_suffix(".ipynb"))
+    return seconds
 
 
 def _to_executed(page: Path, text: str) -> str:
@@ -94,16 +97,16 @@ def _write_notebook(notebook: nbformat.NotebookNode, path: Path) -> None:
 
 
 def _write_gallery(executions: Executions, folder: Path) -> None:
-    cards = []
+    cards = {}
     names = sorted(path.name for path in NOTEBOOKS.glob("*.ipynb"))
-    for name in names:
+    for name in reversed(names):  # tests in another process begin at the other end, so neither waits for long
         notebook = nbformat.read(executions.notebook(name), as_version=4)
         _write_notebook(notebook, folder / name)
-        cards.append(_card(notebook, folder, name))
+        cards[name] = _card(notebook, folder, name)
     size = "their own size" if executions.full else "the small size of the tests, so its numbers are those of toys"
     said = f"The notebooks of the package, executed at {size}. `kdlandscape new` copies one for you to change."
     toc = _hidden_toc(names)
-    text = f"# Gallery\n\n{said}\n\n::::{{container}} kdl-cards\n{''.join(cards)}::::\n\n{toc}"
+    text = f"# Gallery\n\n{said}\n\n::::{{container}} kdl-cards\n{''.join(cards[name] for name in names)}::::\n\n{toc}"
     (folder / "index.md").write_text(text, encoding="utf-8")
 
 
