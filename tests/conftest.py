@@ -48,6 +48,35 @@ def site(cache: Path, shared: Path) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def distributions(shared: Path) -> tuple[Path, Path, Path]:
+    """The source distribution, the wheel that is made from it, and the one that is made from the checkout."""
+    from kdlandscape.cubes.locks import lock
+    from tests.installation import ROOT, build, unpack
+
+    folder = shared / "distributions"
+    with lock(shared / "distributions.lock"):
+        if not (folder / "again").is_dir():
+            source, _ = build(ROOT, folder / "checkout")
+            build(unpack(source, folder / "unpacked"), folder / "unfinished")
+            (folder / "unfinished").rename(folder / "again")
+    (source,), (wheel,) = (folder / "checkout").glob("*.tar.gz"), (folder / "again").glob("*.whl")
+    return source, wheel, folder / "checkout" / wheel.name
+
+
+@pytest.fixture(scope="session")
+def installed(shared: Path, distributions: tuple[Path, Path, Path]) -> Path:
+    """The folder of commands of a new environment that holds the wheel; the dependencies are this one's."""
+    from kdlandscape.cubes.locks import lock
+    from tests.installation import install
+
+    with lock(shared / "installed.lock"):
+        if not (shared / "installed.done").is_file():
+            install(distributions[1], shared / "installed", alone=False)
+            (shared / "installed.done").touch()
+    return shared / "installed" / "bin"
+
+
 @pytest.fixture(autouse=True)
 def _nothing_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """What an earlier test was warned of is told again: processes hand it on by the environment."""
