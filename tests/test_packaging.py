@@ -1,69 +1,96 @@
-"""The wheel, installed outside the checkout, brings its notebooks and specs and runs a study."""
+"""The wheel, installed outside the checkout, brings notebooks and specs, runs a study, and asks for what it uses."""
 
-import os
+import ast
 import re
-import site
 import subprocess
 import sys
+import tarfile
 import tomllib
-from pathlib import Path
+import zipfile
+from importlib.metadata import packages_distributions, version
+from importlib.util import find_spec
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name as canonical
 
 import kdlandscape
-from kdlandscape.cubes.yaml_file import read_yaml
+from kdlandscape.cubes.yaml_file import read_yaml, write_yaml
+from tests.installation import ROOT, environment
+from tests.versions import QUICK, at_lowest, dependencies
 
-ROOT = Path(__file__).parents[1]
-SMALL = [
-    "num_train=100",
-    "num_fresh=100",
-    "teacher_epochs=1",
-    "student_epochs=1",
-    "width=8",
-    "path_points=3",
-    "plane_points=3",
-]
-
-
-@pytest.fixture(scope="module")
-def installed(tmp_path_factory):
-    """Return the folder of commands of a new environment that holds the wheel; the dependencies are this one's."""
-    folder = tmp_path_factory.mktemp("wheel")
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
-    subprocess.run([*pip, "wheel", "--quiet", "--no-deps", "-w", folder, ROOT], check=True)
-    subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True)
-    (wheel,) = folder.glob("*.whl")
-    own = folder / "venv" / "bin"
-    subprocess.run([own / "python", "-m", "pip", "install", "--quiet", "--no-deps", wheel], check=True)
-    (packages,) = (folder / "venv" / "lib").glob("*/site-packages")
-    shared = [path for path in site.getsitepackages() if Path(path).is_dir()]
-    # After the wheel's own folder, and without reading .pth files there: an editable install of the checkout stays out.
-    (packages / "shared.pth").write_text("\n".join(shared))
-    return own
+SMALL = {
+    "num_train": 100,
+    "num_fresh": 100,
+    "teacher_epochs": 1,
+    "student_epochs": 1,
+    "width": 8,
+    "path_points": 3,
+    "plane_points": 3,
+}
 
 
-def test_the_wheel_runs_new_and_the_demo_outside_the_checkout(installed, tmp_path):
-    def command(*words):
+def contents(wheel):
+    """Return the checksum of every file in a wheel, less the list of them."""
+    with zipfile.ZipFile(wheel) as opened:
+        return {info.filename: info.CRC for info in opened.infolist() if not info.filename.endswith("RECORD")}
+
+
+def test_the_wheel_of_the_source_distribution_is_that_of_the_checkout(distributions):
+    source, wheel, direct = distributions
+    assert contents(wheel) == contents(direct)
+    names = contents(wheel)
+    assert "kdlandscape/templates/notebooks/distill_init.ipynb" in names
+    assert "kdlandscape/templates/papermill_runs/demo.yaml" in names
+    assert not [name for name in names if name.startswith(("tests", ".github"))]
+    with tarfile.open(source) as opened:
+        held = {name.partition("/")[2] for name in opened.getnames()}
+    assert {"pyproject.toml", "README.md", "LICENSE", "CITATION.cff"} <= held
+    assert not [name for name in held if re.search(r"(^|/)(tests|runs|\.venv|build)/|cube\.nc$", name)]
+
+
+@pytest.fixture
+def user(installed, tmp_path):
+    """Type a line in an empty folder, as a user who has the wheel alone; return what it prints."""
+
+    def typed(line):
         done = subprocess.run(
-            [installed / "kdlandscape", *words], cwd=tmp_path, env=environment, capture_output=True, text=True
-        )
+            ["bash", "-c", line], cwd=tmp_path / "work", env=environment(installed, tmp_path),
+            capture_output=True, text=True,
+        )  # fmt: skip
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "KDLANDSCAPE"))}
-    environment["KDLANDSCAPE_CACHE"] = str(tmp_path / "cache")
-    where = subprocess.run(
-        [installed / "python", "-c", "import kdlandscape; print(kdlandscape.__file__)"],
-        cwd=tmp_path, env=environment, capture_output=True, text=True, check=True,
-    ).stdout  # fmt: skip
+    (tmp_path / "work").mkdir()
+    return typed
+
+
+def test_a_new_study_is_planned_by_the_wheel_in_an_empty_folder(user, tmp_path):
+    where = user("python -P -c 'import kdlandscape; print(kdlandscape.__file__)'")
     assert not where.startswith(str(ROOT))
-    assert "run it: kdlandscape run mine.yaml" in command("new", "mine")
-    assert "10 runs" in command("run", "demo", "--dry-run")
-    settings = [word for setting in SMALL for word in ("-p", setting)]
-    told = command("run", "mine.yaml", *settings, "-g", "seed=0,1", "-g", "lr_policy=constant", "--workers", "2")
+    assert "run it: kdlandscape run mine.yaml" in user("kdlandscape new mine")
+    assert "10 runs" in user("kdlandscape run demo --dry-run")
+    settings = " ".join(f"-p {name}={value}" for name, value in SMALL.items())
+    assert "1 run" in user(f"kdlandscape run mine.yaml {settings} -g seed=0 -g lr_policy=constant --dry-run")
+    assert (tmp_path / "work" / "mine.ipynb").is_file()
+
+
+def test_the_first_command_of_the_readme_leaves_what_the_readme_says(user, installed, tmp_path):
+    first, second = re.findall(r"```sh\n(python3 .*?)\n```", (ROOT / "README.md").read_text(), flags=re.S)
+    set_up, _, command = first.rpartition(" && ")
+    assert second.startswith(set_up)  # which .ci/run takes from there and runs
+    spec = read_yaml(ROOT / "papermill_runs" / "demo.yaml")
+    spec["parameters"] |= SMALL | {"norm": "layer", "network": "mlp", "depth": 1}
+    spec["grid"] |= {"seed": [0, 1], "lr_policy": ["constant"], "init_lambda": [0.0, 1.0]}
+    work = tmp_path / "work"
+    write_yaml(spec, work / "demo")  # a file of that name comes before the shipped spec, which takes minutes
+    (work / ".venv").symlink_to(installed.parent)
+    told = user(command)
     assert "2 done, 0 failed" in told
-    assert (tmp_path / "papermill_runs" / "mine" / "cube.nc").is_file()
-    assert (tmp_path / "papermill_runs" / "mine" / "figures" / "planes.pdf").is_file()
+    study = work / "papermill_runs" / "demo"
+    made = {path.relative_to(study).as_posix() for path in study.rglob("*")}
+    assert len([name for name in made if re.fullmatch(r"runs/.*\.ipynb", name)]) == 2
+    assert {"cube.nc", "figures/planes.pdf", "figures/planes.png"} <= made
 
 
 def test_the_version_stands_in_one_place():
@@ -92,14 +119,58 @@ def requirement(text):
     return re.sub(r"[-_]", "-", name.lower()), bounds
 
 
-def test_every_dependency_with_a_lower_bound_has_its_lowest_version_in_the_constraints():
-    wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
-    lowest = dict(re.findall(r"^([\w.-]+)==([\w.]+)", (ROOT / ".github" / "lowest.txt").read_text(), flags=re.M))
-    bounds = {name: re.search(r">=([\w.]+)", rest) for name, rest in map(requirement, wanted)}
-    assert {name: found[1] for name, found in bounds.items() if found} == {
-        re.sub(r"[-_]", "-", name.lower()): version for name, version in lowest.items()
-        if bounds.get(re.sub(r"[-_]", "-", name.lower()))
-    }  # fmt: skip
+def test_every_dependency_has_a_lowest_version_that_can_be_asked_for():
+    pinned = [at_lowest(text) for text in dependencies()]
+    assert "torch==2.6.0" in pinned
+    with pytest.raises(ValueError, match=r"expected a lower bound, such as numpy>=1.0, got 'numpy'"):
+        at_lowest("numpy")
+
+
+def test_the_quick_part_is_there():
+    assert not [path for path in QUICK if not (ROOT / path).is_file()]
+
+
+def declared():
+    """Return the names of what the wheel and each of its extras ask for."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    asked = {"": project["dependencies"], **project["optional-dependencies"]}
+    return {extra: {Requirement(text).name for text in texts} for extra, texts in asked.items()}
+
+
+def imported():
+    """Return the packages of others that the package's modules import, with one module for each."""
+    own = {"kdlandscape", *sys.stdlib_module_names}
+    found = {}
+    for path in sorted((ROOT / "kdlandscape").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+            found |= {name.partition(".")[0]: path for name in names if name.partition(".")[0] not in own}
+    return found
+
+
+def test_whatever_a_module_imports_is_asked_for_by_the_wheel_or_by_an_extra_for_users():
+    extras = declared()
+    promised = set().union(*(extras[name] for name in ("", "dask", "hf", "images", "lab", "zarr")))
+    promised = {canonical(name) for name in promised}
+    by_module = packages_distributions()
+    missing = {name: path for name, path in imported().items() if not promised & set(map(canonical, by_module[name]))}
+    assert set(missing) <= {"transformers"}  # saves what a user made with it
+
+
+@pytest.mark.parametrize("extra", sorted(declared()))
+def test_an_extra_is_here_with_the_versions_that_it_asks_for_and_imports(extra):
+    if extra == "bench":  # is no part of what the tests need
+        pytest.skip("the benches say what they lack")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    texts = project["optional-dependencies"][extra] if extra else project["dependencies"]
+    wanted = [one for one in map(Requirement, texts) if one.name != "kdlandscape"]
+    assert not [str(one) for one in wanted if version(one.name) not in one.specifier]
+    modules = {canonical(name): module for module, names in packages_distributions().items() for name in names}
+    absent = [
+        one.name for one in wanted if canonical(one.name) in modules and not find_spec(modules[canonical(one.name)])
+    ]
+    assert not absent
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / ".github" / "workflows").glob("*.yml")))
@@ -107,6 +178,6 @@ def test_a_workflow_reads_as_yaml_and_runs_what_exists(name):
     workflow = read_yaml(ROOT / ".github" / "workflows" / name)
     steps = [step for job in workflow["jobs"].values() for step in job["steps"]]
     commands = [step["run"] for step in steps if "run" in step]
-    assert [command for command in commands if re.search(r"\.ci/run|tests\.site|pytest", command)] or name == "none"
+    assert [command for command in commands if re.search(r"\.ci/run|tests\.site|tests\.versions", command)]
     named = re.findall(r"(?<![\w/.])(?:tests|\.ci|\.github)/[\w./-]+", " ".join(commands))
     assert not [path for path in named if not (ROOT / path).exists()]
