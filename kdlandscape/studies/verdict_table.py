@@ -26,7 +26,7 @@ def format_verdicts(table: xr.Dataset) -> str:
 
 
 def findings_on(claims: Sequence[Claim], cube: xr.Dataset) -> list[str]:
-    """Return the verdicts on those claims that one study decides.
+    """Return the verdicts on those claims that one study decides, a sentence each, and the counts.
 
     Parameters
     ----------
@@ -45,7 +45,9 @@ def findings_on(claims: Sequence[Claim], cube: xr.Dataset) -> list[str]:
     if not own:
         known = ", ".join(dict.fromkeys(claim.number.study for claim in claims))
         raise ValueError(f"expected the cube of one of {known}; got study {study!r}")
-    return format_verdicts(verdicts(own, {study: cube})).splitlines()
+    *lines, counts = format_verdicts(verdicts(own, {study: cube})).splitlines()
+    each = zip(lines[::2], lines[1::2], strict=True)
+    return [*(f"{' '.join(claim.split())}; {number.strip()}" for claim, number in each), counts]
 
 
 def _numbers(row: Mapping[str, Any]) -> str:
