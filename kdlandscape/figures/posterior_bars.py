@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 
 from kdlandscape.cubes.statistics import t_interval
 from kdlandscape.cubes.words import cell_words, variable_label
-from kdlandscape.figures.grids import grid_of_axes, hide_shared_labels, legend_above, wrap_labels
+from kdlandscape.figures.grids import grid_of_axes, hide_shared_labels, legend_of_all, wrap_labels
 
 SHOWN = ("total_variation", "agreement")
 
@@ -42,8 +42,8 @@ def posterior(cube: xr.Dataset, axes: Sequence[Axes] | None = None) -> np.ndarra
             _marks(part[name], ax)
             ax.set_xlabel(variable_label(cube[name]).replace("the teacher", "HMC"))
             ax.set_title(words)
-            legend_above(ax)
     wrap_labels(list(drawn))
+    legend_of_all(drawn)
     if axes is None:
         hide_shared_labels(grid)
     return drawn

@@ -58,7 +58,7 @@ FIGURES = {
     "fidelity_accuracy": draw_fidelity,
     "function_prior": lambda: figures.function_prior(function_prior_cube()),
     "mechanics": lambda: figures.mechanics(mechanics_cube()),
-    "posterior": lambda: figures.posterior(posterior_cube()),
+    "posterior": lambda: figures.posterior(posterior_cube().expand_dims(data_set=["digits", "mnist1d"])),
     "generalization": lambda: figures.generalization(generalization_cube()),
     "heatmap": lambda: figures.heatmap(demo_cube()["barrier"], "init_lambda", "lr_policy"),
     "heatmap of many cells": draw_many_cells,
