@@ -132,7 +132,8 @@ def effective_dimension(
         size = spectrum.attrs["num_parameters"]
         weights, filtered = spectrum["weights"], _filter(_known(spectrum) * weight, grid)
         value, sem, _ = mean_sem(size * (weights * filtered).sum("node"), "draw")
-        truncation = size * _truncation(weights, filtered).mean("draw")
+        exact = spectrum["exact"] if "exact" in spectrum else xr.zeros_like(weights, bool)
+        truncation = size * _truncation(weights, filtered, exact).mean("draw")
         negative = _share(weights * _known(spectrum), ["draw", "node"])
         bound = "estimate"
     elif "eigenvalues" in spectrum:
@@ -166,16 +167,18 @@ def _known(rules: xr.Dataset) -> xr.DataArray:
     return xr.where(rules["weights"] > 0, rules["nodes"], 0.0)
 
 
-def _truncation(weights: xr.DataArray, values: xr.DataArray) -> xr.DataArray:
+def _truncation(weights: xr.DataArray, values: xr.DataArray, exact: xr.DataArray) -> xr.DataArray:
     """Bound the error of Gauss rules for a function that does not decrease, from its values at the nodes.
 
     Chebyshev, Markov and Stieltjes: the true distribution function lies between the sums of the weights below a node
     with and without its own, so moving every weight to the next node up, or down, bounds the integral. The ends stay:
-    the extreme nodes have met the ends of the spectrum long before. Rules that closed are exact.
+    the extreme nodes have met the ends of the spectrum long before. Rules that closed are exact, and so are the nodes
+    that are known eigenvalues, which stand first.
     """
+    drawn = weights.where(~exact.astype(bool), 0.0)
     up = values.shift(node=-1).fillna(values).where(weights.shift(node=-1) > 0, values)
-    down = values.shift(node=1).fillna(values)
-    above, below = (weights * (up - values)).sum("node"), (weights * (values - down)).sum("node")
+    down = values.shift(node=1).where(drawn.shift(node=1) > 0, values)
+    above, below = (drawn * (up - values)).sum("node"), (drawn * (values - down)).sum("node")
     closed = (weights == 0).any("node")
     return xr.where(closed, 0.0, np.maximum(above, below))
 

@@ -39,6 +39,7 @@ def hutchinson(
     generator: torch.Generator,
     rtol: float = 0.0,
     atol: float = 0.0,
+    offset: float = 0.0,
     block_size: int = 8,
 ) -> Estimate:
     """Estimate tr A as the mean of ω' A ω over Rademacher vectors ω.
@@ -59,6 +60,8 @@ def hutchinson(
     rtol, atol : float
         Stop at a standard error <= max(atol, rtol · |value|), looked at after each block and never on fewer than 10
         draws; 0 spends all products.
+    offset : float
+        A part of a larger trace that is known: the tolerance is relative to the sum of both.
     block_size : int
         Random vectors a block.
 
@@ -78,7 +81,7 @@ def hutchinson(
         forms = torch.cat([forms, _dots(draw, _multiply(matvec, draw))])
         value, sem = _mean(forms)
         if len(forms) > 1:
-            reached = len(forms) >= 10 and _small(sem, value, rtol, atol)
+            reached = len(forms) >= 10 and _small(sem, value + offset, rtol, atol)
             if reached or len(forms) >= max_matvecs:
                 return Estimate(value.to(like), sem.to(like), len(forms), len(forms), reached)
 
@@ -91,6 +94,7 @@ def hutchpp(
     generator: torch.Generator,
     rtol: float = 0.0,
     atol: float = 0.0,
+    offset: float = 0.0,
     block_size: int = 4,
 ) -> Estimate:
     """Estimate tr A by Hutch++: exactly on a sketched range Q of A, by Hutchinson on its complement.
@@ -123,7 +127,7 @@ def hutchpp(
             exact = known.core.trace().to(like)
             return Estimate(exact, torch.zeros_like(exact), spent, len(samples), True)
         value, sem = _mean(known.core.trace() + known.energies(known.inner))
-        reached = len(samples) >= 10 and _small(sem, value, rtol, atol)
+        reached = len(samples) >= 10 and _small(sem, value + offset, rtol, atol)
         if reached or max_matvecs - spent < 3:
             return Estimate(value.to(like), sem.to(like), spent, len(samples), reached or bool(sem == 0))
 
@@ -136,6 +140,7 @@ def xtrace(
     generator: torch.Generator,
     rtol: float = 0.0,
     atol: float = 0.0,
+    offset: float = 0.0,
     block_size: int = 5,
 ) -> Estimate:
     """Estimate tr A by XTrace: every random vector serves both the sketch and, left out of it, the residual.
@@ -170,7 +175,7 @@ def xtrace(
             exact = known.core.trace().to(like)
             return Estimate(exact, torch.zeros_like(exact), spent, len(samples), True)
         value, sem = (part.to(like) for part in _leave_one_out(known, n))
-        reached = len(samples) >= 10 and _small(sem, value, rtol, atol)
+        reached = len(samples) >= 10 and _small(sem, value + offset, rtol, atol)
         if len(samples) > 1 and (reached or max_matvecs - spent < 2):
             return Estimate(value, sem, spent, len(samples), reached or bool(sem == 0))
 
@@ -183,6 +188,7 @@ def xnystrace(
     generator: torch.Generator,
     rtol: float = 0.0,
     atol: float = 0.0,
+    offset: float = 0.0,
     block_size: int = 5,
 ) -> Estimate:
     """Estimate tr A of a positive semidefinite A by XNysTrace: one product a random vector, where XTrace takes two.
@@ -221,7 +227,7 @@ def xnystrace(
         if count < 3:
             continue
         value, sem = (part.to(like) for part in _leave_one_out_of_nystrom(omegas, images, n))
-        reached = count >= 10 and _small(sem, value, rtol, atol)
+        reached = count >= 10 and _small(sem, value + offset, rtol, atol)
         if reached or count >= max_matvecs:
             return Estimate(value, sem, count, count, reached or bool(sem == 0))
 

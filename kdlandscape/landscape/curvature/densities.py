@@ -4,31 +4,79 @@ from typing import Any
 
 import torch
 import xarray as xr
+from torch import Tensor
 
 from kdlandscape.cubes.variables import dataset, variable
+from kdlandscape.landscape.curvature.eigenpairs import held
 from kdlandscape.landscape.curvature.operator import Operator
 from kdlandscape.landscape.draws import normal, signs
 from kdlandscape.linalg import kpm, lanczos, slq
+from kdlandscape.linalg.deflation import deflated, outside
 
 
-def rules(a: Operator, num_matvecs: int, num_draws: int, generator: torch.Generator) -> xr.Dataset:
-    """Return ``nodes`` and ``weights`` over ``draw, node`` from random signs.
+class Rules:
+    """Quadrature rules of an operator, from pairs that it holds and draws in their complement; more draws go on.
 
-    Draws are taken one after the other: memory is one Krylov basis, min(num_matvecs, P') vectors.
+    With k eigenpairs known and u uniform on the sphere of the complement,
+    tr f(A) = Σ_i f(λ_i) + (P − k) E u' f(A) u: each rule holds the k eigenvalues, of weight 1/P each, and the Lanczos
+    nodes of one u, of weight (P − k)/P together. Without pairs u is a vector of random signs.
+
+    Parameters
+    ----------
+    a, num_matvecs
+        The operator, and Lanczos steps a draw: memory is one Krylov basis of min(num_matvecs, P' - k) vectors.
+    generator
+        The generator for the start vectors.
     """
-    rows = []
-    for _ in range(num_draws):
-        krylov = slq.tridiagonalize(a, signs(1, a.theta, generator), num_matvecs)
-        rows.append([part[0].cpu() for part in slq.quadrature(krylov.alpha, krylov.beta, krylov.length)])
-        del krylov  # its basis, before the next one
-    nodes, weights = (torch.stack(parts) for parts in zip(*rows, strict=True))
-    dims = ("draw", "node")
-    values = {
-        "nodes": variable(dims, nodes, f"Lanczos node (Ritz value) of the {a.name} spectrum", a.units),
-        "weights": variable(dims, weights, "Lanczos quadrature weight"),
-    }
-    coords = {"draw": range(num_draws), "node": range(nodes.shape[1])}
-    return dataset(values, coords=coords, num_matvecs=int(nodes.isfinite().sum()), method="slq", **a.facts)
+
+    def __init__(self, a: Operator, num_matvecs: int, generator: torch.Generator) -> None:
+        answer = held(a)
+        if answer is not None and len(answer.pairs.values) > a.dim - 8:  # nothing is left to draw from
+            answer = None
+        self.pairs = None if answer is None else answer.pairs
+        self._a, self._generator, self._rows = a, generator, []  # type: ignore[var-annotated]
+        self._steps = min(num_matvecs, a.dim - self.num_pairs)
+
+    @property
+    def num_pairs(self) -> int:
+        """How many eigenpairs are known."""
+        return 0 if self.pairs is None else len(self.pairs.values)
+
+    @property
+    def num_draws(self) -> int:
+        """How many draws were taken."""
+        return len(self._rows)
+
+    def take(self, num_draws: int) -> xr.Dataset:
+        """Return ``nodes``, ``weights`` and ``exact`` of so many draws; only those that are new cost products."""
+        while self.num_draws < num_draws:
+            self._rows.append(self._draw())
+        nodes, weights = (torch.stack(parts) for parts in zip(*self._rows[:num_draws], strict=True))
+        dims = ("draw", "node")
+        values = {
+            "nodes": variable(dims, nodes, f"Lanczos node (Ritz value) of the {self._a.name} spectrum", self._a.units),
+            "weights": variable(dims, weights, "Lanczos quadrature weight"),
+            "exact": variable("node", torch.arange(nodes.shape[1]) < self.num_pairs, "node is a known eigenvalue"),
+        }
+        coords = {"draw": range(num_draws), "node": range(nodes.shape[1])}
+        taken = int(nodes[:, self.num_pairs :].isfinite().sum())
+        taken += 0 if self.pairs is None else self.pairs.num_matvecs
+        return dataset(values, coords=coords, num_matvecs=taken, method="slq", **self._a.facts)
+
+    def _draw(self) -> tuple[Tensor, Tensor]:
+        """Return the nodes and weights of one draw."""
+        a = self._a
+        if self.pairs is None:
+            krylov = slq.tridiagonalize(a, signs(1, a.theta, self._generator), self._steps)
+        else:
+            start = outside(normal(1, a.theta, self._generator), self.pairs.vectors)
+            krylov = slq.tridiagonalize(deflated(a, self.pairs.vectors), start, self._steps)
+        nodes, weights = (part[0].cpu() for part in slq.quadrature(krylov.alpha, krylov.beta, krylov.length))
+        if self.pairs is None:
+            return nodes, weights
+        known, count = self.pairs.values.cpu(), self.num_pairs
+        share = (a.dim - count) / a.dim
+        return torch.cat([known, nodes]), torch.cat([torch.full_like(known, 1 / a.dim), share * weights])
 
 
 def chebyshev(a: Operator, num_matvecs: int, num_draws: int, grid: Any, generator: torch.Generator) -> xr.Dataset:

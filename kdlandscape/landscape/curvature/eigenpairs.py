@@ -85,6 +85,24 @@ def _part(question: Question, known: Answer) -> Answer:
     return Answer(question, replace(known.pairs, **parts))
 
 
+def held(a: Operator) -> Answer | None:
+    """Return the pairs that an operator holds, all of them converged; of several answers the one with most pairs."""
+    answers = [one for one in a.found.values() if isinstance(one, Answer) and bool(one.pairs.converged.all())]
+    return max(answers, key=lambda one: len(one.pairs.values), default=None)
+
+
+def held_space(a: Operator) -> tuple[lanczos.Ritz | None, int]:
+    """Return the largest space of Ritz vectors that an operator holds, and the products that it took.
+
+    In a space that fills that of the parameters nothing is left to be asked.
+    """
+    answers = [one for one in a.found.values() if isinstance(one, Answer)]
+    best = max(answers, key=lambda one: len(one.pairs.space.values), default=None)
+    if best is None or len(best.pairs.space.values) > a.dim - 8:
+        return None, 0
+    return best.pairs.space, best.pairs.num_matvecs
+
+
 def table(a: Operator, answer: Answer, vectors: bool) -> xr.Dataset:
     """Label the pairs: a Dataset over ``eigenvalue``, and ``dim`` where the vectors are wanted."""
     pairs, dims = answer.pairs, ("eigenvalue",)

@@ -1,13 +1,16 @@
 """The questions that a curvature operator answers; it remembers what it found."""
 
+import math
 from typing import Any, Literal
 
+import numpy as np
 import torch
 import xarray as xr
 from torch import Tensor
 
 from kdlandscape.cubes import spectra
 from kdlandscape.landscape.curvature import densities, eigenpairs, traces
+from kdlandscape.landscape.curvature.deflation_plan import plan
 from kdlandscape.landscape.curvature.operator import Operator
 from kdlandscape.landscape.draws import seeded
 from kdlandscape.linalg import lanczos
@@ -20,8 +23,9 @@ class Curvature(Summarized, Operator):
     ``h @ v`` multiplies. The methods ask about the spectrum: each returns a labelled Dataset with its errors, whose
     attribute ``num_matvecs`` says how many products the numbers rest on. The first product prepares the graphs of the
     network for all questions. A question without a ``generator`` or ``start`` of its own draws from seed 0 and uses
-    what was found before: the same or fewer eigenpairs, and the effective dimension after a density, cost no product,
-    and more eigenpairs go on from the Krylov space of those known.
+    what was found before: the same or fewer eigenpairs, and the effective dimension or a trace after a density, cost no
+    product, more eigenpairs go on from the Krylov space of those known, and more draws from those taken. Densities,
+    traces and effective dimensions take converged eigenpairs as exact, and estimate what lies in their complement only.
 
     Notes
     -----
@@ -112,13 +116,16 @@ class Curvature(Summarized, Operator):
             The generator for the start vectors.
         """
         if generator is not None:
-            return densities.rules(self, num_matvecs, num_draws, generator)
-        known = self.found.get(num_matvecs)
-        if known is None or known.sizes["draw"] < num_draws:
-            known = densities.rules(self, num_matvecs, num_draws, seeded(None, self.theta.device))
-        self.found[num_matvecs] = self.found["rules"] = known
-        part = known.isel(draw=slice(num_draws))
-        return part.assign_attrs(num_matvecs=int(part["nodes"].notnull().sum()))
+            return densities.Rules(self, num_matvecs, generator).take(num_draws)
+        key = ("rules", num_matvecs)
+        if key not in self.found:
+            self.found[key] = densities.Rules(self, num_matvecs, seeded(None, self.theta.device))
+        return self._last_rules(self.found[key], num_draws)
+
+    def _last_rules(self, rules: densities.Rules, num_draws: int) -> xr.Dataset:
+        """Take draws, and remember the rules as those asked for last."""
+        self.found["rules"] = rules.take(max(num_draws, rules.num_draws))
+        return rules.take(num_draws)
 
     def spectral_density(
         self,
@@ -177,6 +184,8 @@ class Curvature(Summarized, Operator):
         scale: Literal["sum", "mean"] = "sum",
         num_matvecs: int | None = None,
         num_draws: int | None = None,
+        rtol: float | None = None,
+        max_matvecs: int = 20_000,
         generator: torch.Generator | None = None,
     ) -> xr.Dataset:
         r"""Estimate :math:`N_\mathrm{eff}(z) = \sum_i \lambda_i / (\lambda_i + z)` from quadrature rules.
@@ -187,12 +196,47 @@ class Curvature(Summarized, Operator):
             As for `kdlandscape.cubes.spectra.effective_dimension`, which says what the result holds.
         num_matvecs, num_draws, generator
             As for `quadrature`; default: the rules asked for last, or 10 draws of 100 steps where there are none.
+        rtol
+            Go on until the standard error at every z is at most this part of the value, in the fewest products: as many
+            of the largest eigenpairs are found first as pay for the draws that they save. ``num_draws`` is not used.
+        max_matvecs
+            Products after which ``rtol`` is given up; the standard error says what was reached.
         """
+        if rtol is not None:
+            return self._dimension_to(rtol, z, scale, num_matvecs or 100, max_matvecs, generator)
         rules = self.found.get("rules")
         if rules is None or num_matvecs is not None or num_draws is not None or generator is not None:
             rules = self.quadrature(num_matvecs=num_matvecs or 100, num_draws=num_draws or 10, generator=generator)
         found = spectra.effective_dimension(rules, z, scale=scale)
         return found.assign_attrs({**rules.attrs, **found.attrs})
+
+    def _dimension_to(
+        self, rtol: float, z: Any, scale: Any, steps: int, most: int, generator: torch.Generator | None
+    ) -> xr.Dataset:
+        """Know the pairs that pay, then draw until the standard error is small."""
+        if not rtol > 0:
+            raise ValueError(f"expected a positive rtol, got {rtol}")
+        before = self.num_matvecs
+        generator = seeded(generator, self.theta.device)
+        rules = densities.Rules(self, steps, generator)
+        first = rules.take(2)
+        smallest = float(np.min(z)) / (self.weight if scale == "sum" else 1.0)
+        room = min((self.dim - 8) // 2, max(lanczos.BASIS_BYTES // (4 * self.theta.nbytes), 8))
+        wanted = plan(first, smallest, rtol, steps=steps, most=room)
+        if wanted.pairs > rules.num_pairs:
+            tol = min(max(0.03 * smallest / float(first["nodes"].max()), 1e-6), 1e-2)
+            self.top_eigenpairs(wanted.pairs, tol=tol)
+            rules = densities.Rules(self, steps, generator)
+        draws = wanted.draws
+        while True:
+            affordable = rules.num_draws + max(most - self.num_matvecs + before, 0) // steps
+            now = self._last_rules(rules, max(min(draws, affordable), 2))
+            found = spectra.effective_dimension(now, z, scale=scale)
+            value, sem = (found[f"effective_dimension{end}"].values for end in ("", "_sem"))
+            short = float(np.max(sem / np.maximum(rtol * value, np.finfo(float).tiny)))
+            if short <= 1 or draws >= affordable:
+                return found.assign_attrs({**now.attrs, **found.attrs})
+            draws = max(math.ceil(draws * min(short**2, 2.0)), draws + 1)
 
     def trace(
         self,
@@ -233,6 +277,11 @@ class Curvature(Summarized, Operator):
         weight used twice) the Hessian and the GGN have the same diagonal. The trace of `ggn` is then the Hessian's, at
         a third of the error, since it has no negative eigenvalues.
         """
+        rules = self.found.get("rules")
+        if generator is None and method in traces.METHODS and rules is not None:
+            known = traces.of_rules(self, rules, rtol, atol)
+            if bool(known["trace_converged"]):
+                return known
         return traces.trace(self, method, rtol, atol, max_matvecs, seeded(generator, self.theta.device))
 
     def diagonal(
