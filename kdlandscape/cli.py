@@ -183,6 +183,28 @@ def retry(
 
 
 @app.command()
+def slurm(
+    spec: Annotated[str, typer.Argument(help="A YAML file, or the name of a shipped one.")],
+    jobs: Annotated[int, typer.Option(min=1, help="Jobs of the array, which share the runs.")],
+    parameters: Parameter = [],  # noqa: B006 - typer copies it
+    grid: Grid = [],  # noqa: B006
+    study: StudyName = None,
+    root: Root = None,
+    cores: Annotated[int, typer.Option(min=1, help="Cores of one job.")] = 1,
+    gpus: Annotated[int, typer.Option(min=0, help="GPUs of one job.")] = 0,
+    time: Annotated[str, typer.Option(help="Limit of one job, as SLURM writes it.")] = "01:00:00",
+) -> None:
+    """Print a script for sbatch that runs a study as a job array.
+
+    Example: kdlandscape slurm demo --jobs 4 --gpus 1 --time 00:30:00
+    """
+    from kdlandscape.sweeps.slurm import slurm_script
+
+    options: dict[str, Any] = {"parameters": parameters, "grid": grid, "study": study, "root": root}
+    show(slurm_script(spec, jobs, **options, cores=cores, gpus=gpus, time=time).rstrip())
+
+
+@app.command()
 def status(study: Study, root: Root = None, json: Json = False) -> None:
     """Say how many runs are done, failed and missing, and how the failed ones failed.
 
