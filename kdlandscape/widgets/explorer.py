@@ -149,9 +149,7 @@ class Explorer(ipw.VBox):
     def parts(self) -> dict[str, tuple[ipw.Widget, str]]:
         """Return the controls by name, with what is special about each: see `LoneBoard`."""
         told = ("at", self.state.story) if self.state.view == "story" else None
-        tools = {"figure": self.preview.kind, "venue": self.preview.venue, "export to": self.preview.path}
-        tools |= {"export": self.preview.export, "exported": self.preview.said, "page": self.page_path}
-        tools |= {"save page": self.page_button, "saved": self.page_said}
+        tools = {**self.preview.parts(), "page": self.page_path, "save page": self.page_button, "saved": self.page_said}
         return {
             **{name: (control, "") for name, control in self.controls.items()},
             **{f"{key[0]} {key[1]}": (one, "play" if key == told else "") for key, one in self.sliders.items()},

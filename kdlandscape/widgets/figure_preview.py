@@ -134,6 +134,11 @@ class FigurePreview(ipw.VBox):
             self.kind.value = chosen if chosen in [value for _, value in options] else BOARD
         self._lines()
 
+    def parts(self) -> dict[str, ipw.Widget]:
+        """Return what a lone board shows of it, by name."""
+        chosen = {"figure": self.kind, "venue": self.venue, "export to": self.path}
+        return {**chosen, "export": self.export, "exported": self.said}
+
     def draw(self) -> None:
         """Show the picture that `write` writes, or say what is missing for it."""
         with TemporaryDirectory() as folder:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from threading import RLock
 from typing import Any
 
 import ipywidgets as ipw
@@ -11,7 +12,7 @@ import xarray as xr
 from kdlandscape.cubes.files import write
 from kdlandscape.cubes.words import visible
 from kdlandscape.widgets import live_scene, panels
-from kdlandscape.widgets.board import Board, Said
+from kdlandscape.widgets.board import Board, CodeBox, Said
 from kdlandscape.widgets.controls import SHORT, WRAP
 from kdlandscape.widgets.cuts import chosen_line
 from kdlandscape.widgets.fallback import display_with_picture, with_picture
@@ -19,6 +20,7 @@ from kdlandscape.widgets.figure_preview import FigurePreview, Shown
 from kdlandscape.widgets.live_state import LiveState
 from kdlandscape.widgets.lone_board import LoneBoard
 from kdlandscape.widgets.state import COLOR_MAPS
+from kdlandscape.widgets.view_code import source
 
 #: The board is redrawn at most this often while the surface is refined.
 REDRAW_SECONDS = 0.2
@@ -94,7 +96,7 @@ class LiveExplorer(ipw.VBox):
     """Controls and board around a live surface."""
 
     def __init__(self, live: LiveState, *, spectra: bool = False) -> None:
-        self.live, self.board, self._drawn = live, Board(), 0.0
+        self.live, self.board, self._drawn, self._turn = live, Board(), 0.0, RLock()
         self.kept: list[xr.Dataset] = []
         self.direction = ipw.Dropdown(
             options=[(visible(name), name) for name in live.planes], description="plane", style=SHORT
@@ -116,9 +118,9 @@ class LiveExplorer(ipw.VBox):
             description="Keep and save", tooltip="Adds the Dataset to .kept and writes it to the file"
         )
         self.kept_said = Said()
-        self.preview = FigurePreview(self, xr.Dataset())
-        self.tools = ipw.Accordion([self.preview], selected_index=None)
-        self.tools.titles = ("Figure preview",)
+        self.preview, self.lines = FigurePreview(self, xr.Dataset()), CodeBox()
+        self.tools = ipw.Accordion([self.preview, self.lines], selected_index=None)
+        self.tools.titles = ("Figure preview", "Code of the kept surface")
         super().__init__([*self._rows(), self.board, self.tools])
         self.add_class("kdl-controls")
         self._connect()
@@ -140,6 +142,8 @@ class LiveExplorer(ipw.VBox):
         self.cancel.on_click(lambda _: live.cancel())
         self.spectrum.on_click(lambda _: self._ask())
         self.keep.on_click(lambda _: self.keep_surface())
+        self.preview.export.on_click(lambda _: self.keep_surface())  # the code beside a figure opens the kept surface
+        self.path.observe(lambda _: self.draw(), "value")
         self.direction.observe(lambda _: self._show_ranges((), ()), "value")
         self.metric.observe(lambda change: setattr(live, "metric", change["new"] or live.metric), "value")
         for box in (self.colors, self.scale):
@@ -212,7 +216,10 @@ class LiveExplorer(ipw.VBox):
     def draw(self) -> None:
         """Draw what is known so far."""
         self._drawn = time.monotonic()
-        self.board.show(self.scene(), busy=self.live.status)
+        with self._turn:  # the surface is refined in a second thread: an older picture must not come after a newer one
+            self.board.show(self.scene(), busy=self.live.status)
+        self.preview.cube.encoding["source"] = self.path.value
+        self.lines.code = self.code
         self.preview.offer()
 
     def shown(self) -> Shown:
@@ -222,7 +229,7 @@ class LiveExplorer(ipw.VBox):
     @property
     def code(self) -> str:
         """The lines that explore the kept surface."""
-        return f"import kdlandscape as kdl\n\n{self.explore_code()}"
+        return f"import kdlandscape as kdl\n\n{source(self.preview.cube)}\n{self.explore_code()}"
 
     def parts(self) -> dict[str, tuple[ipw.Widget, str]]:
         """Return the controls by name, with what is special about each: see `LoneBoard`."""
@@ -230,7 +237,7 @@ class LiveExplorer(ipw.VBox):
         shown = {"plane": self.direction, **ends, "points": self.num, "compute": self.compute, "cancel": self.cancel}
         shown |= {"progress": self.progress, "value": self.metric, "colours": self.colors, "scale": self.scale}
         shown |= {"eigenvalues": self.spectrum, "said": self.said}
-        tools = {"file": self.path, "keep": self.keep, "kept": self.kept_said}
+        tools = {"file": self.path, "keep": self.keep, "kept": self.kept_said, **self.preview.parts()}
         return {name: (one, "") for name, one in shown.items()} | {name: (one, "tool") for name, one in tools.items()}
 
     def alone(self) -> LoneBoard:
@@ -238,8 +245,11 @@ class LiveExplorer(ipw.VBox):
         return LoneBoard(self)
 
     def explore_code(self) -> str:
-        """Return the expression that explores the kept surface."""
-        return f"kdl.explore(kdl.open_cube({self.path.value!r}), variable={self.live.metric!r})"
+        """Return the expression that explores the kept surface as it is shown here."""
+        live, seen = self.live, self.board.scene["panels"][0]
+        chosen: dict[str, Any] = {"variable": live.metric, "log": bool(seen.get("log")), "colors": self.colors.value}
+        chosen |= {name: value for name, value in (("point", live.point), ("line", live.line)) if value}
+        return f"kdl.explore(cube, {', '.join(f'{name}={value!r}' for name, value in chosen.items())})"
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         """Return the widget, with a picture of it for front ends that show no widgets."""

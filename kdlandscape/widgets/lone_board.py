@@ -1,6 +1,7 @@
 """The board with its controls as one anywidget, for front ends that know no ipywidgets (marimo, for example)."""
 
 from collections.abc import Mapping
+from threading import RLock
 from typing import Any, Protocol
 
 import ipywidgets as ipw
@@ -34,7 +35,7 @@ class LoneBoard(Board):
     code = traitlets.Unicode().tag(sync=True)
 
     def __init__(self, source: Source) -> None:
-        self.source = source
+        self.source, self._turn = source, RLock()  # a live surface draws from a second thread
         super().__init__(scene=source.board.scene, angle=source.board.angle)
         source.board.observe(lambda _: self.renew(), "scene")
         traitlets.link((source.board, "angle"), (self, "angle"))
@@ -48,8 +49,8 @@ class LoneBoard(Board):
     def renew(self) -> None:
         """Show what the explorer shows now."""
         parts = self.source.parts()
-        made = [form(key, one, tool=how == "tool", play=how == "play") for key, (one, how) in parts.items()]
-        with self.hold_sync():
+        with self._turn, self.hold_sync():  # what was read earlier must not be shown later
+            made = [form(key, one, tool=how == "tool", play=how == "play") for key, (one, how) in parts.items()]
             self.forms = [one for one in made if one is not None]
             self.scene, self.code = self.source.board.scene, self.source.code
 

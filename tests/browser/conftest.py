@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 
 ARTEFACTS = Path(__file__).parent / "artefacts"
-NEEDED = ("playwright", "jupyterlab", "anywidget", "voila", "marimo")
+NEEDED = ("playwright", "jupyterlab", "notebook", "anywidget", "voila", "marimo")
 
 
 @pytest.fixture(scope="session")

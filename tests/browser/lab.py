@@ -93,14 +93,29 @@ def serving(command, url, env, log, seconds=90):
 @contextmanager
 def jupyterlab(root, env):
     """Serve a folder in JupyterLab; yields a function from a notebook's name to its address."""
-    port, token = free_port(), secrets.token_hex(16)
-    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--expose-app-in-browser"]
-    command += ["--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}", f"--ServerApp.root_dir={root}"]
-    command += [f"--IdentityProvider.token={token}", "--LabApp.news_url=", "--LabApp.extension_manager=readonly"]
-    command += ["--LabApp.check_for_updates_class=jupyterlab.handlers.announcements.NeverCheckForUpdate"]
-    base = f"http://127.0.0.1:{port}"
-    with serving(command, f"{base}/api?token={token}", env, root / "jupyterlab.log"):
+    settings = ["--expose-app-in-browser", "--LabApp.news_url=", "--LabApp.extension_manager=readonly"]
+    settings += ["--LabApp.check_for_updates_class=jupyterlab.handlers.announcements.NeverCheckForUpdate"]
+    with jupyter("jupyterlab", settings, root, env) as (base, token):
         yield lambda name: f"{base}/lab/workspaces/{name.split('.')[0]}/tree/{name}?token={token}"
+
+
+@contextmanager
+def notebook7(root, env):
+    """Serve a folder in Notebook 7; yields a function from a notebook's name to its address."""
+    with jupyter("notebook", ["--JupyterNotebookApp.expose_app_in_browser=True"], root, env) as (base, token):
+        yield lambda name: f"{base}/notebooks/{name}?token={token}"
+
+
+@contextmanager
+def jupyter(module, settings, root, env):
+    """Serve a folder by a Jupyter application on loopback; yields its address and its token."""
+    port, token = free_port(), secrets.token_hex(16)
+    command = [sys.executable, "-m", module, "--no-browser", "--allow-root"]
+    command += ["--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}", f"--ServerApp.root_dir={root}"]
+    command += [f"--IdentityProvider.token={token}", *settings]
+    base = f"http://127.0.0.1:{port}"
+    with serving(command, f"{base}/api?token={token}", env, root / f"{module}.log"):
+        yield base, token
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import kdlandscape as kdl
 from kdlandscape.cubes.seals import seal
 from tests.browser import lab
 from tests.widgets.cubes import study_cube
@@ -226,6 +227,22 @@ def test_a_line_on_the_live_surface_is_exact(notebook):
     assert "exact at 33 points of the line" in said
     assert "Hessian product u'Hu, exact at 33 points of the line" in said
     notebook.shoot("live-line")
+
+
+def test_keep_gives_the_dataset_a_file_and_the_code_that_opens_it(notebook, root):
+    page = notebook.page
+    live = page.locator(".kdl-controls", has=page.locator("button[title=Compute]"))
+    live.locator("button", has_text="Keep and save").click()
+    live.locator("text=/kept\\[0\\], and surface.nc/").wait_for()
+    with kdl.open_cube(root / "surface.nc") as cube:
+        assert {"loss", "accuracy"} <= set(cube.data_vars)
+    live.locator("text=Code of the kept surface").click()
+    code = live.locator("pre:visible").inner_text()
+    assert 'cube = kdl.open_cube("surface.nc")' in code
+    assert "variable='loss'" in code
+    assert "line=(" in code
+    live.locator("text=Code of the kept surface").scroll_into_view_if_needed()
+    notebook.shoot("live-kept")
 
 
 def test_the_dark_theme_redraws_in_its_own_colours(notebook):

@@ -270,3 +270,29 @@ def test_a_kept_surface_is_a_cube_that_the_explorer_opens(explore, tmp_path):
     assert [mark["name"] for mark in seen["marks"]] == ["teacher", "student", "init"]
     assert seen["z"] == widget.scene()[0]["z"]
     assert widget.kept[0].identical(widget.live.dataset())
+
+
+def test_the_code_of_a_kept_surface_brings_back_what_was_shown_and_stands_beside_its_figure(
+    explore, tmp_path, monkeypatch
+):
+    torch = pytest.importorskip("torch")
+    monkeypatch.chdir(tmp_path)
+    ends = torch.tensor([[0.0, 0, 0], [2.0, 0, 0], [0.0, 1, 0]], dtype=torch.float64)
+    widget = explore(lambda thetas: {"loss": 0.1 + (thetas**2).sum(1)}, kdl.plane_through(*ends), num=9)
+    widget.live.wait()
+    widget.live.probe(0.5, 0.25)
+    widget.live.lay(("teacher", "student"))
+    widget.live.wait()
+    widget.colors.value = "magma"
+    widget.preview.export.click()
+    assert widget.lines.code == widget.code
+    found = {}
+    exec(widget.code.replace("kdl.explore(", "seen = kdl.explore("), found)
+    plane, own = found["seen"].shown().panels[0], widget.scene()[0]
+    for key in ("z", "limits", "log", "map", "marks", "line", "label"):
+        assert plane[key] == own[key], key
+    assert np.hypot(*np.subtract(plane["point"], own["point"])) < 0.5  # the grid point next to it
+    code = (tmp_path / "figures" / "board.py").read_text(encoding="utf-8")
+    (tmp_path / "figures" / "board.pdf").unlink()
+    exec(code, {})
+    assert (tmp_path / "figures" / "board.pdf").exists()

@@ -13,7 +13,7 @@ def explorer():
 
 
 def ask(board, key, value):
-    board.asked = {"key": key, "value": value, "serial": board.asked.get("serial", 0) + 1}
+    board.asked = [*board.asked, {"key": key, "value": value, "serial": board.answered + 1}]
 
 
 def form(board, key):

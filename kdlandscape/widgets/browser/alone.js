@@ -123,6 +123,7 @@ export default {
     more.append(make("summary", "Export, save and code"), tools, code);
     const whole = make("div", "", { className: "kdl-alone" });
     whole.append(forms, board, more);
+    ownKeys(whole);
     el.append(whole);
     const pick = (message) => {
       model.set("picked", { ...message, serial: (model.get("picked").serial || 0) + 1 });

@@ -2,6 +2,12 @@
 
 const FRONT = [-0.6, 0.62, 1];
 
+// The keys belong to what has the focus inside, not to the notebook around it (an arrow would walk its cells).
+export function ownKeys(el) {
+  // Lumino asks the focused element alone whether it wants the shortcuts of its surroundings.
+  el.addEventListener("focusin", (event) => (event.target.dataset.lmSuppressShortcuts = "true"));
+}
+
 export function mountBoard(el, pick, angle = FRONT, seen = () => {}) {
   el.classList.add("kdl-board");
   const sentence = document.createElement("p");

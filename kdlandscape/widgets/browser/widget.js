@@ -16,8 +16,9 @@ export default {
       model.set("angle", angle);
       model.save_changes();
     });
-    let still = null;
+    let still = null, owned = null;
     const show = () => {
+      if (!owned) ownKeys((owned = el.closest(".kdl-controls") || el));
       board.update(model.get("scene"));
       still = still || standIn(el);
       if (still) still.style.display = "none";
