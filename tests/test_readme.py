@@ -1,11 +1,14 @@
 """The README's Python examples run as they stand, top to bottom, and its commands are the ones that exist."""
 
 import re
+import shlex
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pytest
+from typer.main import get_command
 
+from kdlandscape.cli import app
 from kdlandscape.cubes.store import write_run
 from tests.bench import goals
 from tests.synthetic import demo_cube
@@ -43,6 +46,20 @@ def test_the_set_up_is_two_commands_and_ci_runs_the_second():
     assert commands[0].endswith("kdlandscape demo")
     assert commands[1].endswith("pytest -n logical")
     assert "grep -m1 'bin/pytest -n logical$' README.md" in (ROOT / ".ci" / "run").read_text()
+
+
+def commands():
+    """Return the lines that call the command line, in the README and on the site's pages, each with its page."""
+    pages = [ROOT / "README.md", *sorted((ROOT / ".github").rglob("*.md"))]
+    blocks = [(page, block) for page in pages for block in re.findall(r"```sh\n(.*?)```", page.read_text(), flags=re.S)]
+    started = [(page, line) for page, block in blocks for line in block.splitlines() if line.startswith("kdlandscape ")]
+    return [(page.relative_to(ROOT).as_posix(), line.partition("#")[0].strip()) for page, line in started]
+
+
+@pytest.mark.parametrize(("page", "line"), commands())
+def test_a_command_on_a_page_is_one_that_the_command_line_takes(page, line):
+    _, name, *words = shlex.split(line)
+    assert get_command(app).commands[name].make_context(name, words).params
 
 
 @pytest.mark.parametrize("path", sorted(set(re.findall(r"\]\(([^)#]+)\)", README))))

@@ -39,6 +39,15 @@ def test_pages_fit_their_window_in_both_schemes_and_ask_no_other_machine(address
     watched.assert_quiet()
 
 
+def test_no_page_asks_another_machine_for_anything(site, address, watch):
+    watched = watch()
+    pages = sorted(path.relative_to(site / "html").as_posix() for path in (site / "html").rglob("*.html"))
+    for page in pages:
+        watched.page.goto(f"{address}/{page}")
+    assert len(pages) > 30
+    watched.assert_quiet()
+
+
 def test_a_formula_is_drawn_and_a_search_finds_the_page(address, watch):
     watched = watch()
     watched.page.goto(f"{address}/api/kdl.html")
