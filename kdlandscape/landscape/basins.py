@@ -13,8 +13,9 @@ from kdlandscape.landscape.params import Theta
 from kdlandscape.landscape.paths.interpolation import interpolate
 from kdlandscape.landscape.permutations.alignment import METHODS, align
 from kdlandscape.landscape.permutations.repair import repair
+from kdlandscape.landscape.permutations.straight_through import align_by_loss
 
-ALIGNMENTS = ("none", *METHODS)
+LOSS = "loss"
 CORRECTIONS = ("none", "repair")
 
 
@@ -26,6 +27,7 @@ def aligned_paths(
     names: Sequence[str],
     generator: torch.Generator | None = None,
     t: int | Sequence[float] = 21,
+    methods: Sequence[str] = METHODS,
     corrections: Sequence[str] = CORRECTIONS,
     restarts: int = 1,
 ) -> xr.Dataset:
@@ -43,6 +45,9 @@ def aligned_paths(
         Draws the order of the visits in weight matching; default: seeded with 0.
     t
         As for `interpolate`.
+    methods
+        How units are matched: ``weights`` and ``activations`` as in `align`, ``loss`` as in `align_by_loss`, which
+        costs 50 gradients a network more.
     corrections
         ``none``, ``repair`` or both.
     restarts
@@ -57,11 +62,13 @@ def aligned_paths(
     Raises
     ------
     ValueError
-        For an unknown correction, and as `align` and `repair` do.
+        For an unknown method or correction, and as `align` and `repair` do.
     """
-    unknown = sorted(set(corrections) - set(CORRECTIONS))
-    if unknown:
-        raise ValueError(f"expected corrections of {', '.join(CORRECTIONS)}; got {unknown[0]!r}")
+    given = {"methods": (methods, (*METHODS, LOSS)), "corrections": (corrections, CORRECTIONS)}
+    for what, (names_given, known) in given.items():
+        unknown = sorted(set(names_given) - set(known))
+        if unknown:
+            raise ValueError(f"expected {what} of {', '.join(known)}; got {unknown[0]!r}")
 
     def corrected(start: Theta) -> xr.Dataset:
         fix = {"none": None, "repair": repair(objective, start, reference) if "repair" in corrections else None}
@@ -71,11 +78,13 @@ def aligned_paths(
         label = "cosine with the reference's parameters"
         return xr.concat(paths, dim, combine_attrs="drop_conflicts").assign(cosine=variable((), cosine, label))
 
+    def matched(theta: Tensor, method: str) -> Theta:
+        if method == LOSS:
+            return align_by_loss(objective, reference, theta, generator=generator)
+        return align(objective, reference, theta, generator=generator, method=method, restarts=restarts)
+
     def one(theta: Tensor) -> xr.Dataset:
-        moved = [
-            align(objective, reference, theta, generator=generator, method=method, restarts=restarts)
-            for method in METHODS
-        ]
-        return along("alignment", ALIGNMENTS, corrected, [theta, *moved])
+        moved = [matched(theta, method) for method in methods]
+        return along("alignment", ["none", *methods], corrected, [theta, *moved])
 
     return along("partner", names, one, thetas)
