@@ -183,6 +183,29 @@ def retry(
 
 
 @app.command()
+def forecast(
+    spec: Annotated[str, typer.Argument(help="A YAML file, or the name of a shipped one.")],
+    parameters: Parameter = [],  # noqa: B006 - typer copies it
+    grid: Grid = [],  # noqa: B006
+    study: StudyName = None,
+    workers: Workers = None,
+    root: Root = None,
+    warm: Warm = False,
+) -> None:
+    """Execute the first runs of a study, one for each worker, and say how long the others will take, or took.
+
+    The results of the trial count: run goes on from them. Once all is done, the same command compares.
+
+    Example: kdlandscape forecast demo --workers 2
+    """
+    from kdlandscape.sweeps.forecast import take_forecast
+    from kdlandscape.sweeps.spec import load_spec
+
+    checked = load_spec(spec, parameters, grid, study=study)
+    show(f"{checked.study}: {take_forecast(checked, workers=workers, root=root, warm=warm).said()}")
+
+
+@app.command()
 def slurm(
     spec: Annotated[str, typer.Argument(help="A YAML file, or the name of a shipped one.")],
     jobs: Annotated[int, typer.Option(min=1, help="Jobs of the array, which share the runs.")],
