@@ -7,6 +7,12 @@ import xarray as xr
 import kdlandscape as kdl
 from kdlandscape.widgets import picture
 from kdlandscape.widgets.html_page import write_page
+from tests.figures.test_training_path import recorded
+from tests.studies.test_function_priors_kept import cube as function_prior_cube
+from tests.studies.test_generalization import cube as generalization_cube
+from tests.studies.test_shared_starts import cube as shared_starts_cube
+from tests.studies.test_start_angles import cube as start_angles_cube
+from tests.studies.test_subliminal import cube as subliminal_cube
 from tests.synthetic import basins_cube, demo_cube
 from tests.widgets.cubes import other_cube, spectra_cube, study_cube
 
@@ -20,6 +26,12 @@ CUBES = {
     "unlabelled": lambda: demo_cube(2),
     "spectra": spectra_cube,
     "basins": basins_cube,
+    "angles": start_angles_cube,
+    "flatness": lambda: generalization_cube().isel(seed=[0, 1], width=[0, 1], optimizer=[0]),
+    "function_prior": function_prior_cube,
+    "shared_starts": shared_starts_cube,
+    "subliminal": subliminal_cube,
+    "training_path": recorded,
     "another subject": other_cube,
     "all NaN": lambda: study_cube(num_lambda=3, num=5).drop_vars("run.done") * np.nan,
     "nothing done": lambda: study_cube(num_lambda=3, num=5).assign({"run.done": lambda cube: cube["run.done"] & False}),
