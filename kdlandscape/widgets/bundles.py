@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 import numpy as np
 import xarray as xr
@@ -34,17 +35,25 @@ def bundle(group: Sequence[Lines]) -> list[Panel]:
     for held, names in zip(group, named, strict=True):
         x, joined = positions(held.values, held.x), kind(held.values, held.x) in ("continuous", "ordered")
         table = _table(held)
-        bounds = t_interval(xr.DataArray(table, dims=("hue", "run", "x")), "run") if held.repeat and roomy else None
+        bounds = _intervals(table.tobytes(), table.shape) if held.repeat and roomy else None
         for i, name in enumerate(names):
             first, style = len(made), style + 1
             if bounds is not None:
-                made += _spread(held, table[i], x, {end: bounds[end].values[i] for end in ("mean", "low", "high")})
+                made += _spread(held, table[i], x, {end: every[i] for end, every in bounds.items()})
             own = table[i, held.here if held.repeat else 0]
             made += [panels.line(name, x, own, run=held.here)] if np.isfinite(own).any() else []
             for line in made[first:]:
                 line |= {"style": style, "color": panels.color_of(style), "joined": joined}
     order = {"thin": 0, "mean": 1, "run": 2}
     return sorted(made, key=lambda line: order[line["role"]])
+
+
+@lru_cache(512)
+def _intervals(table: bytes, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
+    """Return mean and bounds over (hue, x) of values over (hue, repeat, x), which most steps of a slider ask again."""
+    values = xr.DataArray(np.frombuffer(table).reshape(shape), dims=("hue", "run", "x"))
+    found = t_interval(values, "run")
+    return {end: found[end].values for end in ("mean", "low", "high")}
 
 
 def _table(held: Lines) -> np.ndarray:
