@@ -52,11 +52,17 @@ def test_the_figure_draws_on_the_axes_it_is_given():
     assert (figures.planes(demo_cube(), given, num=3) == given).all()
 
 
+def marked(ax):
+    """Return the marks of a plane by their names in the legend, whose entry is drawn before each."""
+    entries = [line for line in ax.lines if not len(line.get_xydata())]
+    marks = [line for line in ax.lines if len(line.get_xydata())]
+    return {entry.get_label(): mark for entry, mark in zip(entries, marks, strict=True)}
+
+
 def test_planes_mark_teacher_init_and_student_where_they_are():
     axes = figures.planes(demo_cube())
     assert [ax.get_title() for ax in axes] == ["λ = 0", "λ = 0.25", "λ = 0.5"]
-    marked = {line.get_label(): line.get_xydata()[0].tolist() for line in axes[1].lines}
-    assert marked == {
+    assert {name: mark.get_xydata()[0].tolist() for name, mark in marked(axes[1]).items()} == {
         "teacher": [0, 0],
         "initial student": pytest.approx([0.45, 0.375]),
         "student": pytest.approx([0.75, 0]),
@@ -74,9 +80,9 @@ def test_marks_have_the_colour_of_their_own_loss():
     cube["plane_point_loss"] = ("seed", "lr_policy", "init_lambda", "point"), losses
     ax = figures.planes(cube)[0]
     mesh = ax.collections[0]
-    marked = {line.get_label(): line.get_markerfacecolor() for line in ax.lines}
-    np.testing.assert_allclose(marked["initial student"], mesh.to_rgba(2.0))
-    np.testing.assert_allclose(marked["teacher"], mesh.to_rgba(mesh.get_clim()[0]))  # 0 has no place on a log scale
+    colours = {name: mark.get_markerfacecolor() for name, mark in marked(ax).items()}
+    np.testing.assert_allclose(colours["initial student"], mesh.to_rgba(2.0))
+    np.testing.assert_allclose(colours["teacher"], mesh.to_rgba(mesh.get_clim()[0]))  # 0 has no place on a log scale
 
 
 def test_contours_are_smooth_and_lie_where_the_loss_has_their_level():
@@ -178,11 +184,7 @@ def test_colour_maps_keep_their_order_in_greyscale():
 
 
 def test_points_of_a_plane_differ_by_their_shape():
-    shapes = [
-        line.get_marker()
-        for line in figures.planes(demo_cube())[0].lines
-        if line.get_marker() not in ("", "None", None)
-    ]
+    shapes = [mark.get_marker() for mark in marked(figures.planes(demo_cube())[0]).values()]
     assert len(shapes) >= 3
     assert len(set(shapes)) == len(shapes)
 
@@ -191,7 +193,7 @@ def test_panels_come_from_the_dims_of_a_cube_and_share_their_axes():
     cube = demo_cube()
     axes = figures.panels(cube["agreement"], figures.line, row="split", col="lr_policy", x="init_lambda")
     assert axes.shape == (2, 2)
-    assert axes[1, 0].get_title().split() == ["split", "=", "test,", "lr", "policy", "=", "constant"]
+    assert axes[1, 0].get_title().split() == ["split", "=", "test,", "learning-rate", "policy", "=", "constant"]
     np.testing.assert_allclose(axes[1, 1].lines[0].get_ydata(), cube["agreement"][0, 1, 1])
     assert axes[0, 0].get_ylim() == axes[1, 1].get_ylim()
     with pytest.raises(ValueError, match="expected a dim of seed, lr_policy, split, init_lambda; got 'seeds'"):
