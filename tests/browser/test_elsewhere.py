@@ -40,6 +40,8 @@ def test_voila_shows_the_explorer_and_its_sliders_work(tmp_path, watch):
         lab.wait_redraw(page, serial)
         assert lab.picture_of(page) != before
         watched.shoot("voila")
+        own = "The getter for the shared module is not a function"  # of Voila, about the extensions of Notebook 7
+        watched.errors = [error for error in watched.errors if not (own in error and "/voila/static/" in error)]
         watched.assert_quiet()
 
 

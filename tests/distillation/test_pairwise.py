@@ -316,12 +316,12 @@ def test_every_number_of_a_comparison_is_that_of_plain_torch(name, request):
 
 
 def test_networks_of_different_shapes_give_what_is_defined_and_the_reason_for_the_rest(images):
-    cube, folder = images.cube, images.folder
+    cube = images.cube
     assert cube["path_loss"].sel(pair="teacher | wide").isnull().all()
     note = cube["path_note"].sel(pair="teacher | wide", alignment="as it is").item()
     assert "first in 1.weight: (3, 1, 3, 3) in teacher, (5, 1, 3, 3) in wide" in note
     assert cube["eigenvalues"].sel(network="wide").notnull().all()
-    said = kdl.studies.say(kdl.open_cube(folder / "studies" / "found"), ["compare"])
+    said = kdl.studies.say(cube.expand_dims("seed"), ["compare"])
     assert any("no path, barrier or alignment is defined" in one for one in said)
     agreement = float(cube["agreement"].sel(pair="teacher | student", split="test"))
     assert any(f"agree on {agreement:.1%} of the test examples" in one for one in said)
@@ -336,8 +336,7 @@ def test_one_command_leaves_a_study_with_its_page_cube_figures_and_an_explorer(i
     said = [line for cell in page["cells"] for out in cell.get("outputs", []) for line in out.get("text", [])]
     assert any("the barrier of the training loss is" in line for line in said)
     pytest.importorskip("ipywidgets")
-    with kdl.open_cube(study) as cube:
-        kdl.explore(cube)
+    kdl.explore(images.cube.expand_dims("seed"))
 
 
 def test_a_changed_checkpoint_is_not_mixed_in_silence_with_what_was_computed(images, capsys, monkeypatch):
