@@ -24,7 +24,8 @@ STYLES = {
 def claims(table: xr.Dataset, axes: Sequence[Axes] | None = None, *, columns: int = 3) -> np.ndarray:
     """Draw each claim: seeds, mean, interval, and where it would reproduce (shaded); dot: it does, cross: it does not.
 
-    A diamond: undecided, since the interval crosses the bound.
+    A diamond: undecided, since the interval crosses the bound.  Smaller, below it: the same of another run of all
+    studies with other seeds, where the cube holds one.
 
     Parameters
     ----------
@@ -44,14 +45,16 @@ def claims(table: xr.Dataset, axes: Sequence[Axes] | None = None, *, columns: in
     count = table.sizes["claim"]
     if axes is None:
         axes = list(grid_of_axes(count, columns, height=0.62).flat[:count])
+    runs = [table.isel(seeds_from=k) for k in range(table.sizes.get("seeds_from", 0))] or [table]
     for i, ax in enumerate(axes):
-        _claim(table.isel(claim=i), ax)
+        first, *others = (run.isel(claim=i) for run in runs)
+        _claim(first, ax, others)
     return np.asarray(axes)
 
 
-def _claim(row: xr.Dataset, ax: Axes) -> None:
+def _claim(row: xr.Dataset, ax: Axes, others: Sequence[xr.Dataset] = ()) -> None:
     result = str(row["verdict"].values)
-    color, marker = STYLES[result]
+    color = STYLES[result][0]
     values = row["values"].values[np.isfinite(row["values"].values)]
     ax.set_title(f"{row['claim'].item()}: {result}", fontsize="x-small", color=color)
     ax.yaxis.set_visible(False)  # there is nothing along it
@@ -65,13 +68,11 @@ def _claim(row: xr.Dataset, ax: Axes) -> None:
         ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", fontsize="x-small", color=color)
         return
     ax.plot(values, np.zeros_like(values), "|", color="0.4", ms=10)
-    mean, low, high = (float(row[name]) for name in ("mean", "low", "high"))
-    face = "white" if result == UNDECIDED else color
-    bars = np.nan_to_num([[mean - low], [high - mean]])
-    ax.errorbar([mean], [0], xerr=bars, fmt=marker, color=color, mfc=face, ms=5, capsize=3)
+    heights = -np.linspace(0, 0.6, 1 + len(others))
+    intervals = [_interval(one, ax, y) for one, y in zip([row, *others], heights, strict=True)]
     bounds = [float(row[name]) for name in ("above", "below")]
     known = [bound for bound in bounds if np.isfinite(bound)]
-    left, right = (f([*values, low, high, *known]) for f in (np.nanmin, np.nanmax))
+    left, right = (f([*values, *np.ravel(intervals), *known]) for f in (np.nanmin, np.nanmax))
     room = 0.15 * max(right - left, 1e-3)
     ax.set_xlim(left - room, right + room)
     start = bounds[0] if np.isfinite(bounds[0]) else left - room
@@ -80,6 +81,16 @@ def _claim(row: xr.Dataset, ax: Axes) -> None:
     for bound in known:
         ax.axvline(bound, color="0.5", lw=0.8, ls="--")
     ax.set_ylim(-1, 1)
+
+
+def _interval(row: xr.Dataset, ax: Axes, y: float) -> tuple[float, float]:
+    """Draw the mean and the interval of a claim in the colour and mark of its verdict; return the interval."""
+    color, marker = STYLES[str(row["verdict"].values)]
+    mean, low, high = (float(row[name]) for name in ("mean", "low", "high"))
+    face = "white" if str(row["verdict"].values) == UNDECIDED else color
+    bars = np.nan_to_num([[mean - low], [high - mean]])
+    ax.errorbar([mean], [y], xerr=bars, fmt=marker, color=color, mfc=face, ms=5 if y == 0 else 3.5, capsize=3)
+    return low, high
 
 
 def agreement(cube: xr.Dataset, ax: Axes | None = None) -> np.ndarray:

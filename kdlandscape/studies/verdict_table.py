@@ -12,17 +12,28 @@ from kdlandscape.studies.sentences import require
 
 
 def format_verdicts(table: xr.Dataset) -> str:
-    """Format verdicts, or a cube of them, as text: two lines a claim, and which rows of the paper are decided."""
+    """Format verdicts, or a cube of them, as text: two lines a claim, and which rows of the paper are decided.
+
+    A cube over ``seeds_from`` holds whole runs of the studies, each with other seeds: the first is told, with the
+    verdicts of the others where they differ.
+    """
     if "level" in table.dims:
         table = table.isel(level=0)
+    first, *others = [table.isel(seeds_from=i) for i in range(table.sizes.get("seeds_from", 0))] or [table]
+    return _format(first, others)
+
+
+def _format(table: xr.Dataset, others: Sequence[xr.Dataset]) -> str:
     lines = []
     for i in range(table.sizes["claim"]):
         row = {str(name): value.values[i] for name, value in table.data_vars.items() if value.dims == ("claim",)}
         adjusted = "" if row["adjusted"] == row["verdict"] else f" [after Holm: {row['adjusted']}]"
         reason = f": {row['reason']}" if row["reason"] else ""
-        lines.append(f"{str(row['verdict']).upper():17}  {row['source']}: {row['statement']}{adjusted}{_halves(row)}")
+        again = _elsewhere(row["verdict"], others, i)
+        told = f"{row['source']}: {row['statement']}{adjusted}{again}{_halves(row)}"
+        lines.append(f"{str(row['verdict']).upper():17}  {told}")
         lines.append(f"{'':17}  {row['statistic']}: {_numbers(row)}; rule: {row['rule']}{reason}")
-    return "\n".join([*lines, _counts(table)])
+    return "\n".join([*lines, _counts(table) + "".join(f"; {_repeated(table, other)}" for other in others)])
 
 
 def findings_on(claims: Sequence[Claim], cube: xr.Dataset) -> list[str]:
@@ -67,6 +78,23 @@ def _halves(row: Mapping[str, Any]) -> str:
     if row["verdict"] == NOT_TESTABLE or found == (row["verdict"],) * 2:
         return ""
     return f" [halves of the seeds: {found[0]}, {found[1]}]"
+
+
+def _elsewhere(verdict: str, others: Sequence[xr.Dataset], i: int) -> str:
+    """Return what other runs say of claim ``i``, where they do not say the same."""
+    found = [(other["seeds_from"].item(), str(other["verdict"].values[i])) for other in others]
+    different = [f"{said} in seeds from {start}" for start, said in found if said != verdict]
+    return f" [{', '.join(different)}]" if different else ""
+
+
+def _repeated(table: xr.Dataset, other: xr.Dataset) -> str:
+    """Return of how many claims another run says the same, and which verdicts it turns round."""
+    pairs = list(zip(table["verdict"].values, other["verdict"].values, strict=True))
+    flipped = table["claim"].values[[set(pair) == {REPRODUCED, CONTRADICTED} for pair in pairs]]
+    return (
+        f"another run, with seeds from {other['seeds_from'].item()}, says the same of {sum(a == b for a, b in pairs)} "
+        f"of {len(pairs)} claims; flipped: {', '.join(map(str, flipped)) or 'none'}"
+    )
 
 
 def _flipped(table: xr.Dataset) -> str:

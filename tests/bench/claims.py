@@ -1,7 +1,8 @@
 """What the studies decided, for the README: ``python -m tests.bench.claims STUDY...``.
 
 The first folder is that of ``paper_small``, the others are of studies with findings and a figure of their own, such as
-``basins``. Writes .github/CLAIMS.md and its pictures from their cubes alone; the README links them.
+``basins``; ``--again`` names that of ``paper_small`` run again with other seeds. Writes .github/CLAIMS.md and its
+pictures from their cubes alone; the README links them.
 """
 
 import argparse
@@ -25,21 +26,26 @@ DPI = 160
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("studies", type=Path, nargs="+", metavar="STUDY")
-    paper, *others = parser.parse_args().studies
+    parser.add_argument("--again", type=Path, nargs="*", default=[], metavar="STUDY")
+    args = parser.parse_args()
+    paper, *others = args.studies
     with kdl.figures.venue_style():
-        lines = ["# What the studies of the paper decided", "", *_claims(paper)]
+        lines = ["# What the studies of the paper decided", "", *_claims([paper, *args.again])]
         for study in others:
             lines += _section(study)
     (HERE / "CLAIMS.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def _claims(study: Path) -> list[str]:
-    cube = _opened(study)
+def _claims(studies: list[Path]) -> list[str]:
+    cubes = [_opened(study) for study in studies]
+    cubes = [cube if "seeds_from" in cube.dims else cube.expand_dims(seeds_from=[0]) for cube in cubes]
+    cube = xr.concat(cubes, "seeds_from")
     _draw(kdl.figures.claims(cube), "claims")
     return [
         "## The claims of Stanton et al. 2021, at laptop scale",
         "",
-        f"Written by `python -m tests.bench.claims` from the cube of `kdlandscape run paper_small`, {_facts(cube)}. "
+        f"Written by `python -m tests.bench.claims` from the cube of `kdlandscape run paper_small`: "
+        f"{'; again, with other seeds, '.join(map(_facts, cubes))}. "
         f"{100 * cube.attrs['level']:.0f} % t intervals over seeds; rules and recipes stand in the history before the "
         "run ([`studies/stanton2021.py`](../kdlandscape/studies/stanton2021.py)).",
         "",

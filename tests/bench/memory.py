@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+FORGET_PEAK = Path("/proc/self/clear_refs")
+
 
 def resident(what: str = "VmRSS") -> float:
     """KiB held now (VmRSS) or at most so far (VmHWM); getrusage would count the parent process at its fork."""
@@ -13,4 +15,4 @@ def resident(what: str = "VmRSS") -> float:
 
 def forget_peak() -> None:
     """Let VmHWM begin anew at what is held now."""
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    FORGET_PEAK.write_text("5", encoding="ascii")

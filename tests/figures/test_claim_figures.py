@@ -43,6 +43,16 @@ def test_every_claim_gets_a_picture_with_its_seeds_and_its_side():
     assert axes[3].get_title() == "d: not testable here"
 
 
+def test_another_run_with_other_seeds_stands_below_the_first():
+    number = Number("s", "n", value("agreement", augmentation="none", split="test"))
+    runs = [verdicts([Claim("a", "Fig. 3", "s", number, above=-2.0)], {"s": study() + shift}) for shift in (0.0, 0.5)]
+    both = xr.concat([run.expand_dims(seeds_from=[k]) for k, run in ((0, runs[0]), (1000, runs[1]))], "seeds_from")
+    ax = figures.claims(both)[0]
+    means = [(bars.lines[0].get_xdata().item(), bars.lines[0].get_ydata().item()) for bars in ax.containers]
+    assert [x for x, _ in means] == pytest.approx([run["mean"].item() for run in runs])
+    assert means[0][1] == 0 > means[1][1] > ax.get_ylim()[0]
+
+
 def test_every_arm_is_a_row_with_its_means():
     cube = study()
     ax = figures.agreement(cube)[0]

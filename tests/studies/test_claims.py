@@ -193,6 +193,20 @@ def test_the_table_goes_into_a_cube_and_reads_as_text():
         findings(cube())
 
 
+def test_another_run_with_other_seeds_is_compared_claim_by_claim():
+    names = claim(), claim("more", above=0.105)
+    first, torn = tables(*names, claim("less", above=None, below=-0.2)), tables(*names, claim("less", below=0.2))
+    again = verdicts([*names, claim("less", above=None, below=-0.2)], {"s": cube(-VALUES)})
+    both = xr.concat([one.expand_dims(seeds_from=[k]) for k, one in ((0, first), (1000, again))], "seeds_from")
+    text = format_verdicts(both.expand_dims(level=[0.95]))
+    assert "Fig. 3: MixUp helps [contradicted in seeds from 1000]" in text
+    assert text.endswith("with seeds from 1000, says the same of 1 of 3 claims; flipped: gain")
+    same = xr.concat([one.expand_dims(seeds_from=[k]) for k, one in ((0, torn), (1000, torn))], "seeds_from")
+    assert "in seeds from" not in format_verdicts(same)
+    assert format_verdicts(same).endswith("says the same of 3 of 3 claims; flipped: none")
+    assert format_verdicts(first.expand_dims(seeds_from=[0])) == format_verdicts(first)
+
+
 def test_one_seed_prints_no_nan():
     text = format_verdicts(tables(claim(), values=VALUES[:1]))
     assert "nan" not in text
