@@ -4,16 +4,21 @@ import ast
 import json
 import os
 import re
+import shlex
 from itertools import product
 
 import nbformat
 import numpy as np
 import papermill
 import pytest
+from typer.main import get_command
 
 import kdlandscape as kdl
+from kdlandscape.cli import app
 from kdlandscape.cubes.seals import DamagedFileError
 from kdlandscape.cubes.store import CubeError, write_run
+from kdlandscape.sweeps.parameters import read_parameters
+from kdlandscape.sweeps.spec import load_spec
 from kdlandscape.sweeps.study import run_study
 from tests.site.executions import NOTEBOOKS
 from tests.site.sizes import SMALL
@@ -24,6 +29,8 @@ NO_ANSWER = {
     "gallery.ipynb": "it shows figures and asks nothing",
     "basins.ipynb": "so small a network has no barrier to take a share of",
 }
+
+CHANGE = "## What would change this answer\n"
 
 
 def notebooks():
@@ -65,6 +72,42 @@ def test_a_notebook_runs_at_a_small_size(name, executions, monkeypatch):
     assert answers or name in NO_ANSWER, f"no sentence with a number answers: {said!r}"
     shown = [output.data for output in outputs if output.output_type == "execute_result"]
     assert all(len(data) > 1 for data in shown), shown  # a table or a widget, and no bare repr
+
+
+def changed_by(command, folder):
+    """Return the parameters that a command changes in a notebook, and the notebook; the command line reads its own."""
+    program, name, *words = shlex.split(command)
+    if program == "papermill":
+        given = dict(zip(words[2::3], words[3::3], strict=True))
+        assert words[1::3] == ["-p"] * len(given)
+        assert set(given) <= set(read_parameters(folder / name))
+        return set(given), (folder / name).name
+    assert program == "kdlandscape"
+    given = get_command(app).commands[name].make_context(name, words).params
+    spec = given.get("spec", name)  # kdlandscape compare is a study of that name
+    asked = load_spec(spec, given["parameters"], given["grid"], study=given["study"])
+    shipped = load_spec(spec)
+    assert asked.study != shipped.study, f"{command}: the shipped study's folder has other runs"
+    before, after = ({**one.parameters, **one.grid} for one in (shipped, asked))
+    return {name for name in after if after[name] != before.get(name)}, asked.notebook
+
+
+@pytest.mark.parametrize("name", [one for one in notebooks() if one not in ("gallery.ipynb", "claims.ipynb")])
+def test_a_notebook_ends_with_what_would_change_its_answer(name):
+    """Parameters, preconditions or margins in two to four sentences; and commands that change them, which are valid."""
+    last = nbformat.read(NOTEBOOKS / name, as_version=4).cells[-1]
+    assert last.cell_type == "markdown"
+    assert last.source.startswith(CHANGE)
+    words, _, rest = last.source.removeprefix(CHANGE).partition("```sh\n")
+    assert 2 <= len(re.findall(r"[.?](?=\s)", words)) <= 4
+    assert not re.search(r"\d", words), "a number that nobody computed"
+    code, fence, after = rest.partition("```")
+    assert (fence, after) == ("```", "")
+    found = [changed_by(command, NOTEBOOKS.parent) for command in code.splitlines()]
+    assert name in {notebook for _, notebook in found}
+    changed = set().union(*(names for names, _ in found))
+    named = re.findall(r"`(\w+)`", words)
+    assert changed & set(named), f"the text speaks of {named}, and the commands change {changed}"
 
 
 def test_each_notebook_has_its_small_size():
