@@ -80,6 +80,18 @@ def items(lines: Sequence[object], kind: str = "") -> str:
     return f'<ul class="{kind}">{"".join(f"<li>{text(line)}</li>" for line in lines)}</ul>'
 
 
+def statements(said: Sequence[tuple[object, Sequence[object]]], kind: str = "") -> str:
+    """Return a list of statements, each with the lines that it rests on below it; ``kind`` as for a paragraph.
+
+    A statement that rests on something stands out, so that the list can be read without what is below.
+    """
+    each = []
+    for words, grounds in said:
+        below = "".join(f'<p class="ground">{text(line)}</p>' for line in grounds)
+        each.append(f"<li><b>{text(words)}</b>{below}</li>" if below else f"<li>{text(words)}</li>")
+    return f'<ul class="{kind}">{"".join(each)}</ul>'
+
+
 def table(header: Sequence[object], rows: Sequence[Sequence[object]], note: str = "") -> str:
     """Return a table with a header and a note below it."""
     head = "".join(f'<th scope="col">{text(name)}</th>' for name in header)

@@ -19,7 +19,7 @@ from kdlandscape.reports.origins import origins, without_home
 from kdlandscape.reports.report_board import board_of
 from kdlandscape.reports.rerun import citation, commands, question
 from kdlandscape.studies.description import describe
-from kdlandscape.studies.sentences import say
+from kdlandscape.studies.sentences import say, with_grounds
 from kdlandscape.sweeps.places import find_study
 from kdlandscape.sweeps.snapshot import Status, error_line, read_snapshot, status
 from kdlandscape.sweeps.spec import Spec
@@ -124,7 +124,8 @@ def _answer(reported: Reported) -> list[str]:
     if reported.cube is None:
         return [document.paragraph("There is no answer yet: no run is done.", "failed")]
     findings = reported.spec.findings if reported.spec else []
-    elements = [document.items(say(reported.cube, findings), "answer")] if findings else []
+    said = with_grounds(say(reported.cube, findings))
+    elements = [document.statements(said, "answer")] if findings else []
     described = document.items(describe(reported.cube))
     if not findings:
         return [described]

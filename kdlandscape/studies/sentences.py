@@ -15,7 +15,8 @@ _LISTED = 3  # missing runs that a sentence names
 def say(cube: xr.Dataset, names: Sequence[str]) -> list[str]:
     """Return the sentences of the named findings; a finding that cannot be taken from this cube says why.
 
-    A last sentence says which runs are missing, if any: findings use what is complete.
+    A text that begins with spaces holds the numbers that the sentence before it rests on. A last sentence says which
+    runs are missing, if any: findings use what is complete.
 
     Parameters
     ----------
@@ -41,6 +42,17 @@ def say(cube: xr.Dataset, names: Sequence[str]) -> list[str]:
             raise RegistryError(f"findings: expected a list of sentences from {name!r}, got {found!r}")
         said += found
     return said + _unfinished(cube) if said else said
+
+
+def with_grounds(said: Sequence[str]) -> list[tuple[str, list[str]]]:
+    """Return each sentence with the lines that it rests on: those behind it that begin with spaces."""
+    found: list[tuple[str, list[str]]] = []
+    for line in said:
+        if line.startswith("  ") and found:
+            found[-1][1].append(line.strip())
+        else:
+            found.append((line, []))
+    return found
 
 
 def _unfinished(cube: xr.Dataset) -> list[str]:

@@ -10,6 +10,8 @@ from kdlandscape.studies.claims import Claim, verdicts
 from kdlandscape.studies.decisions import CONTRADICTED, NOT_TESTABLE, REPRODUCED, VERDICTS
 from kdlandscape.studies.sentences import require
 
+_LISTED = 8  # claims that the counts name
+
 
 def format_verdicts(table: xr.Dataset) -> str:
     """Format verdicts, or a cube of them, as text: two lines a claim, and which rows of the paper are decided.
@@ -37,7 +39,7 @@ def _format(table: xr.Dataset, others: Sequence[xr.Dataset]) -> str:
 
 
 def findings_on(claims: Sequence[Claim], cube: xr.Dataset) -> list[str]:
-    """Return the verdicts on those claims that one study decides, a sentence each, and the counts.
+    """Return the verdicts on those claims that one study decides: their counts, then each with its numbers below it.
 
     Parameters
     ----------
@@ -56,9 +58,7 @@ def findings_on(claims: Sequence[Claim], cube: xr.Dataset) -> list[str]:
     if not own:
         known = ", ".join(dict.fromkeys(claim.number.study for claim in claims))
         raise ValueError(f"expected the cube of one of {known}; got study {study!r}")
-    *lines, counts = format_verdicts(verdicts(own, {study: cube})).splitlines()
-    each = zip(lines[::2], lines[1::2], strict=True)
-    return [*(f"{' '.join(claim.split())}; {number.strip()}" for claim, number in each), counts]
+    return findings(verdicts(own, {study: cube}))
 
 
 def _numbers(row: Mapping[str, Any]) -> str:
@@ -120,7 +120,7 @@ def _counts(table: xr.Dataset) -> str:
 
 
 def findings(table: xr.Dataset) -> list[str]:
-    """Return the verdicts of a cube of claims as lines of text.
+    """Return the verdicts of a cube of claims: their counts first, then each claim with its numbers below it.
 
     Raises
     ------
@@ -128,4 +128,9 @@ def findings(table: xr.Dataset) -> list[str]:
         If the cube holds no verdicts.
     """
     require(table, ["verdict"], ["claim"])
-    return format_verdicts(table).splitlines()
+    *lines, last = format_verdicts(table).splitlines()
+    counts, _, rest = last.partition("; ")
+    each = [f"  {line.strip()}" if line.startswith(" ") else " ".join(line.split()) for line in lines]
+    told = [line for line in each[::2] if not line.startswith(REPRODUCED.upper())]
+    listed = [f"  not reproduced: {'; '.join([*told[:_LISTED], *(['…'] if told[_LISTED:] else [])])}"] if told else []
+    return [f"{table.sizes['claim']} claims: {counts}", *listed, f"  {rest}", *each]

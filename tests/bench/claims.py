@@ -70,7 +70,7 @@ def _section(study: Path) -> list[str]:
         "",
         f"![{spec['description']}]({spec['study']}.png)",
         "",
-        *[f"- {sentence}" for sentence in say(cube, spec["findings"])],
+        *[f"  - {line.strip()}" if line.startswith("  ") else f"- {line}" for line in say(cube, spec["findings"])],
     ]
 
 

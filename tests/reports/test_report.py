@@ -10,6 +10,9 @@ import xarray as xr
 import kdlandscape as kdl
 from kdlandscape.reporting import make_report
 from kdlandscape.reports.document import text
+from kdlandscape.reports.study_report import Reported, report_html
+from kdlandscape.studies import CLAIMS, verdicts
+from kdlandscape.studies.decisions import VERDICTS
 from kdlandscape.sweeps.spec import load_spec
 from kdlandscape.sweeps.study import run_study
 from tests.synthetic import basins_cube, demo_cube
@@ -66,6 +69,26 @@ def test_the_answer_of_any_cube_is_where_its_numbers_are_least_and_greatest(tmp_
     )
     assert expected in html
     assert "(mean and 95 % t interval over 3 values of seed)" in html
+
+
+def test_the_report_of_claims_counts_their_verdicts_first_and_keeps_each_with_its_numbers(tmp_path):
+    rng = np.random.default_rng(0)
+    over = {"seed": range(6), "num_fresh": [0, 12000], "ensemble_size": [1, 3], "split": ["train", "test"]}
+    numbers = (list(over), 0.5 + 0.01 * rng.random([6, 2, 2, 2]))
+    study = xr.Dataset(dict.fromkeys(["agreement", "student_accuracy", "teacher_train_accuracy"], numbers), over)
+    table = verdicts(CLAIMS, {"paper_data": study.assign_attrs(study="paper_data")})
+    html = report_html(Reported(table.expand_dims(level=[0.95]), spec=load_spec("paper_small")))
+    answer = re.search(r"<h2>Answer</h2>(.*?)</section>", html, re.S)[1]
+    first, *others = re.findall(r"<li><b>(.*?)</b>(.*?)</li>", answer)
+    assert first[0].startswith(f"{len(CLAIMS)} claims: ")
+    assert [int(count) for count in re.findall(r"\d+", first[0])[1:]] == [
+        int((table["verdict"] == one).sum()) for one in VERDICTS
+    ]
+    assert len(others) == len(CLAIMS)
+    for claim, (said, below) in zip(CLAIMS, others, strict=True):
+        assert text(claim.statement) in said
+        assert text(claim.number.statistic) in below
+        assert below.count('<p class="ground">') == 1
 
 
 def test_a_report_asks_no_machine_and_runs_nothing_but_its_own_script(tmp_path):

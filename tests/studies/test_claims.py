@@ -182,7 +182,12 @@ def test_the_table_goes_into_a_cube_and_reads_as_text():
     table = tables(claim(), claim("other", study="other"))
     check(table.expand_dims(level=[0.95]))
     text = format_verdicts(table)
-    assert findings(table.expand_dims(level=[0.95])) == text.splitlines()
+    counts, exceptions, rest, *each = findings(table.expand_dims(level=[0.95]))
+    assert exceptions == "  not reproduced: NOT TESTABLE HERE Fig. 3: MixUp helps"
+    assert counts == "2 claims: 1 reproduced, 0 contradicted, 0 undecided, 1 not testable here"
+    assert f"{counts}; {rest.strip()}".endswith(text.splitlines()[-1])
+    assert [" ".join(line.split()) for line in text.splitlines()[:-1]] == [" ".join(line.split()) for line in each]
+    assert [line.startswith("  ") for line in each] == [False, True] * 2  # each claim with its numbers below it
     assert "agreement, MixUp minus none: +0.117 (+0.090 to +0.145), 4 seeds; rule: interval above 0" in text
     assert "nan" not in text
     assert text.splitlines()[-1].startswith(
@@ -191,6 +196,14 @@ def test_the_table_goes_into_a_cube_and_reads_as_text():
     assert "1 rows of the paper tested (Fig. 3); two disjoint halves" in text
     with pytest.raises(ValueError, match="expected the variables verdict; verdict missing"):
         findings(cube())
+
+
+def test_the_counts_name_the_claims_that_are_not_reproduced_up_to_eight():
+    many = tables(*(claim(str(k), above=None, below=-1) for k in range(9)))
+    *named, more = findings(many)[1].removeprefix("  not reproduced: ").split("; ")
+    assert [one.split(" [")[0] for one in named] == ["CONTRADICTED Fig. 3: MixUp helps"] * 8
+    assert more == "…"
+    assert findings(tables(claim()))[1].startswith("  after Holm's correction 1 reproduced")
 
 
 def test_another_run_with_other_seeds_is_compared_claim_by_claim():
