@@ -30,8 +30,8 @@ def executions(place):
     return [tuple(map(int, line.split())) for line in (place / "log").read_text().splitlines()]
 
 
-def test_a_killed_study_of_the_paper_goes_on_and_runs_nothing_twice(tmp_path, monkeypatch):
-    """The driver is killed while the third of four runs of a study within ``claims.ipynb`` hangs."""
+def test_a_killed_study_of_the_paper_goes_on_and_runs_nothing_twice(tmp_path):
+    """The driver is killed while the third of four runs within ``claims.ipynb`` hangs; one root holds both studies."""
     write_notebook(tmp_path / "tiny.ipynb", PARAMETERS, BODY, RESULT)
     inner = write_spec(tmp_path, grid={"seed": [0, 1, 2, 3]}, parameters={"folder": str(tmp_path)})
     outer = tmp_path / "paper_tiny.yaml"
@@ -40,8 +40,7 @@ def test_a_killed_study_of_the_paper_goes_on_and_runs_nothing_twice(tmp_path, mo
     outer.write_text(yaml.safe_dump({**content, "grid": {"level": [0.95]}, "findings": ["claims"]}))
     (tmp_path / "hold").touch()
     root = tmp_path / "studies"
-    monkeypatch.setenv("KDLANDSCAPE_RUNS", str(root))
-    command = [sys.executable, "-m", "kdlandscape.cli", "run", str(outer), "--workers", "1"]
+    command = [sys.executable, "-m", "kdlandscape.cli", "run", str(outer), "--workers", "1", "--root", str(root)]
     driver = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
     try:
         log = tmp_path / "log"

@@ -16,6 +16,7 @@ from kdlandscape.cubes.locks import lock
 from kdlandscape.sweeps.job import Job, Outcome, stamp
 from kdlandscape.sweeps.notebook import code_hash, parameters_cell
 from kdlandscape.sweeps.parameters import read_parameters
+from kdlandscape.sweeps.places import ROOT_VARIABLE
 from kdlandscape.sweeps.processes import end_marked, is_out_of_descriptors
 from kdlandscape.sweeps.read_files import add
 from kdlandscape.sweeps.values import python_code
@@ -88,6 +89,7 @@ def _run_notebook(job: Job) -> None:
     job.unfinished(".json").write_text(json.dumps(_context(job)), encoding="utf-8")
     job.sockets.mkdir(parents=True, exist_ok=True)  # not there yet where the driver is on another machine
     os.environ[CONTEXT_VARIABLE] = str(job.unfinished(".json"))
+    os.environ[ROOT_VARIABLE] = str(job.study.parent)  # a study that the notebook runs lies beside its own
     os.environ["IPYTHONDIR"] = str(job.sockets / "ipython")  # no start-up files of the user
     _inject_exactly()
     RunKernelManager.prepare(job.unfinished(".log"), job.notebook if job.warm else None)
