@@ -159,7 +159,9 @@ def test_one_command_runs_the_studies_of_the_paper_and_ends_with_the_table_of_cl
 
 def test_the_demo_is_the_shipped_spec(command, monkeypatch):
     seen = []
-    monkeypatch.setattr("kdlandscape.cli.run_and_report", lambda spec, **options: seen.append((spec.study, options)))
+    monkeypatch.setattr(
+        "kdlandscape.commands.running._run_and_report", lambda spec, **options: seen.append((spec.study, options))
+    )
     code, _, _ = command("demo", "--workers", "1")
     assert (code, seen[0][0], seen[0][1]["workers"]) == (0, "demo", 1)
 

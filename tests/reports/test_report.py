@@ -8,7 +8,7 @@ import pytest
 import xarray as xr
 
 import kdlandscape as kdl
-from kdlandscape.reporting import make_report
+from kdlandscape.commands.results import make_report
 from kdlandscape.reports.document import text
 from kdlandscape.reports.study_report import Reported, report_html
 from kdlandscape.studies import CLAIMS, verdicts
