@@ -1,1 +1,1 @@
-"""Matrix-free numerics: a matvec and vectors in, tensors out. Knows torch only; no module imports a sibling."""
+"""Matrix-free numerics: a matvec and vectors in, tensors out. Knows torch only; a method imports no other."""

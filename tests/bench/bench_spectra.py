@@ -35,7 +35,10 @@ from kdlandscape.landscape.curvature.curvatures import ggn, hessian
 from kdlandscape.landscape.curvature.questions import Curvature
 from kdlandscape.landscape.curvature.spectral_paths import spectrum_along
 from kdlandscape.landscape.objective import Objective
-from kdlandscape.linalg.trace import hutchinson, hutchpp, xnystrace, xtrace
+from kdlandscape.linalg.trace.hutchinson import hutchinson
+from kdlandscape.linalg.trace.hutchpp import hutchpp
+from kdlandscape.linalg.trace.xnystrace import xnystrace
+from kdlandscape.linalg.trace.xtrace import xtrace
 from tests.bench.goals import goal
 from tests.bench.memory import forget_peak, resident
 from tests.bench.peers import Product, curvlinops, eigenthings, missing, pyhessian_cached, pyhessian_loader

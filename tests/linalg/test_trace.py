@@ -1,7 +1,10 @@
 import pytest
 import torch
 
-from kdlandscape.linalg.trace import diagonal, hutchinson, hutchpp, xnystrace, xtrace
+from kdlandscape.linalg.trace.hutchinson import diagonal, hutchinson
+from kdlandscape.linalg.trace.hutchpp import hutchpp
+from kdlandscape.linalg.trace.xnystrace import xnystrace
+from kdlandscape.linalg.trace.xtrace import xtrace
 from tests.linalg.prescribed import DEEP, DEVICES, SCALES, SPECTRA, Operator, binomial_floor, rng, symmetric
 
 ESTIMATORS = [hutchinson, hutchpp, xtrace, xnystrace]

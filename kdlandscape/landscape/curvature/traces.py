@@ -9,16 +9,15 @@ from torch import Tensor
 from kdlandscape.cubes.variables import dataset, variable
 from kdlandscape.landscape.curvature.eigenpairs import held_space
 from kdlandscape.landscape.curvature.operator import Operator
-from kdlandscape.linalg import trace as estimators
 from kdlandscape.linalg.deflation import deflated
+from kdlandscape.linalg.trace.hutchinson import diagonal as estimated_diagonal
+from kdlandscape.linalg.trace.hutchinson import hutchinson
+from kdlandscape.linalg.trace.hutchpp import hutchpp
+from kdlandscape.linalg.trace.xnystrace import xnystrace
+from kdlandscape.linalg.trace.xtrace import xtrace
 
 Method = Literal["xtrace", "xnystrace", "hutchpp", "hutchinson"]
-METHODS = {
-    "xtrace": estimators.xtrace,
-    "xnystrace": estimators.xnystrace,
-    "hutchpp": estimators.hutchpp,
-    "hutchinson": estimators.hutchinson,
-}
+METHODS = {"xtrace": xtrace, "xnystrace": xnystrace, "hutchpp": hutchpp, "hutchinson": hutchinson}
 
 
 def trace(
@@ -66,7 +65,7 @@ def _labelled(
 
 def diagonal(a: Operator, rtol: float, max_matvecs: int, generator: torch.Generator) -> xr.Dataset:
     """Return ``diagonal`` and ``diagonal_sem`` over ``dim``."""
-    found = estimators.diagonal(a, a.theta, max_matvecs, generator=generator, rtol=rtol)
+    found = estimated_diagonal(a, a.theta, max_matvecs, generator=generator, rtol=rtol)
     values = {
         "diagonal": variable("dim", found.value.cpu(), f"diagonal of the {a.name} matrix of the mean loss", a.units),
         "diagonal_sem": variable("dim", found.sem.cpu(), "standard error of the diagonal", a.units),
