@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from kdlandscape.linalg.lanczos import Eigenpairs, top_eigenpairs
+from kdlandscape.linalg.lanczos.ritz import Eigenpairs
+from kdlandscape.linalg.lanczos.thick_restart import top_eigenpairs
 from tests.linalg.prescribed import DEEP, DEVICES, SCALES, SPECTRA, Operator, normal, rng, symmetric
 
 DTYPES = [torch.float64, torch.float32]

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from kdlandscape.linalg.lanczos import top_eigenpairs
+from kdlandscape.linalg.lanczos.thick_restart import top_eigenpairs
 from kdlandscape.linalg.warm import warm_start
 from tests.linalg.prescribed import DEEP, Operator, normal, rng, symmetric
 

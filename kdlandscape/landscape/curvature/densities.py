@@ -10,8 +10,9 @@ from kdlandscape.cubes.variables import dataset, variable
 from kdlandscape.landscape.curvature.eigenpairs import held
 from kdlandscape.landscape.curvature.operator import Operator
 from kdlandscape.landscape.draws import normal, signs
-from kdlandscape.linalg import kpm, lanczos, slq
+from kdlandscape.linalg import kpm, slq
 from kdlandscape.linalg.deflation import deflated, outside
+from kdlandscape.linalg.lanczos.thick_restart import top_eigenpairs
 
 
 class Rules:
@@ -84,7 +85,7 @@ def chebyshev(a: Operator, num_matvecs: int, num_draws: int, grid: Any, generato
 
     Draws are taken one after the other: memory is a few vectors, and the basis that finds the ends.
     """
-    ends = lanczos.top_eigenpairs(a, normal(1, a.theta, generator), min(2, a.dim), which="both", tol=1e-3)
+    ends = top_eigenpairs(a, normal(1, a.theta, generator), min(2, a.dim), which="both", tol=1e-3)
     bounds = _bounds(float(ends.values.min()), float(ends.values.max()), float(ends.residuals.max()))
     draws = [kpm.chebyshev_moments(a, normal(1, a.theta, generator), 2 * num_matvecs, bounds) for _ in range(num_draws)]
     moments = kpm.ChebyshevMoments(

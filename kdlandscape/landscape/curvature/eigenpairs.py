@@ -10,16 +10,17 @@ from torch import Tensor
 from kdlandscape.cubes.variables import dataset, variable
 from kdlandscape.landscape.curvature.operator import Operator
 from kdlandscape.landscape.draws import normal, seeded
-from kdlandscape.linalg import lanczos
+from kdlandscape.linalg.lanczos.ritz import Eigenpairs, Ritz, Stop, Which
+from kdlandscape.linalg.lanczos.thick_restart import top_eigenpairs
 
 
 class Question(NamedTuple):
     """What is asked: k pairs of which end, to which tolerance."""
 
     k: int
-    which: lanczos.Which
+    which: Which
     tol: float
-    stop: lanczos.Stop
+    stop: Stop
     miss_probability: float
 
 
@@ -27,7 +28,7 @@ class Answer(NamedTuple):
     """The pairs that were found, and the question that they answer."""
 
     question: Question
-    pairs: lanczos.Eigenpairs
+    pairs: Eigenpairs
 
 
 def find(
@@ -48,7 +49,7 @@ def find(
     generator = seeded(generator, a.theta.device)
     if start is None:
         start = normal(1, a.theta, generator)
-    pairs = lanczos.top_eigenpairs(
+    pairs = top_eigenpairs(
         a,
         start.to(a.theta),
         question.k,
@@ -91,7 +92,7 @@ def held(a: Operator) -> Answer | None:
     return max(answers, key=lambda one: len(one.pairs.values), default=None)
 
 
-def held_space(a: Operator) -> tuple[lanczos.Ritz | None, int]:
+def held_space(a: Operator) -> tuple[Ritz | None, int]:
     """Return the largest space of Ritz vectors that an operator holds, and the products that it took.
 
     In a space that fills that of the parameters nothing is left to be asked.

@@ -13,7 +13,8 @@ from kdlandscape.landscape.curvature import densities, eigenpairs, traces
 from kdlandscape.landscape.curvature.deflation_plan import plan
 from kdlandscape.landscape.curvature.operator import Operator
 from kdlandscape.landscape.draws import seeded
-from kdlandscape.linalg import lanczos
+from kdlandscape.linalg.lanczos.ritz import Stop, Which
+from kdlandscape.linalg.lanczos.thick_restart import BASIS_BYTES
 from kdlandscape.summary import Summarized, count
 
 
@@ -44,9 +45,9 @@ class Curvature(Summarized, Operator):
         self,
         k: int = 1,
         *,
-        which: lanczos.Which = "largest",
+        which: Which = "largest",
         tol: float = 1e-6,
-        stop: lanczos.Stop = "residual",
+        stop: Stop = "residual",
         max_matvecs: int | None = None,
         miss_probability: float = 1.0,
         start: Tensor | None = None,
@@ -221,7 +222,7 @@ class Curvature(Summarized, Operator):
         rules = densities.Rules(self, steps, generator)
         first = rules.take(2)
         smallest = float(np.min(z)) / (self.weight if scale == "sum" else 1.0)
-        room = min((self.dim - 8) // 2, max(lanczos.BASIS_BYTES // (4 * self.theta.nbytes), 8))
+        room = min((self.dim - 8) // 2, max(BASIS_BYTES // (4 * self.theta.nbytes), 8))
         wanted = plan(first, smallest, rtol, steps=steps, most=room)
         if wanted.pairs > rules.num_pairs:
             tol = min(max(0.03 * smallest / float(first["nodes"].max()), 1e-6), 1e-2)

@@ -16,7 +16,7 @@ from kdlandscape.landscape.draws import seeded
 from kdlandscape.landscape.evaluation.points import value
 from kdlandscape.landscape.loss import MeanLoss
 from kdlandscape.landscape.params import Theta
-from kdlandscape.linalg.lanczos import Stop, Which
+from kdlandscape.linalg.lanczos.ritz import Stop, Which
 from kdlandscape.linalg.warm import warm_start
 
 

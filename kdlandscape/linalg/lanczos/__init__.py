@@ -1,0 +1,1 @@
+"""Extreme eigenpairs of a real symmetric operator from products with blocks of row vectors."""
