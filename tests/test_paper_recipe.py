@@ -4,8 +4,8 @@ import papermill
 import pytest
 import xarray as xr
 
+from kdlandscape.sweeps.loading import load_spec
 from kdlandscape.sweeps.plan import plan
-from kdlandscape.sweeps.spec import load_spec
 from tests.distillation.test_hub import pictures, write
 
 datasets = pytest.importorskip("datasets")

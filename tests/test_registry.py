@@ -9,7 +9,7 @@ import pytest
 
 from kdlandscape import registry
 from kdlandscape.sweeps.errors import SpecError
-from kdlandscape.sweeps.spec import make_spec
+from kdlandscape.sweeps.loading import make_spec
 from tests.tiny_study import write_spec
 
 ROOT = Path(registry.__file__).parents[1]
@@ -100,7 +100,7 @@ def test_a_spec_names_a_finding_and_a_figure_of_another_package_and_the_command_
 def test_a_spec_is_checked_without_importing_what_it_names(site, tmp_path):
     spec = write_spec(tmp_path / "here", findings=["largest_loss", "basins"], figures=["loss_by_seed", "planes"])
     check = (
-        f"import sys; from kdlandscape.sweeps.spec import load_spec; load_spec({str(spec)!r}); "
+        f"import sys; from kdlandscape.sweeps.loading import load_spec; load_spec({str(spec)!r}); "
         "print([name for name in ('theirs', 'torch', 'matplotlib', 'xarray') if name in sys.modules])"
     )
     path = os.pathsep.join([str(site), str(ROOT)])

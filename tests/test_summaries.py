@@ -8,7 +8,7 @@ from torch import nn
 
 import kdlandscape as kdl
 from kdlandscape.summary import as_table
-from kdlandscape.sweeps.spec import load_spec
+from kdlandscape.sweeps.loading import load_spec
 from tests.tiny_study import write_spec
 
 HOSTILE = "<img src=x onerror=alert(1)> & 'x'"

@@ -51,7 +51,7 @@ class Overrides:
 
     def load(self, spec: str, *, study: str | None = None, given: dict[str, Any] | None = None) -> "Spec":
         """Return the checked spec; ``study`` names it where the user does not."""
-        from kdlandscape.sweeps.spec import load_spec
+        from kdlandscape.sweeps.loading import load_spec
 
         name = study if self.study is None else self.study
         return load_spec(spec, self.parameters, self.grid, study=name, given=given)

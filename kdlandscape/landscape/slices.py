@@ -19,8 +19,8 @@ from kdlandscape.landscape.evaluation.trial import choose
 from kdlandscape.landscape.loss import MeanLoss
 from kdlandscape.landscape.params import Theta, single_at_least
 from kdlandscape.landscape.resumable_grid import STEP_SECONDS, STREAM_SECONDS, Grid, fill, key, load, saving
+from kdlandscape.landscape.slice_axes import Axis, axis_values, marked_points, span_of_growth
 
-Axis = int | Sequence[float]
 Callback = Callable[[xr.Dataset, int, int], Any]
 
 
@@ -173,16 +173,16 @@ def slice_grid(
     rows = _rows(directions).to(objective.device, objective.dtype)
     if rows.shape != (len(axes), objective.dim):
         raise ValueError(f"expected directions of shape ({len(axes)}, {objective.dim}), got {tuple(rows.shape)}")
-    marked = _marks(marks, list(axes))
+    marked = marked_points(marks, list(axes))
     with preserve_rng(), torch.no_grad():
         one = evaluator(objective, plain(objective), base, rows)
         at_marks = one(torch.tensor(list(marked.values()), dtype=torch.float64))
         if growth is not None:
-            spans = [_span(one, i, len(axes), growth, name) for i, name in enumerate(axes)]
+            spans = [span_of_growth(one, i, len(axes), growth, name) for i, name in enumerate(axes)]
         else:
             spans = [(-span, span) if isinstance(span, int | float) else span] * len(axes)
         grid = Grid(
-            {name: _axis(name, axis, ends) for (name, axis), ends in zip(axes.items(), spans, strict=True)},
+            {name: axis_values(name, axis, ends) for (name, axis), ends in zip(axes.items(), spans, strict=True)},
             objective.metric_names,
         )
         facts: dict[str, Any] = _facts(objective, directions, rows)
@@ -242,55 +242,6 @@ def _rows(directions: Any) -> Tensor:
     if not isinstance(rows, Tensor):
         raise ValueError(f"expected directions as a tensor (D, P), got {type(directions).__name__}")
     return rows.detach()
-
-
-def _axis(name: str, axis: Axis, ends: tuple[float, float]) -> np.ndarray:
-    if not isinstance(axis, int):
-        array = np.asarray(axis, dtype=float)
-        if array.ndim != 1 or not len(array) or not np.isfinite(array).all() or (np.diff(array) <= 0).any():
-            raise ValueError(f"expected {name} to be increasing finite coordinates, got {axis!r}")
-        return array
-    low, high = ends
-    if axis < 1 or not low < high:
-        raise ValueError(f"expected at least 1 point of {name} over an increasing span, got {axis} over {ends}")
-    array = np.linspace(low, high, axis) if axis > 1 else np.zeros(1)
-    array[np.abs(array) < 1e-12 * (high - low)] = 0.0
-    if low <= 0.0 <= high and 0.0 not in array:
-        array = np.sort(np.append(array, 0.0))
-    return array
-
-
-def _marks(marks: Mapping[str, Sequence[float]] | None, axes: Sequence[str]) -> dict[str, list[float]]:
-    result = {"center": [0.0] * len(axes)}
-    for name, point in (marks or {}).items():
-        coordinates = np.asarray(point, dtype=float).reshape(-1).tolist()
-        if len(coordinates) != len(axes):
-            raise ValueError(f"expected mark {name!r} to have coordinates ({', '.join(axes)}), got {point!r}")
-        result[name] = coordinates
-    return result
-
-
-def _span(evaluate: Evaluate, index: int, dims: int, growth: float, name: str) -> tuple[float, float]:
-    """Return the symmetric span at whose ends the larger loss is ``growth`` times that at the origin, within 5 %."""
-
-    def height(width: float) -> float:
-        points = torch.zeros(2, dims, dtype=torch.float64)
-        points[0, index], points[1, index] = width, -width
-        values = evaluate(points)["loss"].double().nan_to_num(nan=float("inf"))
-        return float(values.max())
-
-    center = height(0.0)
-    if not (center > 0 and growth > 1):
-        raise ValueError(f"expected a growth above 1 of a positive loss, got {growth} of {center}: give a span instead")
-    low, high = 0.0, 1.0
-    while height(high) < growth * center:
-        low, high = high, 2 * high
-        if high > 2.0**30:
-            raise ValueError(f"the loss never grows to {growth} times along {name}: give a span instead")
-    while low < 0.95 * high and high > 2.0**-40:
-        middle = (low * high) ** 0.5 if low > 0 else high / 4
-        low, high = (low, middle) if height(middle) >= growth * center else (middle, high)
-    return -high, high
 
 
 def _facts(objective: MeanLoss, directions: Any, rows: Tensor) -> dict[str, Any]:

@@ -1,5 +1,5 @@
+from .loading import load_spec
 from .places import studies_root
-from .spec import load_spec
 from .study import run_study
 
 __all__ = [

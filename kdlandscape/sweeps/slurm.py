@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kdlandscape.sweeps.errors import SpecError
+from kdlandscape.sweeps.loading import load_spec
 from kdlandscape.sweeps.places import find_spec, studies_root
 from kdlandscape.sweeps.plan import plan
-from kdlandscape.sweeps.spec import load_spec
 
 _TIME = re.compile(r"(\d+-)?\d{1,3}(:\d{2}){0,2}")
 

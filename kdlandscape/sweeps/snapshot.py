@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kdlandscape.cubes.files import names, read_error
+from kdlandscape.cubes.grid import VERSION
 from kdlandscape.cubes.yaml_file import read_yaml
 from kdlandscape.sweeps.errors import StudyError
+from kdlandscape.sweeps.loading import make_spec
 from kdlandscape.sweeps.places import shipped
 from kdlandscape.sweeps.plan import Run, plan
-from kdlandscape.sweeps.spec import VERSION, Spec, make_spec
+from kdlandscape.sweeps.spec import Spec
 
 
 def read_snapshot(folder: Path) -> Spec:

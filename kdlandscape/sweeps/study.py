@@ -17,13 +17,14 @@ from kdlandscape.sweeps.errors import StudyError
 from kdlandscape.sweeps.factory_check import check_factory
 from kdlandscape.sweeps.first_look import FirstLook, look_at
 from kdlandscape.sweeps.job import Job, stamp
+from kdlandscape.sweeps.loading import load_spec, make_spec
 from kdlandscape.sweeps.options import check_options
 from kdlandscape.sweeps.places import studies_root
 from kdlandscape.sweeps.plan import Run, plan, shard_of
 from kdlandscape.sweeps.processes import can_fork
 from kdlandscape.sweeps.progress import Bar, Lines, Progress, Silent
 from kdlandscape.sweeps.snapshot import Status, reopen, status
-from kdlandscape.sweeps.spec import Spec, load_spec, make_spec
+from kdlandscape.sweeps.spec import Spec
 from kdlandscape.sweeps.upstream import bind, waiting
 from kdlandscape.sweeps.workspace import Workspace, workspace
 

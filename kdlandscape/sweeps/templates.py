@@ -6,9 +6,9 @@ from pathlib import Path
 
 from kdlandscape.sweeps.errors import SpecError
 from kdlandscape.sweeps.includes import read_mapping
+from kdlandscape.sweeps.loading import make_spec
 from kdlandscape.sweeps.parameters import read_parameters
 from kdlandscape.sweeps.places import find_notebook, find_spec
-from kdlandscape.sweeps.spec import make_spec
 
 _PROBLEM = '''\
 """A problem of your own: change the network, the loss and the data."""

@@ -20,9 +20,9 @@ import papermill
 
 from kdlandscape.sweeps.engines import local
 from kdlandscape.sweeps.job import Job, Outcome
+from kdlandscape.sweeps.loading import make_spec
 from kdlandscape.sweeps.plan import plan
 from kdlandscape.sweeps.processes import usable_cores
-from kdlandscape.sweeps.spec import make_spec
 from kdlandscape.sweeps.workspace import workspace
 from tests.bench.goals import goal
 from tests.tiny_study import write_notebook

@@ -27,9 +27,9 @@ from kdlandscape.cubes.provenance import FACTS, collect
 from kdlandscape.cubes.seals import seal, unseal
 from kdlandscape.cubes.store import write_run
 from kdlandscape.sweeps.adoption import adopt
+from kdlandscape.sweeps.loading import load_spec
 from kdlandscape.sweeps.plan import plan
 from kdlandscape.sweeps.processes import usable_cores
-from kdlandscape.sweeps.spec import load_spec
 from tests.bench.goals import goal
 from tests.tiny_study import write_spec
 

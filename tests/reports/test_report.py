@@ -13,7 +13,7 @@ from kdlandscape.reports.document import text
 from kdlandscape.reports.study_report import Reported, report_html
 from kdlandscape.studies import CLAIMS, verdicts
 from kdlandscape.studies.decisions import VERDICTS
-from kdlandscape.sweeps.spec import load_spec
+from kdlandscape.sweeps.loading import load_spec
 from kdlandscape.sweeps.study import run_study
 from tests.synthetic import basins_cube, demo_cube
 from tests.tiny_study import write_notebook, write_spec

@@ -29,9 +29,9 @@ from kdlandscape.studies.decisions import (
 )
 from kdlandscape.studies.stanton2021 import CLAIMS, STUDIES, open_studies
 from kdlandscape.studies.verdict_table import findings, format_verdicts
+from kdlandscape.sweeps.loading import load_spec
 from kdlandscape.sweeps.parameters import read_parameters
 from kdlandscape.sweeps.places import shipped
-from kdlandscape.sweeps.spec import load_spec
 
 VALUES = np.array([0.10, 0.12, 0.14, 0.11])
 

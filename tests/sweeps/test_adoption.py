@@ -14,9 +14,9 @@ from kdlandscape.cubes.store import open_cube
 from kdlandscape.cubes.yaml_file import read_yaml, write_yaml
 from kdlandscape.sweeps import plan as planning
 from kdlandscape.sweeps.errors import SpecError, StudyError
+from kdlandscape.sweeps.loading import make_spec
 from kdlandscape.sweeps.plan import plan
 from kdlandscape.sweeps.snapshot import error_line, read_snapshot, status
-from kdlandscape.sweeps.spec import make_spec
 from kdlandscape.sweeps.study import run_study
 from tests.inline import execute_inline
 from tests.tiny_study import write_notebook

@@ -6,8 +6,8 @@ import xarray as xr
 
 from kdlandscape.cubes.store import missing, open_cube
 from kdlandscape.sweeps.errors import SpecError, StudyError
+from kdlandscape.sweeps.loading import load_spec
 from kdlandscape.sweeps.plan import plan
-from kdlandscape.sweeps.spec import load_spec
 from kdlandscape.sweeps.study import WaitingRuns, run_study
 from kdlandscape.sweeps.upstream import bind
 from tests.tiny_study import write_notebook, write_spec
@@ -50,7 +50,7 @@ BAD_AXES = {
 
 @pytest.mark.parametrize("case", BAD_AXES)
 def test_an_axis_that_no_cube_can_have_is_refused(case, tmp_path):
-    from kdlandscape.sweeps.spec import make_spec
+    from kdlandscape.sweeps.loading import make_spec
 
     grid, message = BAD_AXES[case]
     notebook = write_notebook(tmp_path / "tiny.ipynb")

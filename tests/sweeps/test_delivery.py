@@ -10,10 +10,10 @@ import pytest
 from kdlandscape.cubes.runfile import read_run
 from kdlandscape.cubes.store import open_cube
 from kdlandscape.sweeps.errors import SpecError
+from kdlandscape.sweeps.loading import load_spec, make_spec
 from kdlandscape.sweeps.notebook import check_kernel
 from kdlandscape.sweeps.plan import plan
 from kdlandscape.sweeps.snapshot import status
-from kdlandscape.sweeps.spec import load_spec, make_spec
 from kdlandscape.sweeps.study import run_study
 from kdlandscape.sweeps.witness import file_digest
 from tests.tiny_study import write_notebook

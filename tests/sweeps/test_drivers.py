@@ -10,9 +10,9 @@ from kdlandscape.cubes.files import scratch
 from kdlandscape.cubes.locks import lock
 from kdlandscape.cubes.store import missing, open_cube
 from kdlandscape.sweeps.errors import SpecError
+from kdlandscape.sweeps.loading import load_spec
 from kdlandscape.sweeps.plan import plan, shard_of
 from kdlandscape.sweeps.snapshot import status
-from kdlandscape.sweeps.spec import load_spec
 from kdlandscape.sweeps.study import run_study
 from kdlandscape.sweeps.workspace import remove_leftovers, workspace
 from tests.tiny_study import write_notebook, write_spec

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from kdlandscape.cubes.store import SkippedRunFile, compact, missing, open_cube
 from kdlandscape.cubes.yaml_file import read_yaml
 from kdlandscape.sweeps.errors import SpecError
+from kdlandscape.sweeps.loading import load_spec, make_spec
 from kdlandscape.sweeps.plan import plan
 from kdlandscape.sweeps.snapshot import status
-from kdlandscape.sweeps.spec import load_spec, make_spec
 from kdlandscape.sweeps.study import run_study
 from kdlandscape.sweeps.workspace import clean
 from tests.tiny_study import write_notebook, write_spec

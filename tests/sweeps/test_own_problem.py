@@ -8,9 +8,9 @@ import pytest
 import kdlandscape as kdl
 from kdlandscape.sweeps.errors import SpecError
 from kdlandscape.sweeps.factory_check import check_factory
+from kdlandscape.sweeps.loading import load_spec
 from kdlandscape.sweeps.own_problem import OURS
 from kdlandscape.sweeps.plan import plan
-from kdlandscape.sweeps.spec import load_spec
 from kdlandscape.sweeps.templates import new_problem
 
 MINE = ["problem=mine.py:make"]

@@ -17,9 +17,9 @@ from kdlandscape.cubes.store import open_cube
 from kdlandscape.sweeps import drive
 from kdlandscape.sweeps import study as module
 from kdlandscape.sweeps.errors import StudyError
+from kdlandscape.sweeps.loading import load_spec
 from kdlandscape.sweeps.plan import plan
 from kdlandscape.sweeps.snapshot import status
-from kdlandscape.sweeps.spec import load_spec
 from kdlandscape.sweeps.study import run_study
 from tests.inline import execute_inline
 from tests.processes import alive, wait_until

@@ -6,9 +6,10 @@ import sys
 import pytest
 
 from kdlandscape.sweeps.errors import SpecError
+from kdlandscape.sweeps.loading import load_spec, make_spec
 from kdlandscape.sweeps.places import find_spec
 from kdlandscape.sweeps.plan import plan
-from kdlandscape.sweeps.spec import Spec, load_spec, make_spec
+from kdlandscape.sweeps.spec import Spec
 from tests.tiny_study import write_notebook, write_spec
 
 WRONG = {
@@ -167,7 +168,7 @@ def test_an_unchecked_spec_has_no_plan():
 def test_a_mistake_shows_in_under_two_seconds_without_heavy_imports(tmp_path):
     path = write_spec(tmp_path, parameters={"widht": 3})
     code = (
-        "import sys\nfrom kdlandscape.sweeps.spec import load_spec\n"
+        "import sys\nfrom kdlandscape.sweeps.loading import load_spec\n"
         f"try: load_spec({str(path)!r})\n"
         "except ValueError as error: print(error)\n"
         "print(sorted({'torch', 'papermill', 'matplotlib', 'xarray'} & set(sys.modules)))"

@@ -11,8 +11,8 @@ import xarray as xr
 
 from kdlandscape.cubes.store import SkippedRunFile, missing, open_cube
 from kdlandscape.sweeps.errors import StudyError
+from kdlandscape.sweeps.loading import load_spec
 from kdlandscape.sweeps.snapshot import error_line, read_snapshot, status
-from kdlandscape.sweeps.spec import load_spec
 from kdlandscape.sweeps.study import run_study
 from tests.processes import alive, wait_until
 from tests.tiny_study import write_notebook, write_spec

@@ -1,7 +1,7 @@
 import pytest
 
 from kdlandscape.sweeps.errors import SpecError
-from kdlandscape.sweeps.spec import load_spec
+from kdlandscape.sweeps.loading import load_spec
 from kdlandscape.sweeps.templates import new_study
 
 

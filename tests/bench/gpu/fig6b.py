@@ -6,9 +6,10 @@ from typing import Any
 
 import kdlandscape as kdl
 from kdlandscape.studies import say
+from kdlandscape.sweeps.loading import load_spec, make_spec
 from kdlandscape.sweeps.plan import plan
 from kdlandscape.sweeps.snapshot import read_snapshot
-from kdlandscape.sweeps.spec import Spec, load_spec, make_spec
+from kdlandscape.sweeps.spec import Spec
 from tests.bench.gpu.ledger import Part, Row, Rows, Setting, table
 
 PIECE = 540.0  # seconds a run may take; ten minutes, less what a slower moment costs

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import kdlandscape as kdl
+from kdlandscape.sweeps.loading import load_spec
 from kdlandscape.sweeps.processes import usable_gpus
-from kdlandscape.sweeps.spec import load_spec
 from tests.bench.gpu.ledger import Part, Row, Rows, Setting, table
 
 ONE = "one worker a card"
