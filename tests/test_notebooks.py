@@ -17,8 +17,8 @@ import kdlandscape as kdl
 from kdlandscape.cli import app
 from kdlandscape.cubes.seals import DamagedFileError
 from kdlandscape.cubes.store import CubeError, write_run
-from kdlandscape.sweeps.parameters import read_parameters
 from kdlandscape.sweeps.loading import load_spec
+from kdlandscape.sweeps.parameters import read_parameters
 from kdlandscape.sweeps.study import run_study
 from tests.site.executions import NOTEBOOKS
 from tests.site.sizes import SMALL
