@@ -1,5 +1,6 @@
 """Many networks of one problem, two by two: fidelity, paths with their barriers, and the plane through them."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Any
@@ -230,8 +231,8 @@ def plane_through_networks(
     networks, objective
         Of one problem, and the loss.
     points, margin
-        Points on each axis, and how far the plane reaches beyond the networks, in units of the distance of the first
-        two.
+        Points on each axis, up to three more, and how far the plane reaches beyond the networks at least, in units of
+        the distance of the first two. These lie on the grid, so what is drawn there is their own loss.
     bn
         As for `pairwise_paths`; statistics that differ between the networks are re-estimated whatever it says.
     generator
@@ -252,8 +253,7 @@ def plane_through_networks(
         states |= {} if permuted is None else {f"{alike[1].name}, permuted": permuted}
     thetas = [objective.ravel(state) for state in states.values()]
     laid = plane_through(*thetas, fill=True, generator=generator)
-    ends = [(float(c.min()) - margin, float(c.max()) + margin) for c in laid.points.T]
-    axes = [np.linspace(*end, points).tolist() for end in ends]
+    axes = [_axis(places.tolist(), points, margin) for places in laid.points.T]
     own = networks[0].problem.batch_norm
     policy = own if bn is None or own == "recalibrate" else bn
     marks = dict(zip(states, laid.points.tolist(), strict=True))
@@ -270,7 +270,7 @@ def plane_through_networks(
             ),
         },
         coords={
-            "x": variable("x", axes[0], f"towards {alike[1].name}, in distances of {unit}"),
+            "x": variable("x", axes[0], f"from {alike[0].name} to {alike[1].name}, in units of their distance, {unit}"),
             "y": variable("y", axes[1], "across, in the same unit"),
             "point": list(states),
             "axis": ["x", "y"],
@@ -280,7 +280,15 @@ def plane_through_networks(
     )
 
 
+def _axis(places: Sequence[float], points: int, margin: float) -> list[float]:
+    """Return evenly spaced coordinates around some places, with 0 and the farthest place among them."""
+    low, high, far = min(places) - margin, max(places) + margin, max(map(abs, places)) or 1.0
+    cells = max(1, round(far * (points - 1) / (high - low)))
+    step = far / cells
+    return [far * (k / cells) for k in range(math.floor(low / step), math.ceil(high / step) + 1)]
+
+
 def _labelled(dim: str, names: Iterable[str]) -> xr.Variable:
     """Return the coordinate of a dim of a comparison with its label."""
-    words = {"pair": "teacher | student", "split": "part of the data", "alignment": "the second network"}
+    words = {"pair": "pair of networks", "split": "part of the data", "alignment": "the second network"}
     return variable(dim, list(names), words[dim])

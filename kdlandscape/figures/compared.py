@@ -59,6 +59,7 @@ def pair_fidelity(cube: xr.Dataset, ax: Axes | None = None) -> Axes:
     ax.set_ylim(len(pairs) - 0.5, -0.5)
     ax.set_xlim(0, 1)
     ax.set_xlabel(variable_label(cube["agreement"]))
+    ax.set_ylabel(dim_label(cube, "pair"))
     wrap_labels([ax])
     legend_above(ax)
     return ax

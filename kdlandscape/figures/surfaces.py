@@ -122,6 +122,10 @@ def colour_bar(mesh: Any, axes: Sequence[Axes], values: xr.DataArray) -> None:
     extend = {(True, True): "both", (True, False): "min", (False, True): "max"}.get((below, above), "neither")
     figure = axes[0].figure
     bar = figure.colorbar(mesh, ax=list(axes), shrink=0.9, extend=extend)
+    if isinstance(mesh.norm, LogNorm) and high < 10 * low:  # within a decade no power of ten names the ticks
+        ticks = [one for one in MaxNLocator(6).tick_values(low, high) if low <= one <= high]
+        bar.set_ticks(ticks, labels=[f"{one:g}" for one in ticks], minor=False)
+        bar.minorticks_off()
     inches = max(0.8 * inches_of(axes[0])[1], 0.6 * figure_inches(axes[0])[1])
     bar.set_label(wrapped(short_label(values), inches, plt.rcParams["axes.labelsize"]), linespacing=1.0)
 

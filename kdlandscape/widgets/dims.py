@@ -9,7 +9,7 @@ from kdlandscape.cubes.schema import DONE
 from kdlandscape.cubes.words import kind
 
 #: The first of these dims that a cube has tells the story; ``t`` only where a spectrum is known along it.
-STORIES = ("init_lambda", "t", "partner", "member")
+STORIES = ("init_lambda", "t", "partner", "member", "alignment")
 #: Dims of one picture: a plane, a quadrature rule, the coordinates of a point.
 PICTURE = ("x", "y", "point", "axis", "node", "draw", "grid", "eigenvalue")
 #: Drawn in their own way: holes, marks on a plane, and the rules behind a spectral density.

@@ -17,6 +17,9 @@ TEACHER = "teacher"
 _CONTROLS = ("independent", "control", "hard label", "same init", "random")
 MAX_GRAPHS = 3
 PAIR = ("first", "second")
+#: A dim whose places are pairs of networks, and what stands between the names of the two.
+PAIRS, BETWEEN = "pair", " | "
+_NO_NETWORKS = ("alignment", "correction", "split")
 
 
 @dataclass(frozen=True)
@@ -62,15 +65,23 @@ def relations_of(cube: xr.Dataset) -> list[str]:
 
 
 def network_dim(cube: xr.Dataset) -> str:
-    """Return the dim whose places are networks; empty if none of the relations has one."""
+    """Return the dim whose places are networks, or pairs of them; empty if none of the relations has one."""
+    if pair_names(cube):
+        return PAIRS
     for name in relations_of(cube):
-        dims = long_dims(cube, name)
+        dims = [dim for dim in long_dims(cube, name) if dim not in _NO_NETWORKS]
         own = [dim for dim in STORIES if dim in dims] + [dim for dim in PAIR if dim in dims]
-        others = [dim for dim in dims if dim not in run_dims(cube) and kind(cube, dim) == "category"]
-        found = own or [dim for dim in others if dim not in ("alignment", "correction", "split")]
+        found = own or [dim for dim in dims if dim not in run_dims(cube) and kind(cube, dim) == "category"]
         if found:
             return found[0]
     return ""
+
+
+def pair_names(cube: xr.Dataset) -> list[list[str]]:
+    """Return the names of the two networks at each place of the dim of pairs; none where there is no such dim."""
+    related = any(PAIRS in cube.variables[name].dims for name in relations_of(cube))
+    found = [value_words(value).split(BETWEEN) for value in coordinate(cube, PAIRS)] if related else []
+    return found if all(len(names) == 2 for names in found) else []
 
 
 def graph_dim(cube: xr.Dataset, name: str, dim: str) -> str:
@@ -82,7 +93,7 @@ def shown_dims(cube: xr.Dataset) -> set[str]:
     """Return the dims that a study at a glance shows one place of; the networks themselves can be chosen too."""
     dim = network_dim(cube)
     dims = {(name, str(one)) for name in relations_of(cube) for one in cube.variables[name].dims}
-    return {one for name, one in dims if one not in (*PAIR, graph_dim(cube, name, dim))}
+    return {one for name, one in dims if one not in (*PAIR, PAIRS, graph_dim(cube, name, dim))}
 
 
 def read_networks(cube: xr.Dataset, state: State) -> Networks | None:
@@ -90,6 +101,22 @@ def read_networks(cube: xr.Dataset, state: State) -> Networks | None:
     dim = network_dim(cube)
     if not dim:
         return None
+    listed = _of_pairs(cube) if dim == PAIRS else _of_places(cube, state, dim)
+    used = [name for name in relations_of(cube) if dim in cube.variables[name].dims]
+    if any(f"control_{name}" in cube for name in used):
+        listed.append(Network("independent student" if dim != PAIRS else "independent network", "control"))
+    made = [relation for name in used for relation in _relations(cube, state, name, dim, listed)]
+    return Networks(dim, tuple(listed), tuple(made))
+
+
+def _of_pairs(cube: xr.Dataset) -> list[Network]:
+    """Return the networks of a dim of pairs; the first one of all is called the teacher."""
+    first, *others = dict.fromkeys(name for names in pair_names(cube) for name in names)
+    return [Network(first, TEACHER), *(Network(name, "student") for name in others)]
+
+
+def _of_places(cube: xr.Dataset, state: State, dim: str) -> list[Network]:
+    """Return the networks along a dim; a teacher that is none of them comes first."""
     names = [value_words(value) for value in coordinate(cube, dim)]
     words = kind(cube, dim) == "category"
     named = [name if words else f"{dim_symbol(cube, dim)} = {name}" for name in names]
@@ -97,11 +124,7 @@ def read_networks(cube: xr.Dataset, state: State) -> Networks | None:
     listed = [Network(name, _role(name), i, float(at[i]), i == state.at.get(dim)) for i, name in enumerate(named)]
     if not any(one.role == TEACHER for one in listed):
         listed.insert(0, Network(TEACHER, TEACHER))
-    used = [name for name in relations_of(cube) if dim in cube.variables[name].dims]
-    if any(f"control_{name}" in cube for name in used):
-        listed.append(Network("independent student", "control"))
-    made = [relation for name in used for relation in _relations(cube, state, name, dim, listed)]
-    return Networks(dim, tuple(listed), tuple(made))
+    return listed
 
 
 def _role(name: str) -> str:
@@ -122,9 +145,12 @@ def _relations(cube: xr.Dataset, state: State, name: str, dim: str, listed: list
     made = []
     for title, place in parts[:MAX_GRAPHS] or [("", 0)]:
         part = array.isel({kinds: place}) if kinds else array
-        values = (
-            _pairs(part, listed) if set(PAIR) <= set(part.dims) else _to_teacher(cube, state, part, name, dim, listed)
-        )
+        if dim == PAIRS:
+            values = _named_pairs(cube, state, part, name, listed)
+        elif set(PAIR) <= set(part.dims):
+            values = _pairs(part, listed)
+        else:
+            values = _to_teacher(cube, state, part, name, dim, listed)
         found = {pair: value for pair, value in values.items() if np.isfinite(value)}
         if found:
             words = short_words(cube[name])
@@ -136,6 +162,20 @@ def _pairs(part: xr.DataArray, listed: list[Network]) -> dict[tuple[int, int], f
     table, shift = part.transpose(*PAIR).values, len(listed) - part.sizes[PAIR[0]]
     size = len(table)
     return {(i + shift, j + shift): float(table[i, j]) for i in range(size) for j in range(i + 1, size)}
+
+
+def _named_pairs(
+    cube: xr.Dataset, state: State, part: xr.DataArray, name: str, listed: list[Network]
+) -> dict[tuple[int, int], float]:
+    """Return the value of each pair of names, and that of the first network of each and the control."""
+    at = {one.name: i for i, one in enumerate(listed)}
+    pairs = pair_names(cube)
+    found = {(at[a], at[b]): float(value) for (a, b), value in zip(pairs, part.values, strict=True)}
+    control = f"control_{name}"
+    if control in cube:
+        beyond = selection.at_cell(cube[control], state.at, (PAIRS,)).values
+        found |= {(at[a], len(listed) - 1): float(value) for (a, _), value in zip(pairs, beyond, strict=True)}
+    return found
 
 
 def _to_teacher(

@@ -379,8 +379,17 @@ def text(tmp_path_factory):
 
 def test_the_plane_names_its_unit_and_the_paths_their_statistics(images):
     start, end = (plain_comparison.weights(images.nets[name]) for name in images.pair)
-    assert f"distances of {float((end - start).norm()):.4g}" in images.cube["x"].long_name
+    assert f"units of their distance, {float((end - start).norm()):.4g}" in images.cube["x"].long_name
     assert images.cube["point"].values.tolist() == ["teacher", "student", "student, permuted"]
+    for name in ("teacher", "student"):  # these lie on the grid
+        (x, y), own = (
+            images.cube["plane_points"].sel(point=name).values,
+            images.cube["plane_point_loss"].sel(point=name),
+        )
+        there = images.cube["plane_loss"].sel(x=x, y=y, method="nearest")
+        np.testing.assert_allclose([there["x"], there["y"]], [x, y], atol=1e-6)
+        np.testing.assert_allclose(there, own, rtol=1e-5)
+    assert (np.diff(images.cube["x"]) > 0).all()
     assert images.cube.attrs["bn"] == "recalibrate"
 
 

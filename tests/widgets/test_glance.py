@@ -7,7 +7,7 @@ import xarray as xr
 import kdlandscape as kdl
 from kdlandscape.widgets import picture
 from kdlandscape.widgets.panels import data_of
-from tests.synthetic import basins_cube, demo_cube
+from tests.synthetic import basins_cube, compared_cube, demo_cube
 from tests.widgets.cubes import other_cube, study_cube
 
 
@@ -129,3 +129,24 @@ def test_the_plane_through_the_chosen_three_is_computed_where_the_networks_are_a
     assert "ValueError: no &lt;b&gt;weights" in explorer.opener.said.value
     explorer.state.view = "explore"
     assert explorer.opener.layout.display == "none"
+
+
+def test_pairs_of_networks_are_edges_between_them_and_their_plane_stands_beside():
+    explorer = kdl.explore(compared_cube(), view="glance")
+    as_it_is, permuted, rescaled, agree, plane = panels(explorer)
+    assert [values(one) for one in (as_it_is, permuted, rescaled)] == [{"student": v} for v in (1.0, 0.2, 0.1)]
+    assert as_it_is["title"].endswith("the second network: as it is")
+    named = [node["name"] for node in agree["nodes"]]
+    assert named == ["teacher", "student", "deep", "independent network"]
+    edges = {(named[edge["from"]], named[edge["to"]]): edge["value"] for edge in agree["edges"]}
+    assert edges.pop(("student", "independent network")) == edges.pop(("teacher", "independent network")) == 0.6
+    assert edges == pytest.approx({("teacher", "student"): 0.8, ("teacher", "deep"): 0.5, ("student", "deep"): 0.4})
+    assert [mark["name"] for mark in plane["marks"]] == ["teacher", "student", "student, permuted"]
+
+
+def test_the_story_of_a_comparison_is_what_alignment_leaves_of_the_barrier():
+    explorer = kdl.explore(compared_cube(), view="story")
+    assert explorer.state.story == "alignment"
+    assert (
+        "linear barrier of the cross entropy (pair of networks: teacher | student) 1 nat" in explorer.shown().sentence
+    )

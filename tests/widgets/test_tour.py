@@ -13,7 +13,7 @@ from tests.studies.test_generalization import cube as generalization_cube
 from tests.studies.test_shared_starts import cube as shared_starts_cube
 from tests.studies.test_start_angles import cube as start_angles_cube
 from tests.studies.test_subliminal import cube as subliminal_cube
-from tests.synthetic import basins_cube, demo_cube
+from tests.synthetic import basins_cube, compared_cube, demo_cube
 from tests.widgets.cubes import other_cube, spectra_cube, study_cube
 
 CUBES = {
@@ -27,6 +27,7 @@ CUBES = {
     "spectra": spectra_cube,
     "basins": basins_cube,
     "angles": start_angles_cube,
+    "compare": compared_cube,
     "flatness": lambda: generalization_cube().isel(seed=[0, 1], width=[0, 1], optimizer=[0]),
     "function_prior": function_prior_cube,
     "shared_starts": shared_starts_cube,
