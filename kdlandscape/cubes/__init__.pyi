@@ -4,7 +4,7 @@ from .statistics import mean_sem, t_interval
 from .store import first_done, missing, open_cube, read_checkpoints
 from .tables import format_table
 from .topology import plane_basins
-from .variables import dataset, variable
+from .variables import dataset, placed, variable
 
 __all__ = [
     "convergence",
@@ -16,6 +16,7 @@ __all__ = [
     "mean_sem",
     "missing",
     "open_cube",
+    "placed",
     "plane_basins",
     "read_checkpoints",
     "t_interval",

@@ -23,6 +23,11 @@ def variable(dims: str | Sequence[str], values: Any, long_name: str, units: str 
     return xr.Variable(axes, np.asarray(values), {"long_name": long_name, "units": units, **attrs})
 
 
+def placed(array: xr.DataArray, where: str) -> xr.DataArray:
+    """Return a labelled array whose label also says where it was taken, such as "at the teacher"."""
+    return array.assign_attrs(long_name=f"{array.attrs['long_name']} {where}")
+
+
 def dataset(
     variables: Mapping[str, xr.Variable | xr.DataArray], coords: Mapping[str, Any] | None = None, **attrs: Any
 ) -> xr.Dataset:

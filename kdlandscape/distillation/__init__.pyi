@@ -16,6 +16,7 @@ from .comparison import excess, fidelity
 from .copies import Members, joined, members
 from .data import Data
 from .descent import Checkpoint, Trained
+from .distances import distances_to_teacher
 from .each_network import network_losses, network_spectra, objectives_of
 from .function_priors import mutual_agreement, on_sphere, output_correlation, pairs_at, prior_weights, relu_correlation
 from .inputs import distillation_set
@@ -31,6 +32,7 @@ from .problems import Problem, first_examples, network_for, problem
 from .recipe import Recipe
 from .similarity import cka, layer_similarity
 from .stability import same_start_barrier
+from .start_planes import start_planes
 from .stopping import Stopped, first_below
 from .tallies import Tally, tally
 from .teachers import train_teachers
@@ -57,6 +59,7 @@ __all__ = [
     "augment",
     "cka",
     "data",
+    "distances_to_teacher",
     "distil_arm",
     "distill",
     "distillation_set",
@@ -101,6 +104,7 @@ __all__ = [
     "relu_correlation",
     "same_start_barrier",
     "shuffled",
+    "start_planes",
     "steps_in",
     "tally",
     "teacher_groups",

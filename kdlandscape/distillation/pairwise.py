@@ -11,7 +11,7 @@ import xarray as xr
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
-from kdlandscape.cubes.variables import dataset, variable
+from kdlandscape.cubes.variables import dataset, placed, variable
 from kdlandscape.distillation.comparison import excess
 from kdlandscape.distillation.label_positions import Positions, positions_of
 from kdlandscape.distillation.loaded import CONTROL, Loaded
@@ -202,7 +202,7 @@ def _paths(
         values: dict[str, Any] = {}
         for name in objective.metric_names:
             along = "along the path from the first (t = 0) to the second (t = 1)"
-            values[f"path_{name}"] = path[name].assign_attrs(long_name=f"{path[name].long_name} {along}")
+            values[f"path_{name}"] = placed(path[name], along)
             values["barrier" if name == "loss" else f"{name}_barrier"] = barrier(path, name)
         values["end_barrier"] = barrier(path, definition="end")
         facts = {key: path.attrs[key] for key in ("bn", "running_statistics", "num_examples") if key in path.attrs}
@@ -263,7 +263,7 @@ def plane_through_networks(
     where = "on the plane through the networks"
     return dataset(
         {
-            "plane_loss": plane["loss"].assign_attrs(long_name=f"{plane['loss'].long_name} {where}"),
+            "plane_loss": placed(plane["loss"], where),
             "plane_points": variable(("point", "axis"), laid.points, "coordinates of the networks on the plane"),
             "plane_point_loss": variable(
                 "point", at["marked_loss"].values, at["marked_loss"].long_name, objective.units
