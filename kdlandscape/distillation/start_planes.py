@@ -80,7 +80,7 @@ def start_planes(
 def _labelled(planes: xr.Dataset, places: Tensor, lengths: list[float], axis: list[float], units: str) -> xr.Dataset:
     unit, loss = "≈ teacher–random distance", planes["loss"].long_name
     three = "teacher, initial and final student"
-    values = {
+    values: dict[str, xr.Variable | xr.DataArray] = {
         "plane_loss": placed(planes["loss"], f"on the plane through {three}"),
         "plane_points": variable(
             ("init_lambda", "point", "axis"), places.cpu(), f"place of {three} on the plane", unit
