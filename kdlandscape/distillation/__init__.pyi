@@ -32,7 +32,7 @@ from .problems import Problem, first_examples, network_for, problem
 from .recipe import Recipe
 from .similarity import cka, layer_similarity
 from .stability import same_start_barrier
-from .start_planes import start_planes
+from .start_planes import planes_through_starts
 from .stopping import Stopped, first_below
 from .tallies import Tally, tally
 from .teachers import train_teachers
@@ -97,6 +97,7 @@ __all__ = [
     "pairwise_fidelity",
     "pairwise_paths",
     "plane_through_networks",
+    "planes_through_starts",
     "prior_weights",
     "problem",
     "random_teacher",
@@ -104,7 +105,6 @@ __all__ = [
     "relu_correlation",
     "same_start_barrier",
     "shuffled",
-    "start_planes",
     "steps_in",
     "tally",
     "teacher_groups",

@@ -17,7 +17,7 @@ POINTS = ["teacher", "init", "student"]
 SIDE = 2.25  # of the plane, in distances from the teacher to the random weights
 
 
-def start_planes(
+def planes_through_starts(
     objective: MeanLoss,
     teacher: Theta,
     random: Tensor,

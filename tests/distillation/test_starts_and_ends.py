@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 import kdlandscape as kdl
-from kdlandscape.distillation import distances_to_teacher, random_thetas, start_planes
+from kdlandscape.distillation import distances_to_teacher, planes_through_starts, random_thetas
 
 MODEL = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 3))
 
@@ -18,9 +18,9 @@ def objective():
 
 def planes(objective, starts, students, points=10):
     teacher, random = random_thetas(MODEL, [0, 1])
-    generator = torch.Generator().manual_seed(0)
     lambdas = list(range(len(starts)))
-    return start_planes(objective, teacher, random, starts, students, lambdas, points=points, generator=generator)
+    options = {"points": points, "generator": torch.Generator().manual_seed(0)}
+    return planes_through_starts(objective, teacher, random, starts, students, lambdas, **options)
 
 
 def test_distances_and_the_angle_of_the_start_are_those_of_the_weights():
