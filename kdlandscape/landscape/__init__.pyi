@@ -6,8 +6,8 @@ from .loss import MeanLoss
 from .many_networks import along
 from .params import SpaceError
 from .paths.interpolation import mix
+from .permutations.by_loss import align_by_loss
 from .permutations.rescaling import rescaled
-from .permutations.straight_through import align_by_loss
 from .profiles import profile
 from .recorded import Recorded, stability_threshold
 from .recorder import Overhead

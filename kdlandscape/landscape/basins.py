@@ -12,10 +12,9 @@ from kdlandscape.landscape.many_networks import along
 from kdlandscape.landscape.params import Theta
 from kdlandscape.landscape.paths.interpolation import interpolate
 from kdlandscape.landscape.permutations.alignment import METHODS, align
+from kdlandscape.landscape.permutations.by_loss import RELAXATIONS, align_by_loss
 from kdlandscape.landscape.permutations.repair import repair
-from kdlandscape.landscape.permutations.straight_through import align_by_loss
 
-LOSS = "loss"
 CORRECTIONS = ("none", "repair")
 
 
@@ -46,8 +45,8 @@ def aligned_paths(
     t
         As for `interpolate`.
     methods
-        How units are matched: ``weights`` and ``activations`` as in `align`, ``loss`` as in `align_by_loss`, which
-        costs 50 gradients a network more.
+        How units are matched: ``weights`` and ``activations`` as in `align`; ``straight_through`` and ``sinkhorn``
+        as in `align_by_loss`, each of which costs 50 gradients a network more.
     corrections
         ``none``, ``repair`` or both.
     restarts
@@ -64,7 +63,7 @@ def aligned_paths(
     ValueError
         For an unknown method or correction, and as `align` and `repair` do.
     """
-    given = {"methods": (methods, (*METHODS, LOSS)), "corrections": (corrections, CORRECTIONS)}
+    given = {"methods": (methods, (*METHODS, *RELAXATIONS)), "corrections": (corrections, CORRECTIONS)}
     for what, (names_given, known) in given.items():
         unknown = sorted(set(names_given) - set(known))
         if unknown:
@@ -79,8 +78,8 @@ def aligned_paths(
         return xr.concat(paths, dim, combine_attrs="drop_conflicts").assign(cosine=variable((), cosine, label))
 
     def matched(theta: Tensor, method: str) -> Theta:
-        if method == LOSS:
-            return align_by_loss(objective, reference, theta, generator=generator)
+        if method in RELAXATIONS:
+            return align_by_loss(objective, reference, theta, method=method, generator=generator)
         return align(objective, reference, theta, generator=generator, method=method, restarts=restarts)
 
     def one(theta: Tensor) -> xr.Dataset:

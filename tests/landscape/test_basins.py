@@ -45,12 +45,12 @@ def test_alignment_removes_the_whole_barrier_of_a_permuted_copy_and_keeps_every_
 
 def test_units_are_matched_by_the_loss_on_request(problem):
     objective, reference, thetas = problem
-    given = {"names": ["copy", "other"], "t": 3, "methods": ["weights", "loss"], "corrections": ["none"]}
+    given = {"names": ["copy", "other"], "t": 3, "methods": ["weights", "straight_through"], "corrections": ["none"]}
     paths = aligned_paths(objective, thetas, reference, **given)
-    assert paths["alignment"].values.tolist() == ["none", "weights", "loss"]
-    np.testing.assert_allclose(barrier(paths).sel(partner="copy", alignment="loss"), 0, atol=1e-12)
+    assert paths["alignment"].values.tolist() == ["none", "weights", "straight_through"]
+    np.testing.assert_allclose(barrier(paths).sel(partner="copy", alignment="straight_through"), 0, atol=1e-12)
     half_way = paths["loss"].sel(partner="other", t=0.5).squeeze()
-    assert half_way.sel(alignment="loss") <= half_way.sel(alignment="weights")
+    assert half_way.sel(alignment="straight_through") <= half_way.sel(alignment="weights")
 
 
 def test_an_unknown_method_or_correction_is_refused(problem):
@@ -59,5 +59,5 @@ def test_an_unknown_method_or_correction_is_refused(problem):
         aligned_paths(
             objective, thetas, reference, names=["a", "b"], corrections=["rescale"]
         )  # fmt: skip
-    with pytest.raises(ValueError, match="methods of weights, activations, loss; got 'sinkhorn'"):
-        aligned_paths(objective, thetas, reference, names=["a", "b"], methods=["sinkhorn"])
+    with pytest.raises(ValueError, match="methods of weights, activations, straight_through, sinkhorn; got 'magic'"):
+        aligned_paths(objective, thetas, reference, names=["a", "b"], methods=["magic"])

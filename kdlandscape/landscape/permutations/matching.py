@@ -95,7 +95,7 @@ class Matching:
                 pair = Matching(inner, list(_pairs(name, blocks, i, j)), done)
                 found[i, j] = pair.greedy()
                 worth[i, j] = pair.value(found[i, j])
-        order = _best(worth)
+        order = best_order(worth)
         result = {name: order}
         for child in found[0, 0]:
             rows = torch.stack([found[i, int(j)][child] for i, j in enumerate(order)])
@@ -121,7 +121,7 @@ class Matching:
                 first = list(range(len(leading)))
                 a, b = (x.movedim(leading, first).reshape(*costs.shape[:-1], -1) for x in (block.reference, other))
                 costs += a.double() @ b.double().mT
-        orders = [_best(cost) for cost in costs.view(-1, group.size, group.size)]
+        orders = [best_order(cost) for cost in costs.view(-1, group.size, group.size)]
         return torch.stack(orders).view(*sizes, group.size)
 
     def _inside(self, name: str) -> list[str]:
@@ -149,6 +149,6 @@ def _named(dims: Dims) -> set[str]:
     return {name for name in dims if name is not None}
 
 
-def _best(costs: Tensor) -> Tensor:
+def best_order(costs: Tensor) -> Tensor:
     """Return the permutation that maximizes the sum of ``costs[i, permutation[i]]``."""
     return torch.from_numpy(linear_sum_assignment(costs.numpy(), maximize=True)[1].copy())

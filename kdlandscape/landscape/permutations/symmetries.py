@@ -1,6 +1,6 @@
 """Which units of a network may change places: its permutation groups, found by running it once."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -111,11 +111,15 @@ class Symmetry:
             For an unknown group, or something that is no permutation of its units.
         """
         self._check(permutations)
+        return self.moved(state, permutations, reordered)
+
+    def moved(self, state: State, given: Mapping[str, Tensor], move: Callable[..., Tensor]) -> dict[str, Tensor]:
+        """Return a state whose blocks are ``move(block, dims, given, groups)`` where the groups of ``given`` lie."""
         result = dict(state)
-        for name in {name for group in permutations for name in self.groups[group].tensors} & set(state):
+        for name in {name for group in given for name in self.groups[group].tensors} & set(state):
             result[name] = state[name].clone(memory_format=torch.contiguous_format)
             for view, dims in self.blocks(name, result[name]):
-                view.copy_(reordered(view, dims, permutations, self.groups))
+                view.copy_(move(view, dims, given, self.groups))
         return result
 
     def random(self, generator: torch.Generator) -> dict[str, Tensor]:
