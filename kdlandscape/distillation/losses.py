@@ -15,6 +15,7 @@ from torch import Tensor
 
 from kdlandscape.distillation.probabilities import Pair, kl, pair
 from kdlandscape.landscape.reduction import Pooled, label_of, labelled
+from kdlandscape.landscape.temperature import at_temperatures
 from kdlandscape.nearest import did_you_mean
 
 _SCALES = 21  # temperatures that are tried, of which one is 1
@@ -165,19 +166,16 @@ def at_best_temperature(*, part: int | None = None) -> Pooled:
     r"""Return :math:`\min_T KL(\sigma(z_t) \,\|\, \sigma(z/T))` over a data set [nat], as a metric of an `Objective`.
 
     A network between two others is often right but unsure; its own temperature takes that out of a barrier. T is one of
-    21 values between 1/10 and 10, evenly spaced in the logarithm, the same for all examples.
+    21 values between 1/10 and 10, evenly spaced in the logarithm, the same for all examples: where the logits are the
+    teacher's times one of these, what is left is 0. For any loss, and between the values too, see
+    `kdlandscape.landscape.temperature.calibrated_loss`.
 
     Parameters
     ----------
     part
         Which of several targets the teacher's logits are; default: there are no others.
     """
-    scales = torch.logspace(-1, 1, _SCALES).tolist()
-
-    def each(outputs: Tensor, targets: Any) -> Tensor:
-        z_t = targets if part is None else targets[part]
-        return torch.stack([tempered_kl(z_t, outputs / one) for one in scales], -1)
-
+    each = at_temperatures(to_teacher(tempered_kl, part=part), torch.logspace(-1, 1, _SCALES).tolist())
     return Pooled(each, lambda means: means.amin(-1), "KL(teacher ‖ network) at the network's best temperature", "nat")
 
 

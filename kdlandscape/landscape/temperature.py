@@ -1,6 +1,6 @@
 """The loss at the temperature that makes it least: what is left of a barrier when confidence does not count."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -25,20 +25,28 @@ def calibrated_loss(loss: Callable[[Tensor, Any], Tensor]) -> Pooled:
         ``loss(logits, targets)`` with one value for each example. Costs 25 losses, and no forward pass more.
     """
     name, units = label_of(loss, "loss")
-    return Pooled(_each(loss), lambda means: _vertex(means)[1], f"{name} at the calibrated temperature", units)
+    each = at_temperatures(loss, _grid())
+    return Pooled(each, lambda means: _vertex(means)[1], f"{name} at the calibrated temperature", units)
 
 
 def best_temperature(loss: Callable[[Tensor, Any], Tensor]) -> Pooled:
     """Return the metric that gives the temperature of `calibrated_loss` itself, to about 2 % where it lies inside."""
-    return Pooled(_each(loss), lambda means: 2.0 ** _vertex(means)[0], "calibrated temperature")
+    return Pooled(at_temperatures(loss, _grid()), lambda means: 2.0 ** _vertex(means)[0], "calibrated temperature")
 
 
-def _each(loss: Callable[[Tensor, Any], Tensor]) -> Callable[[Any, Any], Tensor]:
+def at_temperatures(
+    loss: Callable[[Tensor, Any], Tensor], temperatures: Sequence[float]
+) -> Callable[[Any, Any], Tensor]:
+    """Return the function that gives (n, m) losses of logits (n, C) divided by each of m temperatures."""
+
     def each(outputs: Tensor, targets: Any) -> Tensor:
-        powers = torch.arange(LOWEST, HIGHEST + STEP, STEP, dtype=torch.float64).tolist()
-        return torch.stack([loss(outputs / 2.0**power, targets) for power in powers], -1)
+        return torch.stack([loss(outputs / one, targets) for one in temperatures], -1)
 
     return each
+
+
+def _grid() -> list[float]:
+    return [2.0**power for power in torch.arange(LOWEST, HIGHEST + STEP, STEP, dtype=torch.float64).tolist()]
 
 
 def _vertex(means: Tensor) -> tuple[Tensor, Tensor]:

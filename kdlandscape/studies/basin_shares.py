@@ -6,13 +6,11 @@ import xarray as xr
 from kdlandscape.cubes.statistics import t_interval
 from kdlandscape.studies.complete_seeds import complete_seeds
 from kdlandscape.studies.decisions import (
-    CONTRADICTED,
     LEAST_SEEDS,
-    REPRODUCED,
-    UNDECIDED,
     Bounds,
     decide,
-    seeds_in_words,
+    finite,
+    verdict_in_words,
 )
 from kdlandscape.studies.sentences import cells, interval_in_words, require
 
@@ -181,15 +179,11 @@ def _interval(found: xr.Dataset, quantity: str, form: str, unit: str = "") -> st
 
 def _compared(found: xr.Dataset, margin: float, form: str, unit: str) -> str:
     """Return a difference with its interval, and what it shows against a margin."""
-    values = found["values"].values
-    decision = decide(values[np.isfinite(values)], Bounds(-margin, margin))
+    decision = decide(finite(found["values"]), Bounds(-margin, margin))
     size = f"{form.format(margin)}{unit}"
-    shown = {
-        REPRODUCED: f"the same within {size}",
-        CONTRADICTED: f"{'more' if decision.mean > 0 else 'less'} than there by over {size}",
-        UNDECIDED: f"undecided against a margin of {size}, {seeds_in_words(decision.seeds_needed)}",
-    }
-    return f"{_interval(found, 'difference', form, unit)}: {shown[decision.verdict]}"
+    beyond = f"{'more' if decision.mean > 0 else 'less'} than there by over {size}"
+    shown = verdict_in_words(decision, f"the same within {size}", beyond, within=f" against a margin of {size}")
+    return f"{_interval(found, 'difference', form, unit)}: {shown}"
 
 
 def shares_of_run(run: xr.Dataset) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import stats
 
 REPRODUCED, CONTRADICTED, UNDECIDED = "reproduced", "contradicted", "undecided"
@@ -21,6 +22,12 @@ class Bounds(NamedTuple):
 
     above: float = -math.inf
     below: float = math.inf
+
+
+def finite(values: ArrayLike) -> np.ndarray:
+    """Return the values of the seeds that have one, as a decision takes them."""
+    known = np.atleast_1d(np.asarray(values, dtype=float))
+    return known[np.isfinite(known)]
 
 
 class Decision(NamedTuple):
@@ -103,6 +110,12 @@ def holm(p: Sequence[float]) -> np.ndarray:
         worst = max(worst, min(1.0, (len(tested) - rank) * values[i]))
         adjusted[i] = worst
     return adjusted
+
+
+def verdict_in_words(found: Decision, yes: str, no: str, *, within: str = "") -> str:
+    """Return what a decision shows: ``yes``, ``no``, or that it is undecided (``within`` a margin) and for how long."""
+    undecided = f"undecided{within}, {seeds_in_words(found.seeds_needed)}"
+    return {REPRODUCED: yes, CONTRADICTED: no}.get(found.verdict, undecided)
 
 
 def seeds_in_words(needed: float) -> str:

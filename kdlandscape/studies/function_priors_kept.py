@@ -1,18 +1,16 @@
 """What priors over functions look like beside the closed form, and what distilled students keep of them."""
 
-import numpy as np
 import xarray as xr
 
 from kdlandscape.cubes.statistics import t_interval
 from kdlandscape.studies.decisions import (
-    CONTRADICTED,
     LEAST_SEEDS,
-    REPRODUCED,
     Bounds,
     decide,
-    seeds_in_words,
+    finite,
+    verdict_in_words,
 )
-from kdlandscape.studies.sentences import cells, interval_in_words, require
+from kdlandscape.studies.sentences import interval_in_words, of_each_cell, require
 
 MARGIN = 0.05  # of correlations: a smaller difference counts as none
 NEEDED = ("correlation", "wide_correlation", "kept_correlation", "student_agreement", "foreign_agreement")
@@ -28,11 +26,7 @@ def findings(cube: xr.Dataset) -> list[str]:
     """
     require(cube, NEEDED, ["cosine", "seed"])
     part = cube[[*NEEDED, "random_agreement", "num_classes"]]
-    return [
-        f"{where or 'all runs'}: {one}"
-        for where, cell in cells(part, kept=["seed", "cosine", "member"])
-        for one in _sentences(cell)
-    ]
+    return of_each_cell(part, ["seed", "cosine", "member"], _sentences, whole="all runs")
 
 
 def _sentences(cell: xr.Dataset) -> list[str]:
@@ -58,19 +52,14 @@ def _sentences(cell: xr.Dataset) -> list[str]:
 
 
 def _verdict(values: xr.DataArray, bounds: Bounds, yes: str, no: str, margin: float) -> str:
-    found = decide(_finite(values), bounds)
+    found = decide(finite(values), bounds)
     where = f" within {margin:g}" if margin else ""
-    shown = {REPRODUCED: f"{yes}{where}", CONTRADICTED: f"{no}{' beyond ' + format(margin, 'g') if margin else ''}"}
-    return shown.get(found.verdict, f"undecided{where}, {seeds_in_words(found.seeds_needed)}")
+    beyond = f" beyond {margin:g}" if margin else ""
+    return verdict_in_words(found, f"{yes}{where}", f"{no}{beyond}", within=where)
 
 
 def _interval(values: xr.DataArray, form: str) -> str:
     return interval_in_words(t_interval(values), form)
-
-
-def _finite(values: xr.DataArray) -> np.ndarray:
-    found = np.atleast_1d(np.asarray(values.values, dtype=float))
-    return found[np.isfinite(found)]
 
 
 def function_prior_of_run(run: xr.Dataset) -> list[str]:

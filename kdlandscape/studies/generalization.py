@@ -8,7 +8,15 @@ import xarray as xr
 from kdlandscape.cubes.statistics import t_interval
 from kdlandscape.cubes.variables import dataset, variable
 from kdlandscape.cubes.words import short_words
-from kdlandscape.studies.decisions import CONTRADICTED, LEAST_SEEDS, REPRODUCED, Bounds, decide, seeds_in_words
+from kdlandscape.studies.decisions import (
+    CONTRADICTED,
+    LEAST_SEEDS,
+    REPRODUCED,
+    Bounds,
+    decide,
+    finite,
+    verdict_in_words,
+)
 from kdlandscape.studies.sentences import require
 
 MEASURES = ("lambda_max", "trace", "effective_dimension", "pac_bayes", "magnitude_aware", "path_norm", "fisher_rao")
@@ -151,13 +159,11 @@ def _correlation(found: xr.Dataset, words: str) -> str:
     """Return both correlations of a measure in words, and what they show."""
     parts = []
     for key in ("overall", "granulated"):
-        values = _finite(found[key])
+        values = finite(found[key])
         if len(values) < LEAST_SEEDS:
             return f"  {words}: not testable here, {len(values)} seeds have at least {LEAST_PAIRS} pairs"
         decision = decide(values, Bounds(above=0.0))
-        shown = {REPRODUCED: "predicts it", CONTRADICTED: "predicts the opposite"}.get(
-            decision.verdict, f"undecided, {seeds_in_words(decision.seeds_needed)}"
-        )
+        shown = verdict_in_words(decision, "predicts it", "predicts the opposite")
         parts.append(f"{key} {decision.mean:+.2f} ({decision.low:+.2f} to {decision.high:+.2f}): {shown}")
     return f"  {words}: " + "; ".join(parts)
 
@@ -188,7 +194,7 @@ def _flatter(logs: xr.DataArray, words: str) -> str:
 def _descent(cube: xr.Dataset, noise: float) -> str:
     found = descent(cube, noise)
     where = f"double descent in width at label noise {noise:g}: "
-    values = [_finite(found[key]) for key in ("rise", "fall")]
+    values = [finite(found[key]) for key in ("rise", "fall")]
     if min(map(len, values)) < LEAST_SEEDS:
         return where + f"not testable here, it takes three widths and {LEAST_SEEDS} seeds"
     decisions = [decide(one, Bounds(above=0.0)) for one in values]
@@ -199,12 +205,7 @@ def _descent(cube: xr.Dataset, noise: float) -> str:
 
 
 def _by_seed(logs: xr.DataArray) -> np.ndarray:
-    return _finite(logs.mean([dim for dim in logs.dims if dim != "seed"]))
-
-
-def _finite(values: xr.DataArray) -> np.ndarray:
-    found = np.atleast_1d(np.asarray(values.values, dtype=float))
-    return found[np.isfinite(found)]
+    return finite(logs.mean([dim for dim in logs.dims if dim != "seed"]))
 
 
 def generalization_of_run(run: xr.Dataset) -> list[str]:

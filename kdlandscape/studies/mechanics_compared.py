@@ -3,8 +3,8 @@
 import numpy as np
 import xarray as xr
 
-from kdlandscape.studies.decisions import CONTRADICTED, LEAST_SEEDS, REPRODUCED, Bounds, decide, seeds_in_words
-from kdlandscape.studies.sentences import cells, require
+from kdlandscape.studies.decisions import Bounds, decide, finite, verdict_in_words
+from kdlandscape.studies.sentences import of_each_cell, require, unmet
 
 CONSTRAINED, UNCONSTRAINED = "constrained", "unconstrained"
 LEARNED = 0.05  # share of the mean square that a network may leave unexplained on test motions
@@ -46,33 +46,18 @@ def findings(cube: xr.Dataset) -> list[str]:
         If the cube lacks the quantities over ``network``, ``time`` and ``seed``.
     """
     require(cube, NEEDED, ["network", "time", "seed"])
-    part = cube[list(NEEDED)]
-    return [
-        f"{where}: {sentence}" if where else sentence
-        for where, cell in cells(part, kept=["network", "time", "seed", "eigenvalue"])
-        for sentence in _of_setting(cell)
-    ]
+    return of_each_cell(cube[list(NEEDED)], ["network", "time", "seed", "eigenvalue"], _of_setting)
 
 
 def _of_setting(cell: xr.Dataset) -> list[str]:
-    left = unexplained(cell)
-    done = int(left.notnull().sum())
-    learned = int((left < LEARNED).sum())
-    if learned < done or done < LEAST_SEEDS:
-        return [
-            f"not testable here: both networks explain all but {LEARNED:.0%} of the test motions in {learned} of "
-            f"{done} runs, a verdict needs all of them and at least {LEAST_SEEDS}"
-        ]
-    return [_sentence(name, cell) for name in QUANTITIES]
+    unlearned = unmet(unexplained(cell), LEARNED, f"both networks explain all but {LEARNED:.0%} of the test motions")
+    return [unlearned] if unlearned else [_sentence(name, cell) for name in QUANTITIES]
 
 
 def _sentence(name: str, cell: xr.Dataset) -> str:
-    values = np.atleast_1d(np.asarray(log_ratios(cell)[name].values, dtype=float))
-    found = decide(values[np.isfinite(values)], Bounds(below=0.0))
+    found = decide(finite(log_ratios(cell)[name]), Bounds(below=0.0))
     mean, low, high = (float(np.exp(value)) for value in (found.mean, found.low, found.high))
-    verdict = {REPRODUCED: "smaller with the constraint", CONTRADICTED: "larger with the constraint"}.get(
-        found.verdict, f"undecided, {seeds_in_words(found.seeds_needed)}"
-    )
+    verdict = verdict_in_words(found, "smaller with the constraint", "larger with the constraint")
     return f"{QUANTITIES[name]}: {mean:.2g} ({low:.2g} to {high:.2g}) times the unconstrained network's: {verdict}"
 
 

@@ -1,12 +1,11 @@
 """Which predictive is near the Bayesian model average: distances to that of chains, where the chains have met."""
 
-import numpy as np
 import xarray as xr
 
 from kdlandscape.cubes.chains import CONVERGED
 from kdlandscape.cubes.statistics import t_interval
-from kdlandscape.studies.decisions import CONTRADICTED, LEAST_SEEDS, REPRODUCED, Bounds, decide, seeds_in_words
-from kdlandscape.studies.sentences import cells, interval_in_words, require
+from kdlandscape.studies.decisions import Bounds, decide, finite, verdict_in_words
+from kdlandscape.studies.sentences import interval_in_words, of_each_cell, require, unmet
 
 HALF, NETWORK, STUDENT, OF_ENSEMBLE = "HMC, half of the chains", "network", "student", "student of the ensemble"
 BAYESIAN = ("SGD iterates", "SWAG", "Laplace", "linearized Laplace")
@@ -55,22 +54,15 @@ def findings(cube: xr.Dataset) -> list[str]:
         If the cube lacks the distances over ``predictive``, ``inputs`` and ``seed``.
     """
     require(cube, NEEDED, ["predictive", "inputs", "seed"])
-    return [
-        f"{where}: {sentence}" if where else sentence
-        for where, cell in cells(cube[list(NEEDED)], kept=["predictive", "seed", "inputs"])
-        for sentence in _of_setting(cell)
-    ]
+    return of_each_cell(cube[list(NEEDED)], ["predictive", "seed", "inputs"], _of_setting)
 
 
 def _of_setting(cell: xr.Dataset) -> list[str]:
     worst = cell["r_hat"].max("inputs")
-    met = worst < CONVERGED
+    apart = unmet(worst, CONVERGED, f"R-hat of function values is below {CONVERGED}")
+    if apart:
+        return [apart]
     done = int(worst.notnull().sum())
-    if int(met.sum()) < done or done < LEAST_SEEDS:
-        return [
-            f"not testable here: R-hat of function values is below {CONVERGED} in {int(met.sum())} of {done} runs, a "
-            f"verdict needs all of them and at least {LEAST_SEEDS}"
-        ]
     said = [f"the chains have met: R-hat of function values is at most {float(worst.max()):.3f} in {done} runs"]
     for place in cell["inputs"].values.tolist():
         said += _at(place, cell.sel(inputs=place))
@@ -90,11 +82,8 @@ def _at(place: str, cell: xr.Dataset) -> list[str]:
 
 
 def _contrast(place: str, words: str, gap: xr.DataArray) -> str:
-    values = np.asarray(gap.values, dtype=float)
-    found = decide(values[np.isfinite(values)], Bounds(above=0.0))
-    verdict = {REPRODUCED: "yes", CONTRADICTED: "no, it is nearer"}.get(
-        found.verdict, f"undecided, {seeds_in_words(found.seeds_needed)}"
-    )
+    found = decide(finite(gap), Bounds(above=0.0))
+    verdict = verdict_in_words(found, "yes", "no, it is nearer")
     return f"{place}: {words}, by {found.mean:+.3f} ({found.low:+.3f} to {found.high:+.3f}): {verdict}"
 
 

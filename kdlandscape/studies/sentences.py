@@ -1,6 +1,6 @@
 """What a cube says in sentences, by the findings that a spec names; and what findings share."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import xarray as xr
 
@@ -8,6 +8,7 @@ from kdlandscape.cubes.schema import DONE
 from kdlandscape.cubes.store import missing
 from kdlandscape.cubes.words import cell_words
 from kdlandscape.registry import RegistryError, load
+from kdlandscape.studies.decisions import LEAST_SEEDS, NOT_TESTABLE
 
 _LISTED = 3  # missing runs that a sentence names
 
@@ -84,6 +85,33 @@ def cells(data: xr.Dataset, kept: Sequence[str]) -> Iterator[tuple[str, xr.Datas
     stacked = data.stack(cell=dims)
     for i, key in enumerate(stacked["cell"].values.tolist()):
         yield cell_words(data, dict(zip(dims, key, strict=True))), stacked.isel(cell=i)
+
+
+def of_each_cell(
+    data: xr.Dataset, kept: Sequence[str], sentences: Callable[[xr.Dataset], list[str]], whole: str = ""
+) -> list[str]:
+    """Return the sentences of each of the `cells`, after the cell's own words; ``whole`` stands where there is one."""
+    return [
+        f"{where or whole}: {sentence}" if where or whole else sentence
+        for where, cell in cells(data, kept)
+        for sentence in sentences(cell)
+    ]
+
+
+def unmet(values: xr.DataArray, below: float, words: str) -> str:
+    """Return why nothing can be decided, unless a number is below a bound in every run that is done, and these suffice.
+
+    Parameters
+    ----------
+    values
+        The number over seeds; NaN where a run is not done.
+    below, words
+        The bound, and what holds where the number is below it.
+    """
+    done, met = int(values.notnull().sum()), int((values < below).sum())
+    if met == done >= LEAST_SEEDS:
+        return ""
+    return f"{NOT_TESTABLE}: {words} in {met} of {done} runs, a verdict needs all of them and at least {LEAST_SEEDS}"
 
 
 def interval_in_words(found: xr.Dataset, form: str) -> str:

@@ -6,7 +6,7 @@ from scipy import stats
 
 from kdlandscape.cubes.statistics import t_interval
 from kdlandscape.studies.complete_seeds import complete_seeds
-from kdlandscape.studies.decisions import CONTRADICTED, LEAST_SEEDS, REPRODUCED, Bounds, decide, seeds_in_words
+from kdlandscape.studies.decisions import LEAST_SEEDS, Bounds, decide, verdict_in_words
 from kdlandscape.studies.sentences import require
 
 TRAINED = "teacher_train_accuracy"
@@ -59,11 +59,8 @@ def findings(cube: xr.Dataset) -> list[str]:
             f"at least {LEAST_SEEDS} of each{found.left_out}."
         ]
     decision = decide(values, Bounds(below=0.0))
-    said = {
-        REPRODUCED: "the less stable training is, the less sharing the start buys",
-        CONTRADICTED: "the less stable training is, the more sharing the start buys",
-    }
-    verdict = said.get(decision.verdict, f"undecided, {seeds_in_words(decision.seeds_needed)}")
+    less, more = (f"the less stable training is, the {word} sharing the start buys" for word in ("less", "more"))
+    verdict = verdict_in_words(decision, less, more)
     height = found["barrier"].mean("seed")
     sides = [
         f"{words} {_gain(found['gain'].isel(setting=np.flatnonzero(chosen)))}"

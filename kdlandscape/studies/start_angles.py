@@ -6,7 +6,7 @@ import xarray as xr
 from kdlandscape.cubes.statistics import t_interval
 from kdlandscape.cubes.words import cell_words, kind
 from kdlandscape.studies.complete_seeds import complete_seeds
-from kdlandscape.studies.decisions import CONTRADICTED, LEAST_SEEDS, REPRODUCED, Bounds, decide, seeds_in_words
+from kdlandscape.studies.decisions import LEAST_SEEDS, Bounds, decide, verdict_in_words
 from kdlandscape.studies.sentences import interval_in_words, require
 
 
@@ -113,8 +113,7 @@ def findings(cube: xr.Dataset) -> list[str]:
 def _sentence(whole: xr.Dataset, left_out: str = "") -> str:
     left = unexplained(whole)
     decision = decide((left["over_lambda"] - left["over_cosine"]).values, Bounds(above=0.0))
-    said = {REPRODUCED: "the angle tells more than λ", CONTRADICTED: "λ tells more than the angle"}
-    verdict = said.get(decision.verdict, f"undecided, {seeds_in_words(decision.seeds_needed)}")
+    verdict = verdict_in_words(decision, "the angle tells more than λ", "λ tells more than the angle")
     half = halvings(whole).mean("seed")
     ranges = [f"{float(half[name].min()):.2f} to {float(half[name].max()):.2f}" for name in ("at_lambda", "at_cosine")]
     return (
