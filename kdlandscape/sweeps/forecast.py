@@ -72,7 +72,8 @@ def take_forecast(
     Raises
     ------
     StudyError
-        If a run of the trial fails, or runs were done before it, which no trial can tell from.
+        If a run of the trial fails, if runs were done before it, which no trial can tell from, or if there are no more
+        runs than workers: the trial would be the whole study.
     """
     folder = studies_root(root) / spec.study
     if (folder / FILE).is_file():
@@ -80,6 +81,11 @@ def take_forecast(
     if names(folder / "runs", ".nc"):
         raise StudyError(f"{folder}: expected no run before the trial of a forecast, got some that are done")
     total, workers = len(plan(spec)), workers or default_workers()
+    if total <= workers:
+        raise StudyError(
+            f"{spec.study}: expected more runs than workers, since the first run of each is the trial; got {total} on "
+            f"{workers}: 'kdlandscape run' takes no longer than the trial would"
+        )
     start = time.monotonic()
     run_study(spec, workers=workers, root=root, shard=f"0/{math.ceil(total / workers)}", **options)
     taken = time.monotonic() - start

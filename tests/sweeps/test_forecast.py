@@ -43,6 +43,12 @@ def test_a_study_that_was_begun_has_no_trial(spec, tmp_path):
         take_forecast(spec, root=tmp_path / "root")
 
 
+def test_a_trial_that_would_be_the_whole_study_is_refused_and_runs_nothing(spec, tmp_path):
+    with pytest.raises(StudyError, match="got 5 on 6"):
+        take_forecast(spec, workers=6, root=tmp_path / "root")
+    assert not (tmp_path / "root").exists()
+
+
 def test_a_forecast_is_told_in_words():
     made = Forecast(runs=8, workers=2, trial=["a", "b"], trial_seconds=90.0, seconds=360.0)
     assert made.said() == "8 runs on 2 workers: 6.0 min expected (the first 2 took 1.5 min)"
