@@ -1,4 +1,4 @@
-"""Findings and figures by name: those of this package, and those that other packages add as entry points.
+"""Findings, figures and vocabularies by name: those of this package, and those that other packages add as entry points.
 
 Names are read without importing what they stand for, so that a spec is checked before matplotlib or xarray is loaded.
 """
@@ -9,7 +9,8 @@ from typing import Any
 
 from kdlandscape.nearest import did_you_mean, listed
 
-#: kind -> name -> place of the function. A finding takes a cube and returns sentences, a figure returns axes.
+#: kind -> name -> place of the function. A finding takes a cube and returns sentences, a figure returns axes;
+#: labels take the name of a notebook, and return its parameters in words.
 OWN: dict[str, dict[str, str]] = {
     "findings": {
         "basins": "kdlandscape.studies.basin_shares:findings",
@@ -49,6 +50,7 @@ OWN: dict[str, dict[str, str]] = {
         "subliminal": "kdlandscape.figures.starts:subliminal",
         "training_path": "kdlandscape.figures.training_paths:training_path",
     },
+    "labels": {"parameters": "kdlandscape.studies.parameter_labels:labels"},
 }
 
 
@@ -57,7 +59,7 @@ class RegistryError(ValueError):
 
 
 def registered(kind: str) -> dict[str, list[EntryPoint]]:
-    """Return what each name of a kind (``findings`` or ``figures``) stands for; more than one place is a conflict.
+    """Return what each name of a kind (``findings``, ``figures``, ``labels``) stands for; two places are a conflict.
 
     Another package adds a name in its ``pyproject.toml``::
 

@@ -13,7 +13,7 @@ from kdlandscape.sweeps.places import shipped
 from kdlandscape.sweeps.spec import Spec
 
 _KEYS = ("study", "notebook", "description", "parameters", "grid", "vectorize", "zip", "exclude", "from", "join")
-_TOLD = ("findings", "figures", "table")
+_TOLD = ("labels", "findings", "figures", "table")
 
 
 def question(spec: Spec | None, folder: Path | None, cube: xr.Dataset | None) -> tuple[str, list[str]]:

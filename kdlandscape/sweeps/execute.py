@@ -139,6 +139,7 @@ def _context(job: Job) -> dict[str, Any]:
         "result": str(job.unfinished(".nc")),
         "coords": job.run.coords,
         "along": job.along,
+        "labels": job.labels,
         "vectorized": job.vectorized,
         "given": job.run.parameters,
         "injected": list(job.injected),

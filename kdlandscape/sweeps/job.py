@@ -39,6 +39,8 @@ class Job:
         Parameters that depend on this machine and do not count as settings, such as paths.
     along
         Axes that hold a value for each place on another axis: name -> name of the other.
+    labels
+        What axes are, in words: name -> attributes.
     attempt
         Tells the unfinished files of one attempt from those of another, whose kernel may outlive its worker a little.
     """
@@ -56,6 +58,7 @@ class Job:
     warm: bool = False
     injected: dict[str, Any] = field(default_factory=dict)
     along: dict[str, str] = field(default_factory=dict)
+    labels: dict[str, dict[str, str]] = field(default_factory=dict)
     attempt: str = ""
 
     @property

@@ -94,7 +94,10 @@ def make_spec(content: Mapping[str, Any], beside: Path | None = None) -> Spec:
     notebook = find_notebook(spec.notebook, beside)
     check_kernel(notebook)
     _check_table(spec, notebook)
-    spec, lists, values = _typed(spec, values, read_parameters(notebook), notebook.name)
+    known = read_parameters(notebook)
+    for name in spec.labels:
+        parameter_of(name, known, notebook.name)
+    spec, lists, values = _typed(spec, values, known, notebook.name)
     notebook_hash = code_hash(notebook)
     facts = Resolved(
         version=VERSION,

@@ -59,6 +59,7 @@ def record(dataset: xr.Dataset | xr.DataArray, *, checkpoints: xr.Dataset | None
     along = context["along"]
     dataset = _place(dataset, {name: value for name, value in context["coords"].items() if name not in along})
     dataset = _follow(dataset, {name: (dim, context["coords"][name]) for name, dim in along.items()})
+    dataset = _label(dataset, context["labels"])
     outer = [name for name in context["coords"] if name not in along]
     own = _parameters(context)
     read = json.dumps(inputs(here(), cells(), own, os.stat(context_file).st_mtime))
@@ -124,6 +125,13 @@ def _follow(dataset: xr.Dataset, along: Mapping[str, tuple[str, Any]]) -> xr.Dat
         if name in dataset.data_vars or name in dataset.dims:
             raise SchemaError(f"{name}: expected no variable or dim with the name of a zipped axis, got one; rename it")
     return dataset.assign_coords({name: (dim, [value]) for name, (dim, value) in along.items()})
+
+
+def _label(dataset: xr.Dataset, labels: Mapping[str, Mapping[str, str]]) -> xr.Dataset:
+    """Say what axes are where the notebook has not said it."""
+    for name in labels.keys() & {str(one) for one in dataset.coords}:
+        dataset[name].attrs = {**labels[name], **dataset[name].attrs}
+    return dataset
 
 
 def _facts(dataset: xr.Dataset, context: Mapping[str, Any]) -> dict[str, Any]:

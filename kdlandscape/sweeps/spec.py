@@ -82,6 +82,7 @@ class Spec(BaseModel):
     exclude: list[dict[str, Any]] = []
     source: Source | None = Field(default=None, alias="from")
     join: Literal["exact", "outer", "pad"] = "exact"
+    labels: dict[str, str] = {}
     findings: list[str] = []
     figures: list[str] = []
     table: Table | None = None

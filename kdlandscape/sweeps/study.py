@@ -11,6 +11,7 @@ from kdlandscape.cubes.files import DiskFullError, names
 from kdlandscape.cubes.store import CubeError, compact
 from kdlandscape.cubes.user_paths import remember_folder
 from kdlandscape.sweeps.adoption import Choice, adopt
+from kdlandscape.sweeps.axis_labels import axis_labels
 from kdlandscape.sweeps.drive import Engine, drive
 from kdlandscape.sweeps.engines import local
 from kdlandscape.sweeps.errors import StudyError
@@ -124,7 +125,8 @@ def run_study(
     reporter = _reporter(progress, now, len(todo))
     try:
         with workspace(folder) as place, closing(reporter):
-            options = {"warm": can_fork() if warm is None else warm, "cell_limit": cell_limit}
+            forked = can_fork() if warm is None else warm
+            options = {"warm": forked, "cell_limit": cell_limit, "labels": axis_labels(spec)}
             jobs = [_job(spec, folder, place, run, checkpoints.get(run.id), **options) for run in todo]
             drive(jobs, engine, reporter, FirstLook(spec, folder), folder)
     except (DiskFullError, StudyError, KeyboardInterrupt) as stop:

@@ -1,9 +1,11 @@
 """Start a study of one's own from a shipped one, or a shipped one on a problem of one's own."""
 
+import json
 import re
 import shutil
 from pathlib import Path
 
+from kdlandscape.sweeps.axis_labels import registered_labels
 from kdlandscape.sweeps.errors import SpecError
 from kdlandscape.sweeps.includes import read_mapping
 from kdlandscape.sweeps.loading import make_spec
@@ -65,6 +67,10 @@ def new_study(name: str, template: str = "demo", folder: Path | str = ".") -> li
     text = spec.read_text(encoding="utf-8")
     for key, value in (("study", name), ("notebook", f"{name}.ipynb")):
         text = re.sub(rf"^{key}:.*$", f"{key}: {value}", text, count=1, flags=re.M)
+    words = registered_labels(notebook.name)
+    named = [f"  {axis}: {json.dumps(words[axis], ensure_ascii=False)}" for axis in content["grid"] if axis in words]
+    if named and "labels" not in content:
+        text = "\n".join([text.rstrip("\n"), "labels:", *named, ""])
     folder.mkdir(parents=True, exist_ok=True)
     targets[0].write_text(text, encoding="utf-8")
     shutil.copyfile(notebook, targets[1])

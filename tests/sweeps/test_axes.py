@@ -235,7 +235,8 @@ def test_a_zipped_axis_may_not_be_a_variable_of_the_result(monkeypatch, tmp_path
     from kdlandscape.cubes.schema import SchemaError
     from kdlandscape.sweeps.record import CONTEXT_VARIABLE, record
 
-    context = {"run": "a", "result": str(tmp_path / "r.nc"), "coords": {"seed": 1, "rate": 2.0}, "vectorized": {}}
+    context = {"run": "a", "result": str(tmp_path / "r.nc"), "coords": {"seed": 1, "rate": 2.0}}
+    context |= {"vectorized": {}, "labels": {}}
     context |= {"along": {"rate": "seed"}, "parameters": "{}", "spec_hash": "", "notebook_hash": "", "folder": "."}
     (tmp_path / "c.json").write_text(json.dumps({**context, "started": 0}))
     monkeypatch.setenv(CONTEXT_VARIABLE, str(tmp_path / "c.json"))

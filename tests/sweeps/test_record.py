@@ -27,6 +27,7 @@ def sweep(tmp_path, monkeypatch):
             "result": str(path),
             "coords": {"seed": 3, "policy": "scaled"},
             "along": {},
+            "labels": {},
             "vectorized": {"lam": [0.1, 0.2]},
             "given": {"width": 3, "name": None, "checkpoints": "/here"},
             "injected": ["checkpoints"],
@@ -181,3 +182,13 @@ def test_a_slice_goes_into_a_cube_as_it_comes(sweep, tmp_path):
         np.testing.assert_array_equal(cube["loss"].sel(seed=3), plane["loss"])
         assert (cube["done"].sel(seed=3) == 1).all()
         assert cube["loss"].attrs == plane["loss"].attrs
+
+
+def test_axes_have_the_labels_of_the_study_where_the_notebook_gives_none(sweep):
+    words = {name: {"long_name": f"the {name}", "units": "m"} for name in ("policy", "lam", "elsewhere")}
+    path = sweep(labels=words)
+    record(result().assign_coords(lam=("lam", [0.1, 0.2], {"long_name": "own words"})))
+    with xr.open_dataset(path) as stored:
+        assert stored["policy"].attrs == {"long_name": "the policy", "units": "m"}
+        assert stored["lam"].attrs["long_name"] == "own words"
+        assert "long_name" not in stored["seed"].attrs
