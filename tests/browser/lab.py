@@ -173,7 +173,6 @@ def run_all(page, address, seconds=120):
     # The idle indicator is true before the kernel is connected: ask the session itself.
     page.wait_for_function(READY, timeout=60_000)
     page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-all-cells'); }")
-    page.wait_for_timeout(500)
     page.wait_for_function(CELLS_DONE, timeout=1000 * seconds)
     errors = page.evaluate(ERRORS)
     assert not errors, errors
@@ -196,4 +195,20 @@ def wait_redraw(page, before, board=0, seconds=40):
         "([k, n]) => Number(document.querySelectorAll('.kdl-board')[k].dataset.serial) > n",
         arg=[board, before],
         timeout=1000 * seconds,
+    )
+
+
+def wait_drawn(page):
+    """Wait until the browser has drawn two frames: what a message or a style has changed is on the screen."""
+    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+
+def wait_failed_pictures(page):
+    """Wait until a picture of no picture has said that it failed: one before it, with its script, has had its turn."""
+    page.evaluate(
+        """() => new Promise((done) => {
+          const picture = new Image();
+          picture.onerror = () => setTimeout(done);
+          picture.src = "data:image/png;base64,AA";
+        })"""
     )

@@ -163,7 +163,7 @@ def test_two_cells_are_compared_and_the_story_is_told(notebook):
         lab.wait_redraw(page, serial)
         shown = page.locator(".kdl-board").first.locator("figure:visible")
         assert shown.count() == count
-        page.wait_for_timeout(300)
+        lab.wait_drawn(page)
         notebook.shoot(name.split()[-1].lower())
     serial, before = lab.serial_of(page), [lab.picture_of(page, panel) for panel in range(7)]
     slider(page, "λ").press("ArrowRight")
@@ -193,13 +193,13 @@ def test_cancel_stops_a_live_computation_within_a_second(notebook):
     for _ in range(5):  # other tests load the machine now and then
         live.locator("button[title=Compute]").click()
         page.wait_for_function("() => document.querySelectorAll('.kdl-board')[1].dataset.busy === 'computing'")
-        page.wait_for_timeout(700)
+        live.locator("text=/computing: [1-9]\\d* of 16641 points/").wait_for()
         began = time.monotonic()
         live.locator("button", has_text="Cancel").click()
         live.locator("text=/cancelled at \\d+ of 16641 points/").wait_for()
         took = time.monotonic() - began
         stopped = live.locator("text=/cancelled at/").inner_text()
-        page.wait_for_timeout(1000)
+        page.wait_for_function("() => document.querySelectorAll('.kdl-board')[1].dataset.busy.startsWith('cancelled')")
         assert live.locator("text=/cancelled at/").inner_text() == stopped
         if took < 1:
             break
@@ -252,8 +252,10 @@ def test_the_dark_theme_redraws_in_its_own_colours(notebook):
     before = lab.picture_of(page, 3)
     page.evaluate(command)
     page.wait_for_function("() => document.body.dataset.jpThemeLight === 'false'")
-    page.wait_for_timeout(800)
-    assert lab.picture_of(page, 3) != before
+    page.wait_for_function(
+        "(before) => document.querySelectorAll('.kdl-board')[0].querySelectorAll('canvas')[3].toDataURL() !== before",
+        arg=before,
+    )
     notebook.shoot("dark")
 
 
@@ -264,14 +266,15 @@ def test_a_notebook_without_its_kernel_shows_pictures(root, server, notebook, wa
     assert page.locator(stands_in).count() == 2
     assert not any(one.is_visible() for one in page.locator(stands_in).all())
     page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
-    page.wait_for_timeout(1000)
+    page.wait_for_function("() => !window.jupyterapp.shell.currentWidget.context.model.dirty")
     saved = json.loads((root / "explore.ipynb").read_text(encoding="utf-8"))
     (root / "reopened.ipynb").write_text(json.dumps(saved), encoding="utf-8")
     again = watch()
     again.page.goto(server("reopened.ipynb"))
     again.page.locator(stands_in).first.wait_for(timeout=60_000)
     again.page.locator(stands_in).first.scroll_into_view_if_needed()
-    again.page.wait_for_timeout(2000)
+    again.page.wait_for_function(lab.READY, timeout=60_000)
+    lab.wait_drawn(again.page)
     assert again.page.locator(stands_in).first.is_visible()
     assert again.page.locator(".kdl-board").count() == 0
     again.shoot("reopened")
@@ -315,7 +318,8 @@ def test_hostile_names_run_nothing_in_the_explorer_and_its_preview(root, server,
     for board in (0, len(CORPUS) - 1):
         see(page, board)
         page.locator(".kdl-board").nth(board).locator("canvas").first.hover(position={"x": 90, "y": 90})
-    page.wait_for_timeout(1000)
+    lab.wait_drawn(page)
+    lab.wait_failed_pictures(page)
     watched.shoot("hostile")
     watched.assert_unharmed()
     watched.assert_quiet()
