@@ -35,10 +35,10 @@ def look(loss: MeanLoss) -> None:
     batch = next(loss.batches.loaded())
     few = _rows(batch, slice(0, FEW))
     raw = _check_runs(loss, few[0])
-    loss.whole = frozenset(name for name in loss.metric_names if _reads_whole(loss, raw, few[1], name))
-    for name in loss.whole:
+    loss.criteria.whole = frozenset(name for name in loss.metric_names if _reads_whole(loss, raw, few[1], name))
+    for name in loss.criteria.whole:
         _stand_in(loss, batch, name)
-    loss.whole -= loss.stand_ins.keys()
+    loss.criteria.whole -= loss.criteria.stand_ins.keys()
     loss.mixes = _mixes(loss, few)
     _check_means(loss, batch)
     _check_stable(loss)
@@ -55,7 +55,7 @@ def _check_runs(loss: MeanLoss, inputs: Any) -> Any:
         loss.moving = changed & loss.constants.keys()
         with torch.no_grad():
             raw = loss.raw(loss.theta, inputs)
-            loss.counted(raw)
+            loss.criteria.counted(raw)
         return raw
     except (RuntimeError, TypeError, ValueError, IndexError, AttributeError, KeyError) as error:
         whole = not any(leaf.is_floating_point() for leaf in tree_leaves(inputs))
@@ -68,11 +68,11 @@ def _check_runs(loss: MeanLoss, inputs: Any) -> Any:
 
 def _reads_whole(loss: MeanLoss, raw: Any, targets: Any, name: str) -> bool:
     """Whether a loss takes the whole output: it does where it runs on one that is more than a tensor."""
-    if isinstance(raw, Tensor) or loss._which is not None:
+    if isinstance(raw, Tensor) or loss.criteria.which is not None:
         return False
     try:
         with torch.no_grad(), warnings.catch_warnings(action="ignore"):
-            loss.reduce(raw, targets, name)
+            loss.criteria.reduce(raw, targets, name)
     except Exception:  # a loss of the user's own that cannot read this output may raise anything
         return False
     return True
@@ -87,13 +87,13 @@ def _stand_in(loss: MeanLoss, batch: Any, name: str) -> None:
     with torch.no_grad(), warnings.catch_warnings(action="ignore"):
         like, raw = loss.raw(loss.theta, first[0]), loss.raw(loss.theta, last[0])
         part = picked(like)
-        expected = loss.reduce(raw, last[1], name).total
+        expected = loss.criteria.reduce(raw, last[1], name).total
         try:  # an output of other examples: the same loss only where nothing but the part is read
-            found = loss.reduce(with_part(like, part, picked(raw)), last[1], name).total
+            found = loss.criteria.reduce(with_part(like, part, picked(raw)), last[1], name).total
         except Exception:  # whatever a loss of the user's own raises when the parts do not fit together
             return
     if torch.equal(torch.as_tensor(found), torch.as_tensor(expected)):
-        loss.stand_ins[name] = (like, part)
+        loss.criteria.stand_ins[name] = (like, part)
 
 
 def _mixes(loss: MeanLoss, batch: Any) -> bool:
@@ -130,7 +130,7 @@ def _run(loss: MeanLoss, inputs: Any, advance: bool = False) -> Any:
     with preserve_rng(), torch.no_grad():
         if advance:
             _advance()
-        found = picked(loss.raw(loss.theta, inputs), loss._which)
+        found = picked(loss.raw(loss.theta, inputs), loss.criteria.which)
     return found.detach() if isinstance(found, Tensor) else found  # a network may turn gradients on again
 
 
@@ -149,7 +149,7 @@ def _check_means(loss: MeanLoss, batch: Any) -> None:
         with torch.no_grad():
             raw = loss.raw(loss.theta, inputs)
         for name in loss.metric_names:
-            _check_mean(loss, name, loss.taken(raw, name), targets, inputs)
+            _check_mean(loss, name, loss.criteria.taken(raw, name), targets, inputs)
 
 
 def _check_mean(loss: MeanLoss, name: str, outputs: Any, targets: Any, inputs: Any) -> None:
@@ -193,7 +193,7 @@ def _totals(loss: MeanLoss, name: str, outputs: Any, targets: Any, inputs: Any) 
                 parts.append(_total(loss, name, outputs[part], _rows(targets, part)))
             else:
                 with torch.no_grad():
-                    taken = loss.taken(loss.raw(loss.theta, _rows(inputs, part)), name)
+                    taken = loss.criteria.taken(loss.raw(loss.theta, _rows(inputs, part)), name)
                 parts.append(_total(loss, name, taken, _rows(targets, part)))
         except ValueError as error:
             raise ValueError(
@@ -208,7 +208,7 @@ def _total(loss: MeanLoss, name: str, outputs: Any, targets: Any) -> Tensor:
     with torch.no_grad(), warnings.catch_warnings():
         warnings.filterwarnings("error", message="Using a target size", category=UserWarning)
         try:
-            return torch.as_tensor(loss.reduce(outputs, targets, name).total).double()
+            return torch.as_tensor(loss.criteria.reduce(outputs, targets, name).total).double()
         except (RuntimeError, TypeError, IndexError, KeyError, AttributeError) as error:
             given = outputs if isinstance(outputs, Tensor) else type(outputs).__name__
             raise ValueError(

@@ -161,3 +161,8 @@ def moving(model: nn.Module, tensors: Mapping[str, Tensor], inputs: Any) -> froz
         for name, tensor in kept.items()
         if tensor._version != versions[name] or not torch.equal(tensor, tensors[name])
     )
+
+
+def differing(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> str | None:
+    """Return the first name whose tensor in the second mapping is another one, or None."""
+    return next((name for name, tensor in first.items() if not torch.equal(tensor, second[name])), None)

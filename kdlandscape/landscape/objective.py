@@ -8,14 +8,15 @@ from torch import Tensor, nn
 
 from kdlandscape.landscape.checks import look
 from kdlandscape.landscape.curvature.curvatures import ggn, hessian
-from kdlandscape.landscape.evaluation.points import evaluate, value
+from kdlandscape.landscape.evaluation.points import evaluate, gradient, predictions, value
 from kdlandscape.landscape.evaluation.strategy import Strategy
 from kdlandscape.landscape.loss import LossFunction, MeanLoss
 from kdlandscape.landscape.network import Outputs
 from kdlandscape.landscape.params import Theta
+from kdlandscape.summary import Summarized, count
 
 
-class Objective(MeanLoss):
+class Objective(Summarized, MeanLoss):
     r"""The mean loss :math:`L(\theta) = \sum_i w_i \ell_i(\theta) / \sum_i w_i` of a network over a fixed data set.
 
     The module is copied, put in eval mode and never touched again: buffers are frozen, and the mode, ``.grad``,
@@ -98,6 +99,14 @@ class Objective(MeanLoss):
         """Mean loss at theta, a scalar. One forward pass over the data."""
         return value(self, theta)
 
+    def grad(self, theta: Theta) -> Tensor:
+        """Gradient (P,) of the mean loss. One forward and backward pass over the data."""
+        return gradient(self, theta)
+
+    def predict(self, theta: Theta) -> Any:
+        """Return the outputs (n, ...) of the network for every example, in the order of the data. One forward pass."""
+        return predictions(self, theta)
+
     def hvp(self, theta: Theta, v: Tensor) -> Tensor:
         """Hessian of the mean loss times v, (P,) or a block of rows (K, P). Costs about 2 gradients a row.
 
@@ -122,3 +131,10 @@ class Objective(MeanLoss):
             How; default: a loop for a few points, else the fastest in a short trial, remembered for later calls.
         """
         return evaluate(self, thetas, strategy=strategy)
+
+    def _summary(self) -> tuple[str, dict[str, Any]]:
+        facts = {"network": type(self.model).__name__, "theta": count(self.dim, "parameter")}
+        facts |= {"loss": self.labels["loss"][0], "unit": self.units, "data": count(self.num_examples, "example")}
+        metrics = [name for name in self.metric_names if name != "loss"]
+        facts |= {"metrics": ", ".join(metrics)} if metrics else {}
+        return type(self).__name__, {**facts, "BatchNorm": self.bn, "computes in": f"{self.dtype} on {self.device}"}

@@ -557,7 +557,7 @@ def test_a_loss_that_reads_only_the_logits_of_a_whole_output_has_every_curvature
         assert whole.predict(whole.theta).shape == (30, 3)
     plain = Objective(module.body, nn.CrossEntropyLoss(), pair)
     v = direction(plain)
-    assert not whole.whole
+    assert not whole.criteria.whole
     for make in (kdl.hessian, kdl.ggn, kdl.fisher, kdl.empirical_fisher):
         torch.testing.assert_close(make(whole, whole.theta) @ v, make(plain, plain.theta) @ v, **EXACT)
 
@@ -569,7 +569,7 @@ def test_a_loss_that_reads_more_than_the_logits_has_a_hessian_and_no_gauss_newto
         return functional.cross_entropy(output["logits"], y, reduction="none") + output["hidden"].square().mean(1)
 
     objective = Objective(module, both, pair)
-    assert objective.whole == {"loss"}
+    assert objective.criteria.whole == {"loss"}
     assert torch.isfinite(kdl.hessian(objective, objective.theta) @ direction(objective)).all()
     with pytest.raises(ValueError, match="outputs in one tensor"):
         kdl.ggn(objective, objective.theta) @ direction(objective)

@@ -80,7 +80,7 @@ class Compiled:
 
     def _total(self, theta: Tensor, *leaves: Tensor) -> Tensor:
         inputs, targets = tree_unflatten(list(leaves), self._structure)
-        return self._objective.reduce(self._outputs(theta, inputs), targets).total
+        return self._objective.criteria.reduce(self._outputs(theta, inputs), targets).total
 
     def _split(self, piece: Piece, room: float) -> tuple[Make, int]:
         def product(v: Tensor, batch: list[Tensor]) -> list[Tensor]:

@@ -126,7 +126,7 @@ def _of_loss(loss: MeanLoss, point: Tensor, piece: Piece, kind: str, mode: str) 
     theta = point.clone().requires_grad_()
     with torch.enable_grad():
         outputs = loss.outputs(theta, piece[0])
-    middle = between(loss, outputs, piece[1], kind)
+    middle = between(loss.criteria, outputs, piece[1], kind)
 
     def quotient(v: Tensor, h: float) -> Tensor:
         with torch.no_grad():

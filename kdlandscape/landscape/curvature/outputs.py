@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.func import vmap
 from torch.utils._pytree import tree_map
 
-from kdlandscape.landscape.loss import MeanLoss
+from kdlandscape.landscape.criteria import Criteria
 
 Between = Callable[[Tensor], Tensor]
 
@@ -43,12 +43,12 @@ POISSON = Family(lambda z, u: z.exp() * u, lambda x: x)
 GAUSSIAN = Family(lambda z, u: u, lambda x: x)
 
 
-def between(objective: MeanLoss, outputs: Any, targets: Any, kind: str) -> Between:
+def between(criteria: Criteria, outputs: Any, targets: Any, kind: str) -> Between:
     r"""Return :math:`u \mapsto C u` for tangents u of the outputs z (n, ...), block-diagonal over examples.
 
     Parameters
     ----------
-    objective, outputs, targets
+    criteria, outputs, targets
         The loss, and one batch of outputs with their targets.
     kind
         ``ggn``: :math:`C = \nabla_z^2 \sum_i w_i \ell_i`; ``fisher``: the same for a likelihood in its natural
@@ -72,28 +72,28 @@ def between(objective: MeanLoss, outputs: Any, targets: Any, kind: str) -> Betwe
     if not isinstance(outputs, Tensor) or outputs.ndim < 1:
         raise ValueError(f"{kind} needs outputs in one tensor, a row an example; got {type(outputs).__name__}")
     z = outputs.detach().requires_grad_()
-    slope, generic = _derivatives(objective, z, targets)
+    slope, generic = _derivatives(criteria, z, targets)
     if kind == "empirical_fisher":
-        return _outer(objective, z, targets, slope.detach())
+        return _outer(criteria, z, targets, slope.detach())
     if generic is None:
-        return _of_flat_loss(objective, z, targets, slope.detach(), kind)
+        return _of_flat_loss(criteria, z, targets, slope.detach(), kind)
     z = z.detach()
     for family in _softmaxes(z):
         scale = _scale(family, z, generic)
         if scale is not None:
             if kind == "fisher":
-                _refuse_other_losses(objective, z, targets, [(family, scale)])
+                _refuse_other_losses(criteria, z, targets, [(family, scale)])
             return lambda u: scale * family.apply(z, u)
     if kind == "fisher":
         known = [(family, _scale(family, z, generic)) for family in (BERNOULLI, POISSON, GAUSSIAN)]
-        _refuse_other_losses(objective, z, targets, known, generic)
+        _refuse_other_losses(criteria, z, targets, known, generic)
     return generic
 
 
-def _derivatives(objective: MeanLoss, z: Tensor, targets: Any) -> tuple[Tensor, Between | None]:
+def _derivatives(criteria: Criteria, z: Tensor, targets: Any) -> tuple[Tensor, Between | None]:
     """Return the gradient of the summed loss at the outputs and its second derivative; None where that is zero."""
     with torch.enable_grad():
-        total = objective.reduce(z, targets).total
+        total = criteria.reduce(z, targets).total
         (slope,) = torch.autograd.grad(total, z, create_graph=True)
     if not slope.requires_grad:
         return slope, None
@@ -135,17 +135,17 @@ def _fits(family: Family, z: Tensor, generic: Between, scale: Tensor) -> bool:
 
 
 def _refuse_other_losses(
-    objective: MeanLoss,
+    criteria: Criteria,
     z: Tensor,
     targets: Any,
     families: list[tuple[Family, Tensor | None]],
     generic: Between | None = None,
 ) -> None:
     """Refuse a loss whose curvature at other outputs is not the one that a family and its scales predict."""
-    if getattr(objective, "is_likelihood", False):
+    if criteria.is_likelihood:
         return
     moved = (z + _draw(z, 2)).requires_grad_()
-    slope, there = _derivatives(objective, moved, targets)
+    slope, there = _derivatives(criteria, moved, targets)
     if not slope.any():  # nothing counts: all examples are ignored
         return
     for family, scale in families:
@@ -163,10 +163,10 @@ def _refuse_other_losses(
     )
 
 
-def _of_flat_loss(objective: MeanLoss, z: Tensor, targets: Any, slope: Tensor, kind: str) -> Between:
+def _of_flat_loss(criteria: Criteria, z: Tensor, targets: Any, slope: Tensor, kind: str) -> Between:
     """Return zero where nothing bends, s diag p for the Fisher of log probabilities; refuse a loss that is linear."""
     moved = (z.detach() + _draw(z, 2)).requires_grad_()
-    there = _derivatives(objective, moved, targets)[0].detach()
+    there = _derivatives(criteria, moved, targets)[0].detach()
     if not slope.any() or (kind == "ggn" and not torch.equal(there, slope)):  # ignored examples, or kinks alone
         return torch.zeros_like
     p = z.detach().exp()
@@ -179,19 +179,19 @@ def _of_flat_loss(objective: MeanLoss, z: Tensor, targets: Any, slope: Tensor, k
     )
 
 
-def _outer(objective: MeanLoss, z: Tensor, targets: Any, slope: Tensor) -> Between:
+def _outer(criteria: Criteria, z: Tensor, targets: Any, slope: Tensor) -> Between:
     axes = tuple(range(1, z.ndim))
-    weight = example_weights(objective, z.detach(), targets).to(z).view(-1, *[1] * len(axes))
+    weight = _example_weights(criteria, z.detach(), targets).to(z).view(-1, *[1] * len(axes))
     scaled = torch.where(weight > 0, slope / weight.clamp_min(torch.finfo(z.dtype).tiny), 0)
     return lambda u: scaled * ((slope * u).sum(axes, keepdim=True) if axes else slope * u)
 
 
-def example_weights(objective: MeanLoss, outputs: Tensor, targets: Any) -> Tensor:
+def _example_weights(criteria: Criteria, outputs: Tensor, targets: Any) -> Tensor:
     """Return the weight w_i of every example (n,), by giving the loss one example at a time."""
 
     def one(z: Tensor, y: Any) -> Tensor:
         single = tree_map(lambda leaf: leaf[None], y)
-        return torch.as_tensor(objective.reduce(z[None], single).weight, dtype=z.dtype, device=z.device)
+        return torch.as_tensor(criteria.reduce(z[None], single).weight, dtype=z.dtype, device=z.device)
 
     try:
         return vmap(one)(outputs, targets)

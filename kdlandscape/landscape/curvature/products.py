@@ -46,7 +46,7 @@ def linearize(
 def _reverse_hessian(objective: MeanLoss, network: Network, point: Tensor, piece: Piece) -> Rows:
     theta = point.detach().requires_grad_()
     with torch.enable_grad():
-        total = objective.reduce(network(theta, piece[0]), piece[1]).total
+        total = objective.criteria.reduce(network(theta, piece[0]), piece[1]).total
         slope = gradient(total, theta, create_graph=True)
 
     def apply(rows: Tensor) -> Tensor:
@@ -56,7 +56,7 @@ def _reverse_hessian(objective: MeanLoss, network: Network, point: Tensor, piece
 
 
 def _forward_hessian(objective: MeanLoss, network: Network, point: Tensor, piece: Piece) -> Rows:
-    slope = grad(lambda theta: objective.reduce(network(theta, piece[0]), piece[1]).total)
+    slope = grad(lambda theta: objective.criteria.reduce(network(theta, piece[0]), piece[1]).total)
     return lambda rows: torch.stack([jvp(slope, (point,), (row,))[1].detach() for row in rows])
 
 
@@ -65,7 +65,7 @@ def _reverse_outer(objective: MeanLoss, network: Network, point: Tensor, piece: 
     theta = point.detach().requires_grad_()
     with torch.enable_grad():
         outputs = network(theta, piece[0])
-        middle = between(objective, outputs, piece[1], kind)
+        middle = between(objective.criteria, outputs, piece[1], kind)
         dual = torch.zeros_like(outputs, requires_grad=True)
         pulled = gradient(outputs, theta, dual, create_graph=True)
 
@@ -80,7 +80,7 @@ def _forward_outer(objective: MeanLoss, network: Network, point: Tensor, piece: 
         return network(theta, piece[0])
 
     outputs, pull = vjp(at, point)  # type: ignore[misc]
-    middle = between(objective, outputs, piece[1], kind)
+    middle = between(objective.criteria, outputs, piece[1], kind)
     return lambda rows: torch.stack([pull(middle(jvp(at, (point,), (row,))[1]))[0].detach() for row in rows])
 
 

@@ -13,7 +13,7 @@ from kdlandscape.cubes.spectra import effective_dimension
 from kdlandscape.cubes.variables import dataset, variable
 from kdlandscape.landscape.curvature.questions import Curvature
 from kdlandscape.landscape.draws import seeded
-from kdlandscape.landscape.evaluation.points import value
+from kdlandscape.landscape.evaluation.points import predictions, value
 from kdlandscape.landscape.loss import MeanLoss
 from kdlandscape.landscape.params import Theta
 from kdlandscape.linalg.lanczos.ritz import Stop, Which
@@ -166,7 +166,7 @@ def perturb(objective: MeanLoss, theta: Theta, spectrum: xr.Dataset, sizes: Sequ
     if "eigenvectors" not in spectrum:
         raise ValueError("the spectrum has no eigenvectors: ask for them by top_eigenpairs(vectors=True)")
     objective, point = objective.at(theta)
-    before = objective.predict(point)
+    before = predictions(objective, point)
     if not isinstance(before, Tensor) or before.ndim != 2 or before.shape[1] < 2:
         raise ValueError("expected outputs of logits (n, C) with C of at least 2; got another shape")
     places = torch.tensor(spectrum["dim"].values, device=point.device)
@@ -174,7 +174,7 @@ def perturb(objective: MeanLoss, theta: Theta, spectrum: xr.Dataset, sizes: Sequ
     for vector in torch.tensor(spectrum["eigenvectors"].values).to(point):
         for size in sizes:
             moved = point.index_add(0, places, size * vector)
-            after = objective.predict(moved)
+            after = predictions(objective, moved)
             logs = log_softmax(before, -1), log_softmax(after, -1)
             kl = (logs[0].exp() * (logs[0] - logs[1])).sum(-1).mean()
             same = (after.argmax(-1) == before.argmax(-1)).to(kl.dtype).mean()

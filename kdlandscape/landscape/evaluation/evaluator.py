@@ -78,7 +78,7 @@ def evaluator(
             for todo in [prepared] if prepared else map(runs, objective.batches.loaded()):
                 parts = map_(lambda block, todo=todo: _total(todo, block), blocks)
                 sums = [part if old is None else _add(old, part) for old, part in zip(sums, parts, strict=True)]
-        return objective.finish([torch.cat(rows) for rows in zip(*sums, strict=True)])
+        return objective.criteria.finish([torch.cat(rows) for rows in zip(*sums, strict=True)])
 
     return evaluate
 
@@ -169,7 +169,7 @@ def _recalibrating(objective: MeanLoss, strategy: Strategy, place: _Plane | None
                 buffers = statistics(objective, theta)
                 parts = [objective.terms(theta, batch, buffers) for batch in objective.stream()]
                 rows.append([torch.stack(values).double().sum(0) for values in zip(*parts, strict=True)])
-        return objective.finish(_stack(rows))
+        return objective.criteria.finish(_stack(rows))
 
     return evaluate
 

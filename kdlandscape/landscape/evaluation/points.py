@@ -54,3 +54,32 @@ def value(objective: MeanLoss, theta: Theta) -> Tensor:
     """Return the mean loss at theta, a scalar. Costs one forward pass over the data."""
     loss, point = objective.at(theta)
     return evaluate(loss, point[None])["loss"][0]
+
+
+def gradient(objective: MeanLoss, theta: Theta) -> Tensor:
+    """Return the gradient (P,) of the mean loss at theta. Costs one forward and backward pass over the data."""
+    loss, point = objective.at(theta)
+    point = point.clone().requires_grad_()
+    total, weight = torch.zeros_like(point, dtype=loss.loss_dtype), torch.zeros((), device=loss.device)
+    for batch in loss.stream():
+        reduced = loss.reduced(point, batch)
+        total += torch.autograd.grad(reduced.total, point)[0]
+        weight = weight + reduced.weight
+    return (total / weight).to(point)
+
+
+def predictions(objective: MeanLoss, theta: Theta) -> Tensor:
+    """Return the outputs (n, ...) of the network for every example, in the order of the data. Costs one forward pass.
+
+    Raises
+    ------
+    ValueError
+        If the batches give outputs of other shapes.
+    """
+    loss, point = objective.at(theta)
+    with torch.no_grad():
+        parts = [loss.criteria.counted(loss.raw(point, inputs)) for inputs, _ in loss.stream()]
+    shapes = {part.shape[1:] for part in parts}
+    if len(shapes) > 1:
+        raise ValueError(f"expected outputs of one shape an example, got {sorted(map(tuple, shapes))}: pad the data")
+    return torch.cat(parts)

@@ -14,6 +14,7 @@ from kdlandscape.landscape.draws import seeded
 from kdlandscape.landscape.evaluation.points import combined, evaluate_along
 from kdlandscape.landscape.loss import MeanLoss
 from kdlandscape.landscape.params import Theta
+from kdlandscape.landscape.paths.ends import shared_loss
 from kdlandscape.landscape.paths.interpolation import mix, over_t
 
 CURVES = ("bezier", "chain")
@@ -100,7 +101,7 @@ def bezier(
         raise ValueError(f"expected kind to be one of {', '.join(CURVES)}; got {kind!r}")
     if bends < 1 or steps < 1:
         raise ValueError(f"expected at least one bend and one step, got {bends} and {steps}")
-    objective, (first, last) = objective.joined(start, end)
+    objective, (first, last) = shared_loss(objective, start, end)
     straight = mix(first, last, torch.arange(bends + 2, dtype=torch.float64) / (bends + 1))
     settings = _Settings(kind, bends, steps, lr, momentum)
     control, losses = _descend(objective, straight, settings, seeded(generator, objective.device))

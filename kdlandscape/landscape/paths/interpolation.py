@@ -12,8 +12,10 @@ from kdlandscape.cubes.variables import dataset, variable
 from kdlandscape.landscape.batch_norm import running_statistics
 from kdlandscape.landscape.curvature.curvatures import hessian
 from kdlandscape.landscape.evaluation.points import combined, evaluate, evaluate_along
-from kdlandscape.landscape.loss import MeanLoss, differing
+from kdlandscape.landscape.loss import MeanLoss
+from kdlandscape.landscape.network import differing
 from kdlandscape.landscape.params import Params, SpaceError, Theta, described, matching
+from kdlandscape.landscape.paths.ends import shared_loss
 
 KINDS = ("linear", "spherical")
 DEFINITIONS = {
@@ -221,7 +223,7 @@ def _ends(
 ) -> tuple[MeanLoss, Tensor, Tensor, tuple[Statistics, Statistics] | None]:
     """Return the loss, both ends, and their running statistics where these differ and move along the path."""
     moving = _moving(objective, start, end) if params is None else None
-    loss, (first, last) = objective.joined(start, end, free=moving[0].keys() if moving else ())
+    loss, (first, last) = shared_loss(objective, start, end, free=moving[0].keys() if moving else ())
     dtypes = [_dtypes(objective, theta) for theta in (start, end)]
     for name in objective.shapes:
         if dtypes[0][name] != dtypes[1][name]:

@@ -220,7 +220,7 @@ def given(objective: MeanLoss | nn.Module, inputs: Any) -> Given:
         return Given(unwrapped(objective), inputs, inputs, counted)
 
     def taken(outputs: Any) -> list[Tensor]:
-        return [x for name in objective.metric_names for x in tensors_of(objective.taken(outputs, name))]
+        return [x for name in objective.metric_names for x in tensors_of(objective.criteria.taken(outputs, name))]
 
     if inputs is not None:
         return Given(objective.model, inputs, inputs, taken)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
+from kdlandscape.landscape.evaluation.points import gradient
 from kdlandscape.landscape.loss import MeanLoss
 from kdlandscape.landscape.params import Ravel, Theta
 from kdlandscape.landscape.permutations.alignment import (
@@ -100,7 +101,7 @@ def align_by_loss(
         return (fixed + space.ravel(state).to(fixed)) / 2
 
     def slope(state: dict[str, Tensor]) -> Tensor:
-        return objective.grad(half_way(state)).double().cpu()
+        return gradient(objective, half_way(state)).double().cpu()
 
     start, sweeps = best_descent(pair.symmetry, pair.matching, pair.scale, generator, restarts=1)
     best, least = start, torch.inf
@@ -159,4 +160,4 @@ def _value(loss: MeanLoss, theta: Tensor) -> float:
     """Return the mean loss at theta."""
     with torch.no_grad():
         sums = [torch.stack(parts).sum(0) for parts in zip(*(loss.terms(theta, b) for b in loss.stream()), strict=True)]
-        return float(loss.finish([part[None] for part in sums])["loss"][0])
+        return float(loss.criteria.finish([part[None] for part in sums])["loss"][0])

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from kdlandscape.landscape.evaluation.points import evaluate, value
+from kdlandscape.landscape.evaluation.points import evaluate, gradient, value
 from kdlandscape.landscape.loss import MeanLoss
 
 
@@ -42,7 +42,7 @@ def ascent(
     u = torch.zeros_like(point) if start is None else start
     best = Climb(0.0, torch.zeros_like(point))
     for step in range(steps):
-        slope = scale * objective.grad(point + scale * u)
+        slope = scale * gradient(objective, point + scale * u)
         norm = slope.norm()
         if not norm > 0:
             break
