@@ -7,15 +7,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kdlandscape.distillation.augment import TEACHER_VIEWS, Views, mixup
+from kdlandscape.distillation.augment import Views
 from kdlandscape.distillation.copies import Copies, Members, members
 from kdlandscape.distillation.data import tensors_of
 from kdlandscape.distillation.descent import Checkpoint, Generators, Trained, descend
 from kdlandscape.distillation.losses import DistillationLoss, tempered_kl, with_labels
 from kdlandscape.distillation.own_loop import fit_each, student_loss
-from kdlandscape.distillation.predictions import Teacher, labeller
+from kdlandscape.distillation.predictions import labeller
 from kdlandscape.distillation.programs import Program
 from kdlandscape.distillation.recipe import Recipe
+from kdlandscape.distillation.training_checks import check_students, refuse_checkpoint, refuse_views
 from kdlandscape.landscape.network import plain_attention
 from kdlandscape.landscape.reduction import cross_entropy, num_examples
 
@@ -81,10 +82,10 @@ def train(
     inputs, targets = tensors_of(inputs, targets, network)
     if targets is None:
         raise ValueError("expected targets beside the inputs, or a Dataset or DataLoader of pairs; got none")
-    _refuse_views(views, inputs)
+    refuse_views(views, inputs)
     starts = members(network, networks).flat()
     if recipe.fit is not None:
-        _refuse_checkpoint(checkpoint)
+        refuse_checkpoint(checkpoint)
         return fit_each(
             network,
             starts,
@@ -195,16 +196,16 @@ def distill(
         If a loss becomes NaN or infinite.
     """
     inputs, targets = tensors_of(inputs, targets, network)
-    _refuse_views(views, inputs)
+    refuse_views(views, inputs)
     students = members(network, networks).flat()
     weights, temperatures = (_each(value, students.thetas) for value in (hard_weight, temperature))
     model = teacher_network or network
     known = teachers if _asks(teachers) else _shared(members(model, teachers), len(students))
-    _check(students, known, targets, weights, views, teacher_view)
+    check_students(students, known, targets, weights, views, teacher_view)
     n = num_examples(inputs)
     data = (inputs, torch.zeros(n, device=students.thetas.device) if targets is None else targets)
     if recipe.fit is not None:
-        _refuse_checkpoint(checkpoint)
+        refuse_checkpoint(checkpoint)
         draws = generator if isinstance(generator, torch.Generator) else generator[0]
         of_student = student_loss(
             loss, known, model, temperatures, weights, draws, views=views, teacher_view=teacher_view
@@ -255,11 +256,6 @@ def distill(
         )
 
 
-def _refuse_checkpoint(checkpoint: Checkpoint | None) -> None:
-    if checkpoint is not None:
-        raise ValueError("expected no checkpoint with a training loop of one's own, which keeps what it goes on from")
-
-
 def _asks(teachers: Any) -> bool:
     return callable(teachers) and not isinstance(teachers, nn.Module)
 
@@ -271,11 +267,6 @@ def _shared(teachers: Members, count: int) -> Members:
     return teachers
 
 
-def _refuse_views(views: Views | None, inputs: Any) -> None:
-    if views is not None and not isinstance(inputs, Tensor):
-        raise TypeError(f"expected inputs as one tensor where views augment them, got {type(inputs).__name__}")
-
-
 def _viewed(views: Views, x: Tensor, draws: Generators) -> Tensor:
     if isinstance(draws, torch.Generator):
         return views(x, draws)
@@ -284,26 +275,3 @@ def _viewed(views: Views, x: Tensor, draws: Generators) -> Tensor:
 
 def _each(value: float | Tensor, thetas: Tensor) -> Tensor:
     return torch.as_tensor(value, dtype=thetas.dtype, device=thetas.device).expand(len(thetas))
-
-
-def _check(
-    networks: Members,
-    teachers: Members | Teacher,
-    targets: Any,
-    weights: Tensor,
-    views: Views | None,
-    teacher_view: str,
-) -> None:
-    if isinstance(teachers, Members) and (len(teachers) != len(networks) or teachers.thetas.ndim not in (2, 3)):
-        raise ValueError(
-            f"expected a teacher for each student: shape {tuple(networks.thetas.shape)}, got "
-            f"{tuple(teachers.thetas.shape)}; give one teacher for all, or one for each"
-        )
-    if not ((weights >= 0) & (weights <= 1)).all():
-        raise ValueError(f"expected hard_weight between 0 and 1, got {weights.tolist()}")
-    if weights.any() and targets is None:
-        raise ValueError("expected targets, the labels that hard_weight weighs; got none")
-    if weights.any() and (views is mixup or getattr(views, "mixes", False)):
-        raise ValueError("expected hard_weight 0 with MixUp, whose mixed inputs have no label")
-    if teacher_view not in TEACHER_VIEWS:
-        raise ValueError(f"expected teacher_view to be {', '.join(TEACHER_VIEWS)}; got {teacher_view!r}")
