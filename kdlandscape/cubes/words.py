@@ -8,7 +8,7 @@ import xarray as xr
 #: Dims that repeat the same measurement: their mean and spread are of interest, and nothing lies between two of them.
 REPEATS = ("seed", "repeat", "replicate", "fold", "draw")
 MAX_NAME = 48
-MAX_SYMBOL = 20  # letters beside a slider
+MAX_SYMBOL = 22  # letters beside a slider
 
 
 def visible(text: object) -> str:

@@ -15,6 +15,7 @@ from kdlandscape.widgets.variable_list import coordinate, variable_list
 from kdlandscape.widgets.view import repeats_words
 
 WRAP = ipw.Layout(flex_flow="row wrap", width="100%")
+LABEL = "150px"  # of 22 letters
 SHORT = {"description_width": "initial"}
 
 
@@ -79,13 +80,13 @@ def place(cube: xr.Dataset, state: State, cell: str, dim: str, note: str, width:
     label = dim_symbol(cube, dim) + note
     if words and len(values) <= 4:
         made: ipw.Widget = ipw.ToggleButtons(
-            options=options, description=label, style={"description_width": "112px", "button_width": "auto"}
+            options=options, description=label, style={"description_width": LABEL, "button_width": "auto"}
         )
     else:
         made = ipw.SelectionSlider(
             options=options,
             description=label,
-            style={"description_width": "112px"},
+            style={"description_width": LABEL},
             layout={"width": width, "max_width": "100%"},
         )
     made.value = getattr(state, cell)[dim]

@@ -48,7 +48,7 @@ def test_a_label_of_no_parameter_is_refused_with_a_suggestion(tmp_path):
 def test_the_axes_of_a_shipped_study_have_the_words_of_the_vocabulary_unless_the_spec_has_others():
     asked = load_spec("angles", grid=["width=8,16"])
     found = axis_labels(asked)
-    assert found["init_scale"]["long_name"] == "factor on the random initial weights"
+    assert found["init_scale"]["long_name"] == "initial weight scale"
     assert set(found) == set(asked.grid)
     other = asked.model_copy(update={"labels": {"width": "breadth [units]"}})
     assert axis_labels(other)["width"] == {"long_name": "breadth", "units": "units"}
