@@ -11,11 +11,10 @@ from torch.optim import Optimizer
 from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.utils._pytree import tree_map
 
-from kdlandscape.distillation.augment import Views
 from kdlandscape.distillation.copies import Copies, Members, members
 from kdlandscape.distillation.descent import Generators, Trained, drawn_seeds
-from kdlandscape.distillation.losses import DistillationLoss, with_labels
-from kdlandscape.distillation.predictions import Teacher, labeller
+from kdlandscape.distillation.lesson import Lesson
+from kdlandscape.distillation.predictions import labeller
 from kdlandscape.distillation.recipe import Recipe
 from kdlandscape.landscape.batches import preserve_rng
 from kdlandscape.landscape.network import arguments, own_copy, picked
@@ -81,29 +80,17 @@ def _fitted(network: nn.Module, asked: "_Asked", data: tuple[Any, Any], recipe: 
     return network if found is None else found
 
 
-def student_loss(
-    loss: DistillationLoss,
-    teachers: Members | Teacher,
-    model: nn.Module,
-    temperatures: Tensor,
-    weights: Tensor,
-    draws: torch.Generator,
-    *,
-    views: Views | None,
-    teacher_view: str,
-) -> LossOf:
+def student_loss(lesson: Lesson, draws: torch.Generator) -> LossOf:
     """Return the distillation loss of student k on a batch; see `kdlandscape.distillation.training.distill`."""
-    copies, known = Copies(model, training=False), isinstance(teachers, Members)
+    copies, teachers = Copies(lesson.network, training=False), lesson.teachers
+    known = isinstance(teachers, Members)
 
     def of_student(k: int, z: Tensor, x: Any, view: Any, y: Any) -> Tensor:
-        seen = view if teacher_view == "consistent" else x
-        if views is not None and teacher_view == "independent":
-            seen = views(x, draws)
+        seen = lesson.seen_by_teachers(x, view, draws)
         one = teachers[k : k + 1] if isinstance(teachers, Members) else teachers
         with torch.autocast(z.device.type, enabled=False), torch.no_grad():
             labels = labeller(one, copies, None, batched=False, chunk_size=None)(seen, draws)
-        kd = loss(labels[0] if known else labels, z, temperatures[k])
-        return (with_labels(kd, z, y, weights[k]) if weights.any() else kd).mean()
+        return lesson.mean_loss(labels[0] if known else labels, z, lesson.temperatures[k], lesson.weights[k], y)
 
     return of_student
 

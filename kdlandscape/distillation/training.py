@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from kdlandscape.distillation.augment import Views
 from kdlandscape.distillation.copies import Copies, Members, members
 from kdlandscape.distillation.data import tensors_of
-from kdlandscape.distillation.descent import Checkpoint, Generators, Trained, descend
-from kdlandscape.distillation.losses import DistillationLoss, tempered_kl, with_labels
+from kdlandscape.distillation.descent import Checkpoint, Generators, Gradient, Trained, descend
+from kdlandscape.distillation.lesson import Lesson, viewed
+from kdlandscape.distillation.losses import DistillationLoss, tempered_kl
 from kdlandscape.distillation.own_loop import fit_each, student_loss
 from kdlandscape.distillation.predictions import labeller
 from kdlandscape.distillation.programs import Program
@@ -105,7 +106,7 @@ def train(
     step = program.step(objective, (program.own, program.own))
 
     def gradient(thetas: Tensor, batch: tuple[Any, ...], draws: Generators) -> tuple[Tensor, Tensor]:
-        x = batch[0] if views is None else _viewed(views, batch[0], draws)
+        x = batch[0] if views is None else viewed(views, batch[0], draws)
         return step(thetas, draws, x, batch[1])
 
     with plain_attention() if program.batched else nullcontext():
@@ -201,19 +202,16 @@ def distill(
     weights, temperatures = (_each(value, students.thetas) for value in (hard_weight, temperature))
     model = teacher_network or network
     known = teachers if _asks(teachers) else _shared(members(model, teachers), len(students))
-    check_students(students, known, targets, weights, views, teacher_view)
+    lesson = Lesson(known, model, loss, temperatures, weights, bool(weights.any()), views, teacher_view)
+    check_students(students, lesson, targets)
     n = num_examples(inputs)
     data = (inputs, torch.zeros(n, device=students.thetas.device) if targets is None else targets)
     if recipe.fit is not None:
         refuse_checkpoint(checkpoint)
-        draws = generator if isinstance(generator, torch.Generator) else generator[0]
-        of_student = student_loss(
-            loss, known, model, temperatures, weights, draws, views=views, teacher_view=teacher_view
-        )
         return fit_each(
             network,
             students,
-            of_student,
+            student_loss(lesson, generator if isinstance(generator, torch.Generator) else generator[0]),
             data,
             recipe,
             generator,
@@ -222,29 +220,9 @@ def distill(
             record_every=record_every,
         )
     program = Program(network, students, inputs, generator, chunk_size)
-    label = labeller(known, Copies(model, training=False), program.own, batched=program.batched, chunk_size=chunk_size)
-    mixed = bool(weights.any())
-
-    def objective(
-        theta: Tensor, buffers: dict[str, Tensor], z: Tensor, tau: Tensor, weight: Tensor, x: Any, y: Any
-    ) -> Tensor:
-        outputs = program.copies.outputs(theta, x, buffers)
-        kd = loss(z, outputs, tau)
-        return (with_labels(kd, outputs, y, weight) if mixed else kd).mean()
-
-    shared = None if program.own is None and _asks(teachers) else 0
-    step = program.step(objective, (shared, 0, 0, program.own, program.own))
-
-    def gradient(thetas: Tensor, batch: tuple[Any, ...], draws: Generators) -> tuple[Tensor, Tensor]:
-        x = batch[0] if views is None else _viewed(views, batch[0], draws)
-        seen = x if views is None or teacher_view == "consistent" else batch[0]
-        if views is not None and teacher_view == "independent":
-            seen = _viewed(views, batch[0], draws)
-        return step(thetas, draws, label(seen, draws), temperatures, weights, x, batch[-1])
-
     with plain_attention() if program.batched else nullcontext():
         return descend(
-            gradient,
+            _gradient(program, lesson, chunk_size),
             program.networks,
             data,
             recipe,
@@ -256,6 +234,27 @@ def distill(
         )
 
 
+def _gradient(program: Program, lesson: Lesson, chunk_size: int | None) -> Gradient:
+    """Return the mean losses of all students on a batch, and their gradients."""
+    copies, asked = Copies(lesson.network, training=False), not isinstance(lesson.teachers, Members)
+    label = labeller(lesson.teachers, copies, program.own, batched=program.batched, chunk_size=chunk_size)
+
+    def objective(
+        theta: Tensor, buffers: dict[str, Tensor], z: Tensor, tau: Tensor, weight: Tensor, x: Any, y: Any
+    ) -> Tensor:
+        return lesson.mean_loss(z, program.copies.outputs(theta, x, buffers), tau, weight, y)
+
+    shared = None if program.own is None and asked else 0
+    step = program.step(objective, (shared, 0, 0, program.own, program.own))
+
+    def gradient(thetas: Tensor, batch: tuple[Any, ...], draws: Generators) -> tuple[Tensor, Tensor]:
+        x = batch[0] if lesson.views is None else viewed(lesson.views, batch[0], draws)
+        z = label(lesson.seen_by_teachers(batch[0], x, draws), draws)
+        return step(thetas, draws, z, lesson.temperatures, lesson.weights, x, batch[-1])
+
+    return gradient
+
+
 def _asks(teachers: Any) -> bool:
     return callable(teachers) and not isinstance(teachers, nn.Module)
 
@@ -265,12 +264,6 @@ def _shared(teachers: Members, count: int) -> Members:
     if len(teachers) == 1 and teachers.thetas.ndim == 2 and count > 1:
         return teachers.map(lambda rows: rows.expand(count, *rows.shape[1:]))
     return teachers
-
-
-def _viewed(views: Views, x: Tensor, draws: Generators) -> Tensor:
-    if isinstance(draws, torch.Generator):
-        return views(x, draws)
-    return torch.stack([views(row, draw) for row, draw in zip(x, draws, strict=True)])
 
 
 def _each(value: float | Tensor, thetas: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from torch import Tensor
 from kdlandscape.distillation.augment import TEACHER_VIEWS, Views, mixup
 from kdlandscape.distillation.copies import Members
 from kdlandscape.distillation.descent import Checkpoint
-from kdlandscape.distillation.predictions import Teacher
+from kdlandscape.distillation.lesson import Lesson
 
 
 def refuse_checkpoint(checkpoint: Checkpoint | None) -> None:
@@ -22,15 +22,9 @@ def refuse_views(views: Views | None, inputs: Any) -> None:
         raise TypeError(f"expected inputs as one tensor where views augment them, got {type(inputs).__name__}")
 
 
-def check_students(
-    students: Members,
-    teachers: Members | Teacher,
-    targets: Any,
-    weights: Tensor,
-    views: Views | None,
-    teacher_view: str,
-) -> None:
+def check_students(students: Members, lesson: Lesson, targets: Any) -> None:
     """Raise ValueError unless teachers, labels, weights and views fit the students (K, P)."""
+    teachers, weights = lesson.teachers, lesson.weights
     if isinstance(teachers, Members) and (len(teachers) != len(students) or teachers.thetas.ndim not in (2, 3)):
         raise ValueError(
             f"expected a teacher for each student: shape {tuple(students.thetas.shape)}, got "
@@ -38,9 +32,9 @@ def check_students(
         )
     if not ((weights >= 0) & (weights <= 1)).all():
         raise ValueError(f"expected hard_weight between 0 and 1, got {weights.tolist()}")
-    if weights.any() and targets is None:
+    if lesson.mixed and targets is None:
         raise ValueError("expected targets, the labels that hard_weight weighs; got none")
-    if weights.any() and (views is mixup or getattr(views, "mixes", False)):
+    if lesson.mixed and (lesson.views is mixup or getattr(lesson.views, "mixes", False)):
         raise ValueError("expected hard_weight 0 with MixUp, whose mixed inputs have no label")
-    if teacher_view not in TEACHER_VIEWS:
-        raise ValueError(f"expected teacher_view to be {', '.join(TEACHER_VIEWS)}; got {teacher_view!r}")
+    if lesson.teacher_view not in TEACHER_VIEWS:
+        raise ValueError(f"expected teacher_view to be {', '.join(TEACHER_VIEWS)}; got {lesson.teacher_view!r}")
