@@ -15,6 +15,10 @@ from kdlandscape.figures.spectral import spectral_density
 from kdlandscape.figures.surfaces import plane
 
 LOOKS = {"as it is": ("#0173b2", "-"), "permuted": ("#de8f05", "--"), "rescaled": ("#029e73", ":")}
+SPLITS: dict[str, Any] = {
+    "train": {"lw": 1.3},
+    "test": {"lw": 0.8, "alpha": 0.7, "marker": "o", "ms": 2.5, "markevery": 2},
+}
 COLOURS = {"train": "#0173b2", "test": "#de8f05"}
 
 
@@ -78,8 +82,8 @@ def pair_paths(cube: xr.Dataset, axes: np.ndarray | None = None) -> np.ndarray:
     Returns
     -------
     numpy.ndarray
-        The axes: left the loss, right at the calibrated temperature; dark lines on training data, pale ones on test
-        data.
+        The axes: left the loss, right at the calibrated temperature; plain lines on training data, those with dots on
+        test data.
 
     Raises
     ------
@@ -96,11 +100,11 @@ def pair_paths(cube: xr.Dataset, axes: np.ndarray | None = None) -> np.ndarray:
         for ax, name in zip(row, ("path_loss", "path_calibrated_loss"), strict=True):
             values = cube[name].sel(pair=pair)
             for alignment, (colour, dashes) in LOOKS.items():
-                for split, alpha in (("train", 1.0), ("test", 0.45)):
+                for split, look in SPLITS.items():
                     path = values.sel(alignment=alignment, split=split)
                     label = f"{alignment}, {split}"
                     if path.notnull().any():
-                        ax.plot(path["t"], path, dashes, color=colour, alpha=alpha, lw=1.3, label=label)
+                        ax.plot(path["t"], path, dashes, color=colour, label=label, **look)
             ax.set_title(visible(pair))
             ax.set_xlabel(dim_label(cube, "t"))
             ax.set_ylabel(short_label(values))
