@@ -7,8 +7,9 @@ import time
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from typer.main import get_command
 
-from kdlandscape.cli import main
+from kdlandscape.cli import app, main
 from kdlandscape.cubes.files import write_error
 from kdlandscape.cubes.grid import VERSION
 from kdlandscape.cubes.store import open_cube
@@ -95,25 +96,30 @@ def test_a_name_that_is_none_is_one_message(words, command):
     assert "Traceback" not in errors
 
 
-OPTIONS = ["-p", "-g", "--study", "--workers", "--root", "--time-limit", "--cell-limit", "--shard", "--changed"]
+def options_of(name):
+    """Return the options of a command: their names, and what their help says."""
+    return {tuple(one.opts): one.help for one in get_command(app).commands[name].params if one.opts[0][0] == "-"}
+
+
+@pytest.mark.parametrize("name", ["compare", "forecast", "slurm"])
+def test_every_command_that_reads_a_spec_takes_the_same_changes_of_it(name):
+    shared = {opts for opts, _ in options_of(name).items() & options_of("run").items()}
+    assert {("-p",), ("-g",), ("--study",), ("--root",)} <= shared
+
+
+def test_compare_and_retry_execute_as_run_does():
+    run = options_of("run").items()
+    assert options_of("retry").items() - run == {(("--failed",), "Also execute the runs that failed.")}
+    assert {opts for opts, _ in options_of("compare").items() - run} == {("--control",), ("--network",)}
+
+
+LIMITS = ["--time-limit", "--cell-limit"]
+OPTIONS = ["-p", "-g", "--study", "--workers", "--root", *LIMITS, "--shard", "--changed", "--scheduler"]
 
 
 @settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(
-    option=st.sampled_from(
-        [
-            "-p",
-            "-g",
-            "--study",
-            "--workers",
-            "--root",
-            "--time-limit",
-            "--cell-limit",
-            "--shard",
-            "--changed",
-            "--scheduler",
-        ]
-    ),
+    option=st.sampled_from(OPTIONS),
     value=st.text(alphabet=st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=30)
     | st.sampled_from(["seed", "rate", "mode", "lam", "table"]).flatmap(
         lambda name: st.text(max_size=20).map(f"{name}={{}}".format)

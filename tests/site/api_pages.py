@@ -91,7 +91,8 @@ def _rooms(folder: str) -> str:
     """Return the modules of a folder, each with what it says about itself, and what docstrings link to inside."""
     parts = [_title("Modules", "-"), "\nWhat each file is for. These are no public names.\n\n"]
     place = PACKAGE / folder
-    for path in sorted(place.rglob("*.py") if folder else place.glob("*.py")):
+    paths = place.rglob("*.py") if folder else [*place.glob("*.py"), *(place / "commands").glob("*.py")]
+    for path in sorted(paths):
         name = ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
         if ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))):
             parts.append(f"``{name}``\n   .. automodule:: {name}\n      :no-members:\n\n")
