@@ -12,8 +12,18 @@ from kdlandscape.figures.grids import grid_of_axes, hide_shared_labels, legend_o
 from kdlandscape.studies.basin_shares import INDEPENDENT, MATCHED, STUDENT, share_removed
 
 OUTER = ("data_set", "network", "width")
-MARKS = {"none": ("o", "#0173b2", "as they are"), "weights": ("s", "#de8f05", "weights matched"),
-         "activations": ("^", "#029e73", "activations matched")}  # fmt: skip
+MARKS = {
+    "none": ("o", "#0173b2", "as they are"),
+    "weights": ("s", "#de8f05", "weights matched"),
+    "activations": ("^", "#029e73", "activations matched"),
+    "straight_through": ("D", "#cc78bc", "loss matched, straight-through"),
+    "sinkhorn": ("v", "#56b4e9", "loss matched, Sinkhorn"),
+}
+
+
+def marks(cube: xr.Dataset | xr.DataArray) -> dict[str, tuple[str, str, str]]:
+    """Return marker, colour and words of each alignment of a cube."""
+    return {str(one): MARKS.get(one, ("P", "0.5", str(one))) for one in cube["alignment"].values.tolist()}
 
 
 def settings(cube: xr.Dataset) -> list[tuple[str, xr.Dataset]]:
@@ -68,7 +78,8 @@ def basins(cube: xr.Dataset, axes: np.ndarray | None = None) -> np.ndarray:
     axes = np.asarray(axes)
     for (title, part), (left, right) in zip(parts, axes, strict=True):
         straight = part["barrier"].sel(correction="none")
-        for offset, (alignment, mark) in zip((-0.2, 0, 0.2), MARKS.items(), strict=True):
+        known = marks(part)
+        for offset, (alignment, mark) in zip(np.linspace(-0.3, 0.2, len(known)), known.items(), strict=True):
             points(straight.sel(alignment=alignment), left, offset, *mark)
         points(part["bezier_barrier"], left, 0.35, "x", "0.4", "trained curve")
         left.axhline(0, color="0.8", lw=0.8, zorder=0)
@@ -90,7 +101,7 @@ def _profiles(values: xr.DataArray, ax: Axes) -> None:
     for name, style in ((STUDENT, "-"), (MATCHED if MATCHED in names else INDEPENDENT, "--")):
         if name not in names:
             continue
-        for alignment, (_, color, _) in MARKS.items():
+        for alignment, (_, color, _) in marks(values).items():
             mean = values.sel(partner=name, alignment=alignment).mean("seed")
             ax.plot(mean["t"], mean, style, color=color, lw=1)
         ax.plot([], [], style, color="0.3", label=f"path of {name}")
@@ -117,12 +128,14 @@ def removed_share(cube: xr.Dataset, axes: np.ndarray | None = None) -> np.ndarra
     axes = np.asarray(axes if grid is None else grid).ravel()[: len(parts)]
     for (title, part), ax in zip(parts, axes, strict=True):
         share = share_removed(part)
-        for offset, alignment in ((-0.15, "weights"), (0.15, "activations")):
-            marker, color, label = MARKS[alignment]
+        known = {name: mark for name, mark in marks(part).items() if name != "none"}
+        for offset, (alignment, (marker, color, label)) in zip(
+            np.linspace(-0.35, 0.25, len(known)), known.items(), strict=True
+        ):
             points(share.sel(alignment=alignment, correction="none"), ax, offset, marker, color, label)
             fixed = t_interval(share.sel(alignment=alignment, correction="repair"))["mean"]
             look = {"mfc": "none", "color": color, "ms": 4, "ls": "", "label": f"{label}, rescaled"}
-            ax.plot(np.arange(len(fixed)) + offset + 0.1, fixed, marker, **look)
+            ax.plot(np.arange(len(fixed)) + offset + 0.08, fixed, marker, **look)
         for place in np.flatnonzero(share.isnull().all([dim for dim in share.dims if dim != "partner"])):
             ax.text(place, 0.5, "no barrier", rotation=90, ha="center", va="center", fontsize="x-small", color="0.4")
         ax.axhline(1, color="0.8", lw=0.8, zorder=0)

@@ -1,6 +1,7 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+import xarray as xr
 
 from kdlandscape import figures
 from tests.synthetic import basins_cube
@@ -43,3 +44,13 @@ def test_one_run_draws_as_well_and_given_axes_are_used():
     given = plt.subplots(1, 2, squeeze=False)[1]
     assert figures.basins(run, given)[0, 0] is given[0, 0]
     assert len(figures.removed_share(run)) == 1
+
+
+def test_every_alignment_of_the_cube_is_drawn_whatever_its_name():
+    cube = basins_cube()
+    more = cube.sel(alignment=["weights"] * 2).assign_coords(alignment=["sinkhorn", "mine"]) / 2
+    cube = xr.concat([cube, more], "alignment", data_vars="minimal", compat="override", combine_attrs="override")
+    barriers, shares = figures.basins(cube)[0, 0], figures.removed_share(cube)[0]
+    for label in ("loss matched, Sinkhorn", "mine"):
+        np.testing.assert_allclose(drawn(barriers, label)[:, 1], [0.1, 0.0, 0.3])
+        np.testing.assert_allclose(drawn(shares, label)[[0, 2], 1], [0.9, 0.85])
