@@ -49,7 +49,9 @@ def test_one_run_draws_as_well_and_given_axes_are_used():
 def test_every_alignment_of_the_cube_is_drawn_whatever_its_name():
     cube = basins_cube()
     more = cube.sel(alignment=["weights"] * 2).assign_coords(alignment=["sinkhorn", "mine"]) / 2
-    cube = xr.concat([cube, more], "alignment", data_vars="minimal", compat="override", combine_attrs="override")
+    cube = xr.concat(
+        [cube, more], "alignment", data_vars="minimal", coords="minimal", compat="override", combine_attrs="override"
+    )
     barriers, shares = figures.basins(cube)[0, 0], figures.removed_share(cube)[0]
     for label in ("loss matched, Sinkhorn", "mine"):
         np.testing.assert_allclose(drawn(barriers, label)[:, 1], [0.1, 0.0, 0.3])
