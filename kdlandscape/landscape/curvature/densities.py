@@ -115,3 +115,9 @@ def _bounds(low: float, high: float, error: float) -> tuple[float, float]:
     reach = max(abs(high), abs(low))
     margin = 0.01 * max(high - low, 1e-3 * reach) + error if reach > 0 else 1.0
     return low - margin, high + margin
+
+
+def last_rules(a: Operator, rules: Rules, num_draws: int) -> xr.Dataset:
+    """Take draws, and let the operator remember the rules as those asked for last."""
+    a.found["rules"] = rules.take(max(num_draws, rules.num_draws))
+    return rules.take(num_draws)

@@ -1,20 +1,17 @@
 """The questions that a curvature operator answers; it remembers what it found."""
 
-import math
 from typing import Any, Literal
 
-import numpy as np
 import torch
 import xarray as xr
 from torch import Tensor
 
 from kdlandscape.cubes import spectra
 from kdlandscape.landscape.curvature import densities, eigenpairs, traces
-from kdlandscape.landscape.curvature.deflation_plan import plan
+from kdlandscape.landscape.curvature.dimensions import dimension_to
 from kdlandscape.landscape.curvature.operator import Operator
 from kdlandscape.landscape.draws import seeded
 from kdlandscape.linalg.lanczos.ritz import Stop, Which
-from kdlandscape.linalg.lanczos.thick_restart import BASIS_BYTES
 from kdlandscape.summary import Summarized, count
 
 
@@ -121,12 +118,7 @@ class Curvature(Summarized, Operator):
         key = ("rules", num_matvecs)
         if key not in self.found:
             self.found[key] = densities.Rules(self, num_matvecs, seeded(None, self.theta.device))
-        return self._last_rules(self.found[key], num_draws)
-
-    def _last_rules(self, rules: densities.Rules, num_draws: int) -> xr.Dataset:
-        """Take draws, and remember the rules as those asked for last."""
-        self.found["rules"] = rules.take(max(num_draws, rules.num_draws))
-        return rules.take(num_draws)
+        return densities.last_rules(self, self.found[key], num_draws)
 
     def spectral_density(
         self,
@@ -204,40 +196,15 @@ class Curvature(Summarized, Operator):
             Products after which ``rtol`` is given up; the standard error says what was reached.
         """
         if rtol is not None:
-            return self._dimension_to(rtol, z, scale, num_matvecs or 100, max_matvecs, generator)
+            steps = num_matvecs or 100
+            return dimension_to(
+                self, self.top_eigenpairs, rtol, z, scale, steps=steps, most=max_matvecs, generator=generator
+            )
         rules = self.found.get("rules")
         if rules is None or num_matvecs is not None or num_draws is not None or generator is not None:
             rules = self.quadrature(num_matvecs=num_matvecs or 100, num_draws=num_draws or 10, generator=generator)
         found = spectra.effective_dimension(rules, z, scale=scale)
         return found.assign_attrs({**rules.attrs, **found.attrs})
-
-    def _dimension_to(
-        self, rtol: float, z: Any, scale: Any, steps: int, most: int, generator: torch.Generator | None
-    ) -> xr.Dataset:
-        """Know the pairs that pay, then draw until the standard error is small."""
-        if not rtol > 0:
-            raise ValueError(f"expected a positive rtol, got {rtol}")
-        before = self.num_matvecs
-        generator = seeded(generator, self.theta.device)
-        rules = densities.Rules(self, steps, generator)
-        first = rules.take(2)
-        smallest = float(np.min(z)) / (self.weight if scale == "sum" else 1.0)
-        room = min((self.dim - 8) // 2, max(BASIS_BYTES // (4 * self.theta.nbytes), 8))
-        wanted = plan(first, smallest, rtol, steps=steps, most=room)
-        if wanted.pairs > rules.num_pairs:
-            tol = min(max(0.03 * smallest / float(first["nodes"].max()), 1e-6), 1e-2)
-            self.top_eigenpairs(wanted.pairs, tol=tol)
-            rules = densities.Rules(self, steps, generator)
-        draws = wanted.draws
-        while True:
-            affordable = rules.num_draws + max(most - self.num_matvecs + before, 0) // steps
-            now = self._last_rules(rules, max(min(draws, affordable), 2))
-            found = spectra.effective_dimension(now, z, scale=scale)
-            value, sem = (found[f"effective_dimension{end}"].values for end in ("", "_sem"))
-            short = float(np.max(sem / np.maximum(rtol * value, np.finfo(float).tiny)))
-            if short <= 1 or draws >= affordable:
-                return found.assign_attrs({**now.attrs, **found.attrs})
-            draws = max(math.ceil(draws * min(short**2, 2.0)), draws + 1)
 
     def trace(
         self,
