@@ -104,7 +104,7 @@ def read_networks(cube: xr.Dataset, state: State) -> Networks | None:
     listed = _of_pairs(cube) if dim == PAIRS else _of_places(cube, state, dim)
     used = [name for name in relations_of(cube) if dim in cube.variables[name].dims]
     if any(f"control_{name}" in cube for name in used):
-        listed.append(Network("independent student" if dim != PAIRS else "independent network", "control"))
+        listed.append(Network("independent student" if dim != PAIRS else "independent", "control"))
     made = [relation for name in used for relation in _relations(cube, state, name, dim, listed)]
     return Networks(dim, tuple(listed), tuple(made))
 

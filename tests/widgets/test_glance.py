@@ -137,9 +137,9 @@ def test_pairs_of_networks_are_edges_between_them_and_their_plane_stands_beside(
     assert [values(one) for one in (as_it_is, permuted, rescaled)] == [{"student": v} for v in (1.0, 0.2, 0.1)]
     assert as_it_is["title"].endswith("the second network: as it is")
     named = [node["name"] for node in agree["nodes"]]
-    assert named == ["teacher", "student", "deep", "independent network"]
+    assert named == ["teacher", "student", "deep", "independent"]
     edges = {(named[edge["from"]], named[edge["to"]]): edge["value"] for edge in agree["edges"]}
-    assert edges.pop(("student", "independent network")) == edges.pop(("teacher", "independent network")) == 0.6
+    assert edges.pop(("student", "independent")) == edges.pop(("teacher", "independent")) == 0.6
     assert edges == pytest.approx({("teacher", "student"): 0.8, ("teacher", "deep"): 0.5, ("student", "deep"): 0.4})
     assert [mark["name"] for mark in plane["marks"]] == ["teacher", "student", "student, permuted"]
 
