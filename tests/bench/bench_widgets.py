@@ -15,6 +15,7 @@ import numpy as np
 from playwright.sync_api import sync_playwright
 
 from tests.bench.goals import goal
+from tests.bench.peers import missing
 from tests.browser import lab
 from tests.widgets.cubes import study_cube
 
@@ -100,7 +101,12 @@ def measure(page, address, kind, moves):
     return np.array(page.evaluate("() => window.times"))[3:]
 
 
-def table(times, cube):
+def row(name, one):
+    median, high = np.percentile(one, [50, 95])
+    return f"| {name} | {median:.0f} | {high:.0f} | {one.min():.0f}–{one.max():.0f} | {len(one)} |"
+
+
+def table(times, cube, left_out=()):
     load = os.getloadavg()[0]
     sizes = f"{cube.sizes['y']}×{cube.sizes['x']}×({cube.sizes['init_lambda']} λ)"
     where = f"{platform.machine()}, {os.cpu_count()} CPU cores, load average {load:.1f}"
@@ -110,10 +116,8 @@ def table(times, cube):
         "| way | median [ms] | 95th percentile [ms] | fastest–slowest [ms] | moves |",
         "|---|---|---|---|---|",
     ]
-    for name, one in times.items():
-        median, high = np.percentile(one, [50, 95])
-        lines.append(f"| {name} | {median:.0f} | {high:.0f} | {one.min():.0f}–{one.max():.0f} | {len(one)} |")
-    lines.append("")
+    lines += [row(name, one) for name, one in times.items()]
+    lines += ["", *(f"- {reason}" for reason in left_out)]
     for name, one in times.items():
         if name.startswith("explorer"):
             median, high = np.percentile(one, [50, 95])
@@ -132,7 +136,8 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         cube.to_netcdf(root / "cube.nc")
-        chosen = {name: way for name, way in WAYS.items() if options.only in name}
+        left_out = missing(["plotly"])
+        chosen = {name: way for name, way in WAYS.items() if options.only in name and way[0] not in left_out}
         for i, (_, source) in enumerate(chosen.values()):
             lab.write_notebook(root / f"way{i}.ipynb", OPEN, source)
         with lab.jupyterlab(root, lab.environment(root / "home", root)) as address, sync_playwright() as driver:
@@ -141,9 +146,9 @@ def main():
                 page = browser.new_page(viewport={"width": 1280, "height": 1000})
                 times[name] = measure(page, address(f"way{i}.ipynb"), kind, options.moves)
                 page.close()
-                print(table({name: times[name]}, cube).splitlines()[-3])
+                print(row(name, times[name]), flush=True)
             browser.close()
-    text = table(times, cube)
+    text = table(times, cube, left_out.values())
     print(text)
     if not options.only:
         RESULTS.parent.mkdir(exist_ok=True)

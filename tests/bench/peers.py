@@ -26,6 +26,7 @@ INSTALL = {  # module: what to type; --no-deps where the declared needs would pu
     "papermill": "pip install papermill",
     "transformers": "pip install transformers",
     "datasets": "pip install datasets",
+    "plotly": "pip install plotly",
     "pytest": "pip install pytest",
 }
 
