@@ -1,5 +1,7 @@
 """Every cube opens, and every control of its explorer leads to a picture or to a sentence that says what is missing."""
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -7,6 +9,7 @@ import xarray as xr
 import kdlandscape as kdl
 from kdlandscape.widgets import picture
 from kdlandscape.widgets.html_page import write_page
+from tests.figures.test_colours import APART, VISION, seen
 from tests.figures.test_training_path import recorded
 from tests.studies.test_function_priors_kept import cube as function_prior_cube
 from tests.studies.test_generalization import cube as generalization_cube
@@ -59,11 +62,21 @@ def whole(explorer):
             assert panel["x"]["name"]
             assert panel["label"]
             assert any(value is not None for line in panel["lines"] for value in line["y"])
+            apart(panel["lines"])
         else:
             assert panel["x"]["name"]
             assert panel["y"]["name"]
             assert panel["label"]
             assert np.isfinite(np.frombuffer(panel["z"], "<f4")).any()
+
+
+def apart(lines):
+    """Assert that two series with names differ by dash and marker, or by colour for every eye."""
+    named = {line["name"]: line for line in lines if line["name"] and line["role"] != "thin"}
+    for (one, a), (other, b) in combinations(named.items(), 2):
+        for vision in VISION:
+            far = np.linalg.norm(seen(a["color"], vision) - seen(b["color"], vision))
+            assert far > APART or a["style"] % 5 != b["style"] % 5, f"{one} and {other} look alike: {vision}"
 
 
 def tour(explorer):

@@ -3,7 +3,7 @@
 function drawPlane(ctx, size, panel, theme) {
   const z = panel.floats, xs = panel.x.places, ys = panel.y.places;
   const [rx, ry] = [panel.x, panel.y].map((axis) => (panel.smooth ? rangeOf(axis) : blocksOf(axis)));
-  const top = 4 + drawLegend(ctx, 4, size.width - 8, theme, panel.marks.map((mark) => ({
+  const top = 7 + drawLegend(ctx, 4, size.width - 8, theme, panel.marks.map((mark) => ({
     name: mark.name,
     draw: (a, b, y) => drawMark(ctx, mark.symbol, (a + b) / 2, y, 4.5, "white", "black"),
   })));
