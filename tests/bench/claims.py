@@ -49,7 +49,7 @@ def _claims(studies: list[Path]) -> list[str]:
         f"{100 * cube.attrs['level']:.0f} % t intervals over seeds; rules and recipes stand in the history before the "
         "run ([`studies/stanton2021.py`](../kdlandscape/studies/stanton2021.py)).",
         "",
-        "![Each claim: seeds, mean, interval, and where it would reproduce](claims.png)",
+        "![Each claim: seeds, mean, interval, bounds, and smaller those of the run with other seeds](claims.png)",
         "",
         "```text",
         format_verdicts(cube),
