@@ -40,6 +40,11 @@ def settings(cube: xr.Dataset) -> list[tuple[str, xr.Dataset]]:
     return parts
 
 
+def side_by_side(count: int, step: float) -> np.ndarray:
+    """Return where the marks of one partner stand: around its place, with room for one more at the right."""
+    return step * (np.arange(count) - (count - 1) / 2) - 0.05
+
+
 def points(values: xr.DataArray, ax: Axes, offset: float, marker: str, color: str, label: str) -> None:
     """Draw mean and 95 % t interval over seeds for each partner."""
     found = t_interval(values)
@@ -79,7 +84,7 @@ def basins(cube: xr.Dataset, axes: np.ndarray | None = None) -> np.ndarray:
     for (title, part), (left, right) in zip(parts, axes, strict=True):
         straight = part["barrier"].sel(correction="none")
         known = marks(part)
-        for offset, (alignment, mark) in zip(np.linspace(-0.3, 0.2, len(known)), known.items(), strict=True):
+        for offset, (alignment, mark) in zip(side_by_side(len(known), 0.14), known.items(), strict=True):
             points(straight.sel(alignment=alignment), left, offset, *mark)
         points(part["bezier_barrier"], left, 0.35, "x", "0.4", "trained curve")
         left.axhline(0, color="0.8", lw=0.8, zorder=0)
@@ -130,7 +135,7 @@ def removed_share(cube: xr.Dataset, axes: np.ndarray | None = None) -> np.ndarra
         share = share_removed(part)
         known = {name: mark for name, mark in marks(part).items() if name != "none"}
         for offset, (alignment, (marker, color, label)) in zip(
-            np.linspace(-0.35, 0.25, len(known)), known.items(), strict=True
+            side_by_side(len(known), 0.18), known.items(), strict=True
         ):
             points(share.sel(alignment=alignment, correction="none"), ax, offset, marker, color, label)
             fixed = t_interval(share.sel(alignment=alignment, correction="repair"))["mean"]
