@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from kdlandscape.landscape.evaluation.points import gradient
+from kdlandscape.landscape.evaluation.points import gradient, value
 from kdlandscape.landscape.loss import MeanLoss
 from kdlandscape.landscape.params import Ravel, Theta
 from kdlandscape.landscape.permutations.alignment import (
@@ -107,7 +107,8 @@ def align_by_loss(
     best, least = start, torch.inf
     for permutations, more in RELAXATIONS[method](pair, space, start, slope, steps, lr, generator):
         sweeps += more
-        if (loss := _value(objective, half_way(pair.symmetry.permute(pair.other, permutations)))) < least:
+        loss = float(value(objective, half_way(pair.symmetry.permute(pair.other, permutations))))
+        if loss < least:
             best, least = permutations, loss
     return pair.aligned(best, sweeps)
 
@@ -154,10 +155,3 @@ def _sinkhorn(
 
 
 RELAXATIONS = {"straight_through": _straight_through, "sinkhorn": _sinkhorn}
-
-
-def _value(loss: MeanLoss, theta: Tensor) -> float:
-    """Return the mean loss at theta."""
-    with torch.no_grad():
-        sums = [torch.stack(parts).sum(0) for parts in zip(*(loss.terms(theta, b) for b in loss.stream()), strict=True)]
-        return float(loss.criteria.finish([part[None] for part in sums])["loss"][0])
