@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from kdlandscape.cubes.statistics import t_interval
 from kdlandscape.cubes.words import cell_words
 from kdlandscape.figures.grids import grid_of_axes, inches_of, legend_above, wrap_labels, wrapped
+from kdlandscape.studies.claims import runs_of
 from kdlandscape.studies.decisions import CONTRADICTED, NOT_TESTABLE, REPRODUCED, UNDECIDED
 
 #: Colour and mark of each outcome, apart for colour-blind eyes and in greyscale.
@@ -45,9 +46,8 @@ def claims(table: xr.Dataset, axes: Sequence[Axes] | None = None, *, columns: in
     count = table.sizes["claim"]
     if axes is None:
         axes = list(grid_of_axes(count, columns, height=0.62).flat[:count])
-    runs = [table.isel(seeds_from=k) for k in range(table.sizes.get("seeds_from", 0))] or [table]
     for i, ax in enumerate(axes):
-        first, *others = (run.isel(claim=i) for run in runs)
+        first, *others = (run.isel(claim=i) for run in runs_of(table))
         _claim(first, ax, others)
     return np.asarray(axes)
 

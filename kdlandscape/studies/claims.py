@@ -199,6 +199,11 @@ def verdicts(claims: Sequence[Claim], cubes: Mapping[str, xr.Dataset], level: fl
     return dataset(table, coords, level=level)
 
 
+def runs_of(table: xr.Dataset) -> list[xr.Dataset]:
+    """Return the verdicts of each run of the studies: along ``seeds_from``, or the table itself where it has none."""
+    return [table.isel(seeds_from=i) for i in range(table.sizes.get("seeds_from", 0))] or [table]
+
+
 def _row(claim: Claim, cubes: Mapping[str, xr.Dataset], level: float) -> dict[str, Any]:
     cube = cubes.get(claim.number.study)
     measured, reason = _measured(claim.number, cubes, claim.yardstick)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from kdlandscape.studies.claims import Claim, verdicts
+from kdlandscape.studies.claims import Claim, runs_of, verdicts
 from kdlandscape.studies.decisions import CONTRADICTED, NOT_TESTABLE, REPRODUCED, VERDICTS
 from kdlandscape.studies.sentences import require
 
@@ -21,7 +21,7 @@ def format_verdicts(table: xr.Dataset) -> str:
     """
     if "level" in table.dims:
         table = table.isel(level=0)
-    first, *others = [table.isel(seeds_from=i) for i in range(table.sizes.get("seeds_from", 0))] or [table]
+    first, *others = runs_of(table)
     return _format(first, others)
 
 
@@ -89,11 +89,10 @@ def _elsewhere(verdict: str, others: Sequence[xr.Dataset], i: int) -> str:
 
 def _repeated(table: xr.Dataset, other: xr.Dataset) -> str:
     """Return of how many claims another run says the same, and which verdicts it turns round."""
-    pairs = list(zip(table["verdict"].values, other["verdict"].values, strict=True))
-    flipped = table["claim"].values[[set(pair) == {REPRODUCED, CONTRADICTED} for pair in pairs]]
+    one, two = table["verdict"].values, other["verdict"].values
     return (
-        f"another run, with seeds from {other['seeds_from'].item()}, says the same of {sum(a == b for a, b in pairs)} "
-        f"of {len(pairs)} claims; flipped: {', '.join(map(str, flipped)) or 'none'}"
+        f"another run, with seeds from {other['seeds_from'].item()}, says the same of {int((one == two).sum())} "
+        f"of {len(one)} claims; flipped: {_turned_round(table, one, two)}"
     )
 
 
@@ -101,11 +100,16 @@ def _flipped(table: xr.Dataset) -> str:
     """Return how often both halves of the seeds agree, and the claims that one reproduces and the other contradicts."""
     even, odd = table["even"].values, table["odd"].values
     tested = (even != NOT_TESTABLE) & (odd != NOT_TESTABLE)
-    flipped = table["claim"].values[[{a, b} == {REPRODUCED, CONTRADICTED} for a, b in zip(even, odd, strict=True)]]
     return (
         f"two disjoint halves of the seeds say the same of {int((tested & (even == odd)).sum())} of the "
-        f"{int(tested.sum())} claims that both can test; flipped: {', '.join(map(str, flipped)) or 'none'}"
+        f"{int(tested.sum())} claims that both can test; flipped: {_turned_round(table, even, odd)}"
     )
+
+
+def _turned_round(table: xr.Dataset, one: np.ndarray, two: np.ndarray) -> str:
+    """Return the names of the claims that one of two lists of verdicts reproduces and the other contradicts."""
+    turned = [{a, b} == {REPRODUCED, CONTRADICTED} for a, b in zip(one, two, strict=True)]
+    return ", ".join(map(str, table["claim"].values[turned])) or "none"
 
 
 def _counts(table: xr.Dataset) -> str:
