@@ -7,12 +7,15 @@ from typing import Any
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import tree_leaves
 
+from kdlandscape.landscape.cuda_graphs import captured
+
 
 def traced(function: Callable[..., Any], after: int = 20) -> Callable[..., Any]:
     """Record a batched program for each shape of its arguments, once it has run a few times, and replay its operations.
 
     The same operations in the same order, so the same bits, without the cost of ``vmap`` and ``grad`` at every step;
-    recording costs about as much as ``after`` runs. A program that cannot be recorded runs as it is.
+    recording costs about as much as ``after`` runs. On a GPU the operations are replayed as one launch. A program that
+    cannot be recorded runs as it is.
     """
     programs: dict[tuple, Callable[..., Any]] = {}
     calls: Counter[tuple] = Counter()
@@ -22,7 +25,7 @@ def traced(function: Callable[..., Any], after: int = 20) -> Callable[..., Any]:
         calls[key] += 1
         if calls[key] == after + 1:
             try:
-                programs[key] = make_fx(lambda *inputs: function(*inputs))(*arguments)
+                programs[key] = captured(make_fx(lambda *inputs: function(*inputs))(*arguments), after=1)
             except (RuntimeError, TypeError, ValueError, NotImplementedError):  # control flow on values, say
                 programs[key] = function
         return programs.get(key, function)(*arguments)

@@ -37,6 +37,19 @@ def in_turns(calls: Sequence[Call], turns: int, **how: Any) -> list[list[float]]
     return [list(column) for column in zip(*rows, strict=True)]
 
 
+def fastest_threads(speed: Callable[[], float]) -> float:
+    """Return the larger speed of one thread and of all: a small network is slowed down by many."""
+    threads = torch.get_num_threads()
+    try:
+        found = []
+        for count in sorted({1, threads}):
+            torch.set_num_threads(count)
+            found.append(speed())
+        return max(found)
+    finally:
+        torch.set_num_threads(threads)
+
+
 def spread(values: Sequence[float], digits: int = 2) -> str:
     """Return the median with the smallest and the largest."""
     return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f}–{max(values):.{digits}f})"

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from kdlandscape.landscape.cuda_graphs import beside, captured
 from kdlandscape.landscape.curvature.compilation import Compiled
 from kdlandscape.landscape.curvature.folding import Folded
 from kdlandscape.landscape.curvature.plans import Plan, pieces
@@ -83,18 +84,19 @@ class Maps:
             made = self._compiled.linearize(piece)
             if self._compiled.kind == "split":
                 self._keep(index, made, self._compiled.keeps)
-            return made
+            return self._kept.get(index, made)
         made = self._linearize(piece)
         if self.plan.mode == "reverse" and self._room > 0:
             if self._bytes is None:
                 self._bytes = graph_bytes(self.objective, self.point, piece, self.kind)
             self._keep(index, made, self._bytes * num_examples(piece))
-        return made
+        return self._kept.get(index, made)
 
     def _linearize(self, piece: Piece) -> Rows:
-        return linearize(self.objective, self.point, piece, self.kind, self.plan.mode, self._network)
+        with beside(self.point.device):
+            return linearize(self.objective, self.point, piece, self.kind, self.plan.mode, self._network)
 
     def _keep(self, index: int, made: Rows, needed: int) -> None:
         if needed <= self._room:
-            self._kept[index] = made
+            self._kept[index] = captured(made)
             self._room -= needed

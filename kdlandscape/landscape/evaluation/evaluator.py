@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.func import jvp, vmap
 
+from kdlandscape.landscape.cuda_graphs import captured
 from kdlandscape.landscape.evaluation.graph import (
     FIXED,
     GIVEN,
@@ -237,10 +238,14 @@ def _traced(objective: MeanLoss, strategy: Strategy, place: _Plane | None, piece
     if strategy.compile:
         rest = _compiled(objective, strategy, rest, piece, [objective.theta, *shared, *(g.origin for g in given)])
 
+    def at(theta: Tensor, *values: Tensor) -> list[Tensor]:
+        return rest(theta, *shared, *values)
+
+    one = captured(at) if strategy.workers == 1 else at
+
     def run(points: Tensor) -> list[Tensor]:
         walks = [plane.walk(points.tolist()) for plane in given]
-        thetas = zip(_thetas(place, points), *walks, strict=True)
-        return _stack([rest(theta, *shared, *values) for theta, *values in thetas])
+        return _stack([one(theta, *values) for theta, *values in zip(_thetas(place, points), *walks, strict=True)])
 
     return run
 

@@ -1,5 +1,6 @@
 """The suite's own tests on the device: those that take every device there is, and those of the simulated one."""
 
+import os
 import re
 import subprocess
 import sys
@@ -21,7 +22,8 @@ CHOSEN = {
 
 def measured(place: str, which: str, limit: float) -> dict[str, Any]:
     """Run tests in a process of their own; return how many there were by outcome."""
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--durations=0", "-n0", place]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "default", "--tb=line", place]
+    command += ["-n", str(min(8, (os.cpu_count() or 1) // 2)), "--maxprocesses=8"]
     run = subprocess.run(
         [*command, *(["-k", which] if which else [])],
         cwd=CHECKOUT,
