@@ -115,7 +115,7 @@ def descend(
             move = direction(recipe, run.thetas, slopes, run.state)
             if some_stopped:
                 move = move.masked_fill(run.stopped[:, None], 0.0)
-            run.thetas -= recipe.rate(run.epoch, step / per_epoch) * scale * move
+            run.thetas.addcmul_(scale, move, value=-recipe.rate(run.epoch, step / per_epoch))
             run.record(run.epoch * per_epoch + step + 1, last=recipe.epochs * per_epoch)
         run.end_epoch()
         if checkpoint and (run.epoch % checkpoint.every == 0 or run.epoch == recipe.epochs):

@@ -13,12 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kdlandscape.distillation.probabilities import Pair, kl, pair
+from kdlandscape.distillation.probabilities import Pair, centred, divergence, kl, log_sum_exp, pair
 from kdlandscape.landscape.reduction import Pooled, label_of, labelled
 from kdlandscape.landscape.temperature import at_temperatures
 from kdlandscape.nearest import did_you_mean
 
 _SCALES = 21  # temperatures that are tried, of which one is 1
+_LOWEST = -1e300  # stands for a logit of minus infinity, which 0 may multiply
 DistillationLoss = Callable[[Tensor, Tensor, float | Tensor], Tensor]
 
 
@@ -30,7 +31,7 @@ def tempered_kl(teacher_logits: Tensor, student_logits: Tensor, temperature: flo
     so the gradients are the same and a perfect match gives 0.
     """
     t, s = _tempered(teacher_logits, student_logits, temperature)
-    value = _exact(kl(pair(t, s.detach())), _cross_entropy(t, s))
+    value = _exact(divergence(t, s.detach()), _cross_entropy(t, s))
     return _back(temperature**2 * value, teacher_logits, student_logits)
 
 
@@ -92,8 +93,13 @@ def hard(teacher_logits: Tensor, student_logits: Tensor, temperature: float | Te
 
 
 def _tempered(teacher_logits: Tensor, student_logits: Tensor, temperature: float | Tensor) -> tuple[Tensor, Tensor]:
-    """Return both logits over the temperature, in float64 and without a gradient to the teacher."""
-    return teacher_logits.detach().double() / temperature, student_logits.double() / temperature
+    """Return both logits over the temperature, in float64 and without a gradient to the teacher.
+
+    What float32 resolves is far above the rounding of float64; logits that come in float64 are centred.
+    """
+    both = teacher_logits.detach(), student_logits
+    t, s = (centred(z) if z.dtype == torch.float64 else z.double() for z in both)
+    return t / temperature, s / temperature
 
 
 def _back(value: Tensor, teacher_logits: Tensor, student_logits: Tensor) -> Tensor:
@@ -106,8 +112,8 @@ def _cross_entropy(t: Tensor, s: Tensor) -> Tensor:
     The teacher's probabilities are formed as the backward pass of log-sum-exp forms the student's: where the logits are
     equal to the bit, the gradient is zero to the bit, and a student that starts as its teacher stays.
     """
-    p = (t - torch.logsumexp(t, -1, keepdim=True)).exp()
-    return torch.logsumexp(s, -1) - (p * s.masked_fill((s == -torch.inf) | (t == -torch.inf), 0.0)).sum(-1)
+    p = (t - log_sum_exp(t)).exp()
+    return log_sum_exp(s).squeeze(-1) - (p * s.clamp_min(_LOWEST)).sum(-1)
 
 
 def _exact(value: Tensor, slope: Tensor) -> Tensor:

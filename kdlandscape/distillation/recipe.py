@@ -120,10 +120,10 @@ def direction(recipe: Recipe, thetas: Tensor, slopes: Tensor, state: dict[str, T
     """Update the memory in place and return the move (K, P) that is subtracted after scaling by the rate."""
     state["steps"] += 1
     if recipe.weight_decay and recipe.optimizer != "adamw":
-        slopes = slopes + recipe.weight_decay * thetas
+        slopes = torch.add(slopes, thetas, alpha=recipe.weight_decay)
     if recipe.optimizer == "sgd":
-        velocity = state["velocity"].mul_(recipe.momentum).add_(slopes)
-        return slopes + recipe.momentum * velocity if recipe.nesterov else velocity
+        velocity = torch.add(slopes, state["velocity"], alpha=recipe.momentum, out=state["velocity"])
+        return torch.add(slopes, velocity, alpha=recipe.momentum) if recipe.nesterov else velocity
     first = state["first"].mul_(recipe.beta1).add_(slopes, alpha=1 - recipe.beta1)
     second = state["second"].mul_(recipe.beta2).addcmul_(slopes, slopes, value=1 - recipe.beta2)
     steps = int(state["steps"])

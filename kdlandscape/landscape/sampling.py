@@ -79,7 +79,7 @@ def posterior_energy(
         mean = sum(part.total for part in sums) / sum(part.weight for part in sums)
         return count / temperature * mean - prior(theta)
 
-    program = traced(vmap(grad_and_value(one)), after=1)
+    program = traced(vmap(grad_and_value(one)))
 
     def energy(thetas: Tensor) -> tuple[Tensor, Tensor]:
         slopes, values = program(thetas)

@@ -1,12 +1,17 @@
 """Many students as one batched program against plain PyTorch loops: the same updates, the same final weights.
 
+Batching takes away what a step costs beside its matrix products, so the time of these products alone, at the rates that
+this machine reaches for all students at once, is the ceiling of the speedup. It is measured in turns with both sides.
+
 Run: ``OMP_NUM_THREADS=1 python -m tests.bench.bench_students``; writes results/students.md.
 """
 
 import os
 import platform
 import statistics
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +19,7 @@ from torch import Tensor, nn
 from kdlandscape.distillation.networks import mlp, random_thetas
 from kdlandscape.distillation.recipe import Recipe
 from kdlandscape.distillation.training import distill
-from tests.bench.clock import in_turns
+from tests.bench.clock import in_turns, spread
 from tests.bench.goals import goal
 
 STUDENTS, EXAMPLES, FEATURES, CLASSES, TAU, STEPS = 32, 1024, 40, 10, 4.0, 512
@@ -62,21 +67,53 @@ def problem(
     return network, thetas[:students], thetas[students:], inputs.to(device, dtype)
 
 
-def compare(width: int, batch: int, repeats: int = 5) -> tuple[str, float]:
+def products(width: int, batch: int, recipe: Recipe) -> Callable[[], None]:
+    """Return the function that takes a training's matrix products alone, all students at once, into kept buffers.
+
+    A step has the teacher's and the student's pass through each layer, and backward a product for its weights and, but
+    for the first layer, one for its inputs.
+    """
+    sizes = [(FEATURES, width), (width, width), (width, CLASSES)]
+    shapes = []
+    for layer, (given, made) in enumerate(sizes):
+        shapes += [(batch, given, made)] * 2 + [(made, batch, given)] + [(batch, made, given)] * (layer > 0)
+    each = []
+    for rows, inner, columns in shapes:
+        left, right = torch.randn(STUDENTS, rows, inner), torch.randn(STUDENTS, inner, columns)
+        each.append((left, right, torch.empty(STUDENTS, rows, columns)))
+
+    def run() -> None:
+        for _ in range(recipe.epochs * EXAMPLES // recipe.batch_size):
+            for left, right, found in each:
+                torch.bmm(left, right, out=found)
+
+    return run
+
+
+class Compared(NamedTuple):
+    """A row of the table: its text, the median speedup, and the median share of the ceiling."""
+
+    row: str
+    speedup: float
+    share: float
+
+
+def compare(width: int, batch: int, repeats: int = 5) -> Compared:
+    """Time the loop, the batch and the products alone in turns, and compare the final weights."""
     recipe = Recipe(epochs=STEPS * batch // EXAMPLES, batch_size=batch, lr=0.05)
     exact = problem(width, torch.float64, "cpu")
     ours, theirs = batched(*exact, recipe), plain(*exact, recipe)
     off = float((ours - theirs).abs().max() / theirs.abs().max())
     single = problem(width, torch.float32, "cpu")
-    calls = [lambda: plain(*single, recipe), lambda: batched(*single, recipe)]
-    both = in_turns(calls, repeats, processor=True)
-    ratios = sorted(one / other for one, other in zip(*both, strict=True))
-    slow, fast = map(statistics.median, both)
-    row = (
-        f"| {width} | {batch} | {slow:.2f} | {fast:.2f} | {statistics.median(ratios):.1f} "
-        f"({ratios[0]:.1f}–{ratios[-1]:.1f}) | {off:.0e} |"
-    )
-    return row, statistics.median(ratios)
+    calls = [lambda: plain(*single, recipe), lambda: batched(*single, recipe), products(width, batch, recipe)]
+    slow, fast, floor = in_turns(calls, repeats, processor=True)
+    speedups = [one / other for one, other in zip(slow, fast, strict=True)]
+    ceilings = [one / other for one, other in zip(slow, floor, strict=True)]
+    shares = [100 * one / other for one, other in zip(speedups, ceilings, strict=True)]
+    times = [f"{statistics.median(one):.2f}" for one in (slow, fast, floor)]
+    cells = [width, batch, *times, spread(speedups, 1), spread(ceilings, 1), f"{spread(shares, 0)} %", f"{off:.0e}"]
+    row = f"| {' | '.join(map(str, cells))} |"
+    return Compared(row, statistics.median(speedups), statistics.median(shares) / 100)
 
 
 def main() -> None:
@@ -87,17 +124,21 @@ def main() -> None:
         f"{STUDENTS} students (40 inputs, 2 hidden layers, 10 classes) distilled from {STUDENTS} teachers, tau 4, SGD "
         f"with Nesterov momentum and cosine schedule, {STEPS} steps of the batch size, float32. "
         "CPU seconds of one thread; sides alternate; "
-        "median (range) of 5. Last column: largest difference of the final weights, relative to the largest weight, in "
-        "float64.",
+        "median (range) of 5. The ceiling is the loops' time over that of the matrix products alone, for all students "
+        "at once. Last column: largest difference of the final weights, relative to the largest weight, in float64.",
         "",
-        "| width | batch | plain loops [s] | batched [s] | speedup | weights differ |",
-        "|---|---|---|---|---|---|",
+        "| width | batch | loops [s] | batched [s] | products [s] | speedup | ceiling | share of it | weights differ |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for size in SIZES:
-        row, ratio = compare(*size)
-        print(row, flush=True)
-        lines.append(row)
-        goals.append(goal(f"{STUDENTS} batched students, width {size[0]}: ≥ 8×", f"{ratio:.1f}×", ratio >= 8))
+        found = compare(*size)
+        print(found.row, flush=True)
+        lines.append(found.row)
+        what, ratio, share = f"{STUDENTS} batched students, width {size[0]}", found.speedup, found.share
+        if size == SIZES[0]:
+            goals.append(goal(f"{what}: ≥ 8×", f"{ratio:.1f}×", ratio >= 8))
+        else:
+            goals.append(goal(f"{what}: ≥ 80 % of the ceiling", f"{100 * share:.0f} %", share >= 0.8))
         write([*lines, "", facts(), "", *goals])
 
 

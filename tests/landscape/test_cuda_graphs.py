@@ -64,7 +64,7 @@ def test_cuda_products_points_and_programs_are_those_of_the_cpu(case):
         hessian = kdl.hessian(objective, objective.theta)
         points = objective.theta + 1e-2 * rows
         losses = [evaluator(objective, Strategy(trace=True))(points)["loss"].cpu()] if objective.cuttable else []
-        step = traced(lambda theta, a=objective: a.evaluate(theta[None])["loss"], after=1)
+        step = traced(lambda theta, a=objective: a.evaluate(theta[None])["loss"])
         found[device] = [hessian(rows).cpu(), *losses, torch.stack([step(point) for point in points]).cpu()]
     for one, other in zip(found["cuda"], found["cpu"], strict=True):
         assert torch.allclose(one, other, rtol=1e-8, atol=1e-9 * float(other.abs().max()))
