@@ -1,8 +1,10 @@
 """Choices by measurement: calls timed in turns, a budget for the trial, and micro-batches that stay in the caches."""
 
+import math
+import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +13,8 @@ from torch.utils._pytree import tree_leaves, tree_map
 from kdlandscape.landscape.loss import MeanLoss
 from kdlandscape.landscape.reduction import num_examples
 
+LEAST_PAIRS = 4
+SMALL = 0.1  # a difference that is not known, but not above, is known to be small
 FEW = 8  # points or products for which a trial never pays
 ACTIVATION_BYTES = {"cpu": 4 * 2**20}  # the largest activation of a micro-batch: what the caches of a core hold
 OTHER_ACTIVATION_BYTES = 2**28
@@ -27,12 +31,44 @@ def fastest(functions: Sequence[Callable[[], Any]], *, turns: int = 2, seconds: 
     times: list[list[float]] = [[] for _ in functions]
     while len(times[0]) < turns or sum(map(sum, times)) < seconds:
         for function, row in zip(functions, times, strict=True):
-            start = time.perf_counter()
-            function()
-            if torch.cuda.is_available():
-                torch.cuda.synchronize()
-            row.append(time.perf_counter() - start)
+            row.append(_timed(function))
     return [min(row) for row in times]
+
+
+class Compared(NamedTuple):
+    """How long one call takes over another, and whether that is known: beyond its spread, or within 10 % of 1."""
+
+    ratio: float
+    known: bool
+
+
+def compared(
+    one: Callable[[], Any], other: Callable[[], Any], *, units: tuple[int, int], matters: float, seconds: float
+) -> Compared:
+    """Return the time of ``one`` over that of ``other``, a unit of their work each, as the median of ratios in pairs.
+
+    What slows the machine down for a while slows both calls of a pair. Pairs are taken, in changing order, until the
+    median's distance from 1 is three times its standard error, or with twice that below ``matters``; at most for
+    ``seconds``.
+    """
+    logs: list[float] = []
+    end = time.perf_counter() + seconds
+    while True:
+        order = (one, other) if len(logs) % 2 else (other, one)
+        times = dict(zip(order, (_timed(call) for call in order), strict=True))
+        logs.append(math.log(times[one] / units[0]) - math.log(times[other] / units[1]))
+        if len(logs) >= LEAST_PAIRS:
+            middle, error = abs(statistics.median(logs)), statistics.stdev(logs) / math.sqrt(len(logs))
+            if middle > 3 * error or middle + 2 * error < math.log1p(matters) or time.perf_counter() > end:
+                return Compared(math.exp(statistics.median(logs)), middle > 3 * error or middle + 2 * error < SMALL)
+
+
+def _timed(call: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    call()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
 
 
 class Budget:
@@ -40,6 +76,11 @@ class Budget:
 
     def __init__(self, seconds: float) -> None:
         self._end = time.perf_counter() + seconds
+
+    @property
+    def left(self) -> float:
+        """Seconds that are left, at least 0."""
+        return max(self._end - time.perf_counter(), 0.0)
 
     def allows(self, seconds: float) -> bool:
         """Whether there is time for that much more."""

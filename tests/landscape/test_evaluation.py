@@ -2,9 +2,12 @@ import pytest
 import torch
 from torch import nn
 
+from kdlandscape.landscape import measured
 from kdlandscape.landscape.evaluation import graph, trial
 from kdlandscape.landscape.evaluation.evaluator import evaluator
+from kdlandscape.landscape.evaluation.remembered import remembered
 from kdlandscape.landscape.evaluation.strategy import Strategy
+from kdlandscape.landscape.measured import Compared, compared
 from kdlandscape.landscape.objective import Objective
 from kdlandscape.landscape.reduction import calibration_error
 from tests import dense
@@ -98,14 +101,21 @@ def test_a_compiled_graph_gives_the_same_numbers():
     torch.testing.assert_close(compiled["loss"], expected, **EXACT)
 
 
-def test_a_trial_changes_no_number_and_is_remembered(monkeypatch):
+@pytest.fixture
+def tried(monkeypatch, tmp_path):
+    """The strategies that a trial prepares, with nothing remembered before."""
+    monkeypatch.setenv("KDLANDSCAPE_CACHE", str(tmp_path))
     monkeypatch.setattr(trial, "LEAST_SECONDS", 0.0)
     monkeypatch.setattr(trial, "TRIAL_SECONDS", 60.0)
+    found = []
+    monkeypatch.setattr(trial, "_prepared", lambda *args, old=trial._prepared: found.append(args[1]) or old(*args))
+    return found
+
+
+def test_a_trial_changes_no_number_and_is_remembered(tried):
     module, loss, data = CASES[0].make()
     objective = Objective(module, loss, data)
     directions, points = plane(objective, 30)
-    tried = []
-    monkeypatch.setattr(trial, "_prepared", lambda *args, old=trial._prepared: tried.append(args[1]) or old(*args))
     strategy = trial.choose(objective, points, objective.theta, directions)
     assert {"trace", "affine", "points"} <= {name for candidate in tried for name in candidate.facts()}
     values = evaluator(objective, strategy, objective.theta, directions)(points)["loss"]
@@ -115,6 +125,68 @@ def test_a_trial_changes_no_number_and_is_remembered(monkeypatch):
     count = len(tried)
     assert trial.choose(objective, points, objective.theta, directions) == strategy
     assert len(tried) == count
+
+
+def test_a_choice_outlives_its_process_for_the_same_problem_and_can_be_inspected(tried, monkeypatch):
+    monkeypatch.setattr(trial, "compared", lambda *_, **__: Compared(0.5, True))
+    module, loss, data = CASES[0].make()
+
+    def choose(*given):
+        objective = Objective(*given)
+        directions, points = plane(objective, 30)
+        tried.clear()
+        return trial.choose(objective, points, objective.theta, directions)
+
+    strategy = choose(module, loss, data)
+    assert len(tried) > 2
+    (known,) = remembered()
+    assert Strategy(**known["strategy"]) == strategy
+    assert known["problem"]["network"] == str(module)
+    assert known["machine"]["torch"] == torch.__version__
+    assert known["times_the_plain_loop"] == 2 ** len(tried)
+    assert choose(module, loss, data) == strategy
+    assert tried == [strategy]
+    fewer = tuple(part[:-1] for part in data)
+    choose(module, loss, fewer)
+    assert len(tried) > 2
+    assert len(remembered()) == 2
+
+
+@pytest.mark.parametrize("fault", ["damaged", "of another version", "with other numbers"])
+def test_a_choice_that_cannot_be_used_is_measured_again(tried, monkeypatch, tmp_path, fault):
+    monkeypatch.setattr(trial, "compared", lambda *_, **__: Compared(0.5, True))
+    module, loss, data = CASES[0].make()
+    objective = Objective(module, loss, data)
+    directions, points = plane(objective, 30)
+    strategy = trial.choose(objective, points, objective.theta, directions)
+    (path,) = (tmp_path / "strategies").iterdir()
+    if fault == "with other numbers":
+        monkeypatch.setattr(trial, "_close", lambda *_: len(tried) > 1)
+    else:
+        path.write_text('{"strategy": {"speed": 3}}' if fault == "of another version" else "{")
+    tried.clear()
+    again = Objective(module, loss, data)
+    assert trial.choose(again, points, again.theta, directions) == strategy
+    assert len(tried) > 2
+
+
+def test_a_comparison_goes_on_until_the_difference_is_known_or_too_small_to_matter(monkeypatch):
+    clock = {"one": iter(()), "other": iter(())}
+    monkeypatch.setattr(measured, "_timed", lambda call: next(clock[call]))
+
+    def compare(one, other, seconds=60.0):
+        clock.update(one=iter(one), other=iter(other))
+        return compared("one", "other", units=(1, 1), matters=0.03, seconds=seconds)
+
+    noise = [1.0, 1.3, 0.8, 1.1, 0.9, 1.2, 1.0, 0.7] * 40
+    assert compare([2.0, 2.02, 1.98, 2.01], [1.0] * 4) == (pytest.approx(2, rel=0.02), True)
+    assert compare([1.001, 1.0, 0.999, 1.002], [1.0] * 4) == (pytest.approx(1, rel=0.01), True)
+    found = compare([1.2 * one for one in noise], [1.0] * len(noise))
+    assert found.known
+    assert found.ratio == pytest.approx(1.2, rel=0.1)
+    assert len(list(clock["one"])) < len(noise) - measured.LEAST_PAIRS
+    wild = compare([0.2, 5.0] * 40, [1.0] * 80, seconds=0.0)
+    assert not wild.known
 
 
 def test_a_candidate_that_gives_other_numbers_is_dropped(monkeypatch):
