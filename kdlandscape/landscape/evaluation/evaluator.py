@@ -14,6 +14,7 @@ from kdlandscape.landscape.cuda_graphs import captured
 from kdlandscape.landscape.evaluation.graph import (
     FIXED,
     GIVEN,
+    SEEN,
     affine_parts,
     arguments,
     classes_first,
@@ -22,6 +23,7 @@ from kdlandscape.landscape.evaluation.graph import (
     in_place,
     split,
     trace,
+    views,
 )
 from kdlandscape.landscape.evaluation.recalibration import statistics
 from kdlandscape.landscape.evaluation.strategy import Strategy
@@ -124,10 +126,10 @@ class _Plane:
     def __init__(self, origin: Tensor, directions: Sequence[Tensor]) -> None:
         self.origin, self.directions = origin, list(directions)
 
-    def walk(self, points: Iterable[Sequence[float]]) -> Iterator[Tensor]:
+    def walk(self, points: Iterable[Sequence[float]], into: Tensor | None = None) -> Iterator[Tensor]:
         """Combine at one point after the other; the first coordinate, which a grid varies fastest, is added last.
 
-        What the other coordinates give is kept while they stay the same.
+        What the other coordinates give is kept while they stay the same. Each is a tensor of its own, or ``into``.
         """
         first, *others = self.directions
         row: list[float] | None = None
@@ -136,7 +138,7 @@ class _Plane:
                 row, base = list(point[1:]), self.origin
                 for coordinate, direction in zip(row, others, strict=True):
                     base = torch.add(base, direction, alpha=coordinate)
-            yield torch.add(base, first, alpha=point[0])
+            yield torch.add(base, first, alpha=point[0], out=into)
 
     def all(self, points: Tensor) -> Tensor:
         """Combine at K coordinates (K, D) in one product."""
@@ -222,7 +224,7 @@ def _traced(objective: MeanLoss, strategy: Strategy, place: _Plane | None, piece
     """Run the recorded graph point by point, with everything that the points share computed here, once."""
     leaves = arguments(piece)
     affine = strategy.affine and place is not None
-    fix, first, rest = _graphs(objective, piece, (strategy.channels_last, affine))
+    fix, first, look, rest = _graphs(objective, piece, (strategy.channels_last, affine))
     fixed = fix(objective.theta, *leaves)
     shared = [*leaves, *fixed]
     given: list[_Plane] = []
@@ -235,23 +237,35 @@ def _traced(objective: MeanLoss, strategy: Strategy, place: _Plane | None, piece
         slopes = [jvp(layer, (place.origin,), (direction,))[1] for direction in place.directions]
         given = [_Plane(value, part) for value, part in zip(values, zip(*slopes, strict=True), strict=True)]
     _within_memory(objective, piece, [fixed, [[plane.origin, *plane.directions] for plane in given]])
+    arrays = [objective.theta, *shared, *(plane.origin for plane in given)]
+    body = rest.forward
     if strategy.compile:
-        rest = _compiled(objective, strategy, rest, piece, [objective.theta, *shared, *(g.origin for g in given)])
-
-    def at(theta: Tensor, *values: Tensor) -> list[Tensor]:
-        return rest(theta, *shared, *values)
-
-    one = captured(at) if strategy.workers == 1 else at
+        body = _compiled(objective, strategy, rest, piece, [*arrays, *look(*arrays)])
 
     def run(points: Tensor) -> list[Tensor]:
+        """Write each point where the last one was, so that theta is looked at only once."""
+        theta, *values = (torch.empty_like(one) for one in (objective.theta, *(plane.origin for plane in given)))
+        seen = look(theta, *shared, *values)
+        where = points.tolist()
+        walks = [plane.walk(where, into) for plane, into in zip(given, values, strict=True)]
+        thetas = map(theta.copy_, points) if place is None else place.walk(where, theta)
+        return _stack([body(theta, *shared, *values, *seen) for _ in zip(thetas, *walks, strict=True)])
+
+    def at(theta: Tensor, *values: Tensor) -> list[Tensor]:
+        return body(theta, *shared, *values, *look(theta, *shared, *values))
+
+    one = captured(at)
+
+    def replayed(points: Tensor) -> list[Tensor]:
         walks = [plane.walk(points.tolist()) for plane in given]
         return _stack([one(theta, *values) for theta, *values in zip(_thetas(place, points), *walks, strict=True)])
 
-    return run
+    on_card = objective.device.type == "cuda" and strategy.workers == 1  # a recording has one set of arguments
+    return replayed if on_card else run
 
 
-def _graphs(objective: MeanLoss, piece: Any, key: tuple[bool, bool]) -> tuple[Any, Any, Any]:
-    """Trace once for each shape of a micro-batch, and cut: what is fixed, what is affine in theta, and the rest."""
+def _graphs(objective: MeanLoss, piece: Any, key: tuple[bool, bool]) -> tuple[Any, Any, Any, Any]:
+    """Trace once for each shape of a micro-batch; cut: what is fixed, affine in theta, a part of theta, and the rest."""
     shapes = ("graph", *key, *(leaf.shape for leaf in arguments(piece)))
     if shapes not in objective.cache:
         graph = fold_batch_norm(trace(objective.terms, objective.theta, piece))
@@ -261,7 +275,8 @@ def _graphs(objective: MeanLoss, piece: Any, key: tuple[bool, bool]) -> tuple[An
             if not affine_parts(rest):
                 raise ValueError("no layer is affine in theta: expected affine=False")
             first, rest = split(rest, affine_parts(rest), GIVEN)
-        objective.cache[shapes] = (fix, first, in_place(classes_first(rest)))
+        look, rest = split(rest, views(rest), SEEN)
+        objective.cache[shapes] = (fix, first, look, in_place(classes_first(rest)))
     return objective.cache[shapes]
 
 

@@ -33,7 +33,8 @@ VIEWS = (
 )
 PRODUCTS = (aten.addmm.default, aten.mm.default, aten.convolution.default)
 FRESH = (*PRODUCTS, aten.add.Tensor, aten.mul.Tensor)
-FIXED, GIVEN = "fixed_", "given_"
+ALIASES = tuple({*VIEWS} - {aten.clone.default, aten.reshape.default, aten._unsafe_view.default})
+FIXED, GIVEN, SEEN = "fixed_", "given_", "seen_"
 LANES = 16  # float32 numbers in a register: torch's log-softmax over fewer classes than that is not vectorized
 
 
@@ -88,6 +89,19 @@ def constants(graph: Graph) -> list[fx.Node]:
     varying = _depending(graph)
     fixed = {node for node in graph.graph.nodes if node.op == "call_function" and node not in varying}
     return [node for node in graph.graph.nodes if node in fixed and _read_outside(node, fixed)]
+
+
+def views(graph: Graph) -> list[fx.Node]:
+    """Return where to cut so that the parameters are looked up in theta once, if theta stays where it is.
+
+    Empty where a result is a part of theta itself.
+    """
+    found = {next(iter(graph.graph.nodes))}
+    for node in graph.graph.nodes:
+        if node.target in ALIASES and not node.kwargs and set(node.all_input_nodes) <= found:
+            found.add(node)
+    ends = [node for node in graph.graph.nodes if node in found and _read_outside(node, found)]
+    return [] if found & set(outputs(graph)) else [node for node in ends if node.op != "placeholder"]
 
 
 def affine_parts(graph: Graph) -> list[fx.Node]:
@@ -212,11 +226,11 @@ def _transposed(graph: fx.Graph, node: fx.Node) -> fx.Node:
     call = _caller(graph)
     if node.target is not aten.addmm.default or len(node.users) > 1 or node.kwargs:
         return call(aten.t.default, node)
-    bias, data, weight = node.args
+    bias, data, weight = cast(Any, node.args)
     return call(
         aten.addmm.default,
         call(aten.unsqueeze.default, bias, -1),
-        call(aten.t.default, weight),
+        weight.args[0] if weight.target is aten.t.default else call(aten.t.default, weight),
         call(aten.t.default, data),
     )
 
