@@ -89,7 +89,7 @@ def student_loss(lesson: Lesson, draws: torch.Generator) -> LossOf:
         seen = lesson.seen_by_teachers(x, view, draws)
         one = teachers[k : k + 1] if isinstance(teachers, Members) else teachers
         with torch.autocast(z.device.type, enabled=False), torch.no_grad():
-            labels = labeller(one, copies, None, batched=False, chunk_size=None)(seen, draws)
+            labels = labeller(one, copies, None)(seen, draws)
         return lesson.mean_loss(labels[0] if known else labels, z, lesson.temperatures[k], lesson.weights[k], y)
 
     return of_student

@@ -12,7 +12,6 @@ from kdlandscape.distillation.copies import Copies, Members, batching, members
 from kdlandscape.distillation.descent import Generators
 from kdlandscape.distillation.losses import ensemble_logits
 from kdlandscape.landscape.reduction import num_examples
-from kdlandscape.landscape.replay import traced
 
 #: A teacher of any kind: (inputs (b, ...), generator for what it draws) -> logits (b, C).
 Teacher = Callable[[Any, torch.Generator], Tensor]
@@ -71,38 +70,45 @@ def linearized_logits(network: nn.Module, theta: Tensor, thetas: Tensor, inputs:
         return vmap(one)(thetas - theta)
 
 
-def labeller(
-    teachers: Members | Teacher, copies: Copies, own: int | None, *, batched: bool, chunk_size: int | None
-) -> Callable[[Any, Generators], Tensor]:
-    """Return a function that labels a batch: logits (K, b, C), or (b, C) where they are the same for all students.
+def batched_labels(
+    teachers: Members, copies: Copies, own: int | None, chunk_size: int | None
+) -> Callable[[Tensor, dict[str, Tensor], Any], Tensor]:
+    """Return the function of teachers' weights, their buffers and a batch that gives all labels (K, b, C) at once.
+
+    Parameters
+    ----------
+    teachers
+        The teacher (K, P) or the ensemble (K, m, P) of each student: only its shape counts.
+    copies
+        The teachers' architecture in eval mode.
+    own
+        0 where every student has a batch of its own, (K, b, ...); None where all see the same one.
+    chunk_size
+        Teachers in one program; None: all.
+    """
+
+    def one(theta: Tensor, buffers: dict[str, Tensor], x: Any) -> Tensor:
+        return copies.outputs(theta, x, dict(buffers))
+
+    def several(theta: Tensor, buffers: dict[str, Tensor], x: Any) -> Tensor:
+        return ensemble_logits(vmap(one, in_dims=(0, 0, None))(theta, buffers, x))
+
+    return vmap(one if teachers.thetas.ndim == 2 else several, in_dims=(0, 0, own), chunk_size=chunk_size)
+
+
+def labeller(teachers: Members | Teacher, copies: Copies, own: int | None) -> Callable[[Any, Generators], Tensor]:
+    """Return a function that labels a batch, one teacher after another: logits (K, b, C), or (b, C) where one labels.
 
     Parameters
     ----------
     teachers
         The teacher (K, P) or the ensemble (K, m, P) of each student, or a function that labels for all.
-    copies
-        The teachers' architecture in eval mode.
-    own
-        0 where every student has a batch of its own, (K, b, ...); None where all see the same one.
-    batched
-        Whether the students are one batched program: then the teachers are one too, so that a student equal to its
-        teacher computes the same bits.
-    chunk_size
-        Teachers in one program; None: all.
+    copies, own
+        As for `batched_labels`.
     """
     if not isinstance(teachers, Members):
         return _asked(teachers)
     single = teachers.thetas.ndim == 2
-    if batched:
-
-        def one(theta: Tensor, buffers: dict[str, Tensor], x: Any) -> Tensor:
-            return copies.outputs(theta, x, dict(buffers))
-
-        def several(theta: Tensor, buffers: dict[str, Tensor], x: Any) -> Tensor:
-            return ensemble_logits(vmap(one, in_dims=(0, 0, None))(theta, buffers, x))
-
-        label = traced(vmap(one if single else several, in_dims=(0, 0, own), chunk_size=chunk_size))
-        return lambda x, draws: label(teachers.thetas, teachers.buffers, x)
 
     def one_by_one(x: Any, draws: Generators) -> Tensor:
         found = []

@@ -48,19 +48,25 @@ class Program:
                 stacklevel=3,
             )
 
-    def step(self, objective: Callable[..., Tensor], in_dims: Sequence[int | None]) -> Callable[..., Any]:
-        """Return the function of (thetas, generators, *arguments) that gives gradients (K, P) and losses (K,).
+    def step(
+        self,
+        objective: Callable[..., Tensor],
+        in_dims: Sequence[int | None],
+        prepare: Callable[..., Sequence[Any]] = lambda *arguments: arguments,
+    ) -> Callable[..., Any]:
+        """Return the function of (thetas, generators, *given) that gives gradients (K, P) and losses (K,).
 
-        ``objective(theta, buffers, *arguments)`` is the loss of one network.
+        ``objective(theta, buffers, *arguments)`` is the loss of one network, ``prepare(*given)`` gives its arguments
+        for all of them. Both are recorded as one program: what they compute alike stays alike to the bit.
         """
         buffers = self.networks.buffers
         if self.batched:
             program = vmap(grad_and_value(objective), in_dims=(0, 0, *in_dims), chunk_size=self._chunk_size)
-            replayed = traced(program)
-            return lambda thetas, draws, *arguments: replayed(thetas, buffers, *arguments)
+            replayed = traced(lambda thetas, own, *given: program(thetas, own, *prepare(*given)))
+            return lambda thetas, draws, *given: replayed(thetas, buffers, *given)
         alone = one_by_one(objective, buffers, in_dims)
-        return lambda thetas, draws, *arguments: alone(
-            thetas, drawn_seeds(draws, len(thetas)) if self._random else None, *arguments
+        return lambda thetas, draws, *given: alone(
+            thetas, drawn_seeds(draws, len(thetas)) if self._random else None, *prepare(*given)
         )
 
 

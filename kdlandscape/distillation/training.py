@@ -14,7 +14,7 @@ from kdlandscape.distillation.descent import Checkpoint, Generators, Gradient, T
 from kdlandscape.distillation.lesson import Lesson, viewed
 from kdlandscape.distillation.losses import DistillationLoss, tempered_kl
 from kdlandscape.distillation.own_loop import fit_each, student_loss
-from kdlandscape.distillation.predictions import labeller
+from kdlandscape.distillation.predictions import batched_labels, labeller
 from kdlandscape.distillation.programs import Program
 from kdlandscape.distillation.recipe import Recipe
 from kdlandscape.distillation.training_checks import check_students, refuse_checkpoint, refuse_views
@@ -235,22 +235,38 @@ def distill(
 
 
 def _gradient(program: Program, lesson: Lesson, chunk_size: int | None) -> Gradient:
-    """Return the mean losses of all students on a batch, and their gradients."""
-    copies, asked = Copies(lesson.network, training=False), not isinstance(lesson.teachers, Members)
-    label = labeller(lesson.teachers, copies, program.own, batched=program.batched, chunk_size=chunk_size)
+    """Return the mean losses of all students on a batch, and their gradients.
+
+    Students that are one batched program have their teachers in it, so that one that equals its teacher computes the
+    same bits.
+    """
+    copies, own = Copies(lesson.network, training=False), program.own
 
     def objective(
         theta: Tensor, buffers: dict[str, Tensor], z: Tensor, tau: Tensor, weight: Tensor, x: Any, y: Any
     ) -> Tensor:
         return lesson.mean_loss(z, program.copies.outputs(theta, x, buffers), tau, weight, y)
 
-    shared = None if program.own is None and asked else 0
-    step = program.step(objective, (shared, 0, 0, program.own, program.own))
+    if program.batched and isinstance(lesson.teachers, Members):
+        known, labels = lesson.teachers, batched_labels(lesson.teachers, copies, own, chunk_size)
+        step = program.step(
+            objective, (0, 0, 0, own, own), lambda thetas, buffers, x, *others: (labels(thetas, buffers, x), *others)
+        )
+
+        def taught(x: Any, draws: Generators) -> tuple[Any, ...]:
+            return known.thetas, known.buffers, x
+    else:
+        label = labeller(lesson.teachers, copies, own)
+        shared = None if own is None and not isinstance(lesson.teachers, Members) else 0
+        step = program.step(objective, (shared, 0, 0, own, own))
+
+        def taught(x: Any, draws: Generators) -> tuple[Any, ...]:
+            return (label(x, draws),)
 
     def gradient(thetas: Tensor, batch: tuple[Any, ...], draws: Generators) -> tuple[Tensor, Tensor]:
         x = batch[0] if lesson.views is None else viewed(lesson.views, batch[0], draws)
-        z = label(lesson.seen_by_teachers(batch[0], x, draws), draws)
-        return step(thetas, draws, z, lesson.temperatures, lesson.weights, x, batch[-1])
+        given = taught(lesson.seen_by_teachers(batch[0], x, draws), draws)
+        return step(thetas, draws, *given, lesson.temperatures, lesson.weights, x, batch[-1])
 
     return gradient
 

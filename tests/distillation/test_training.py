@@ -64,13 +64,12 @@ def test_a_batch_of_networks_takes_the_steps_that_torch_optim_takes_one_by_one(n
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("name", ["mlp", "cnn"])
-def test_at_lambda_one_without_weight_decay_the_weights_do_not_move_at_all(name, dtype, device):
+@pytest.mark.parametrize(("name", "norm"), [("mlp", "none"), ("mlp", "layer"), ("cnn", "none"), ("cnn", "group")])
+def test_at_lambda_one_without_weight_decay_the_weights_do_not_move_at_all(name, norm, dtype, device):
     inputs = torch.randn(300, 40, generator=torch.Generator().manual_seed(0), dtype=dtype).to(device)
-    network = networks.network(name, 40, 10, width=16).to(device, dtype)
+    network = networks.network(name, 40, 10, width=16, norm=norm).to(device, dtype)
     teacher, random = networks.random_thetas(network, [0, 1]).to(device)
     init = mix(random, 3 * teacher, torch.tensor([0.0, 0.5, 1.0]))
-    # enough steps that the programs of teachers and students are recorded and replayed
     for recipe in (Recipe(epochs=12, lr=0.5), Recipe(epochs=4, lr=1.0, nesterov=False, momentum=0.0)):
         trained = distill(
             network, init, (3 * teacher).expand(3, -1), inputs, recipe, generator=seeded(device), temperature=4.0

@@ -265,7 +265,7 @@ def _traced(objective: MeanLoss, strategy: Strategy, place: _Plane | None, piece
 
 
 def _graphs(objective: MeanLoss, piece: Any, key: tuple[bool, bool]) -> tuple[Any, Any, Any, Any]:
-    """Trace once for each shape of a micro-batch; cut: what is fixed, affine in theta, a part of theta, and the rest."""
+    """Trace once for each shape of a micro-batch; cut: what is fixed, affine in theta, a part of it, and the rest."""
     shapes = ("graph", *key, *(leaf.shape for leaf in arguments(piece)))
     if shapes not in objective.cache:
         graph = fold_batch_norm(trace(objective.terms, objective.theta, piece))
