@@ -12,9 +12,9 @@ from kdlandscape.sweeps.terminal import show
 def forecast(
     spec: SpecName, overrides: Overrides, workers: Workers = None, root: Root = None, warm: Warm = False
 ) -> None:
-    """Execute the first runs of a study, one for each worker, and say how long the others will take, or took.
+    """Say how long the missing runs of a study will take, from a short trial; once they are done, what they took.
 
-    The results of the trial count: run goes on from them. Once all is done, the same command compares.
+    The trial executes some runs with the first steps of each training only. Nothing of it stays but the forecast.
 
     Example: kdlandscape forecast demo --workers 2
     """

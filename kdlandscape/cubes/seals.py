@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
+from kdlandscape.cubes.clock_ahead import needing, place_of
 from kdlandscape.cubes.files import READ_ONLY, write
 from kdlandscape.cubes.locks import lock
 
@@ -96,7 +97,8 @@ def cache_folder() -> Path:
 def cached(path: Path, make: Callable[[BinaryIO], object]) -> bytes:
     """Return the content of a file of a cache, made by the first who wants it while others wait.
 
-    A damaged file is made again. Where the cache cannot be written, the content is made and not kept.
+    A damaged file is made again. Where the cache cannot be written, the content is made and not kept. A trial reads
+    what is kept, and keeps what it makes in its own folder.
 
     Parameters
     ----------
@@ -107,11 +109,13 @@ def cached(path: Path, make: Callable[[BinaryIO], object]) -> bytes:
     """
     if (content := _kept(path)) is not None:
         return content
+    path = place_of(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with lock(path.with_name(f"{path.name}.lock")):
+        with needing(path) as begin, lock(path.with_name(f"{path.name}.lock")):
             content = _kept(path)
             if content is None:
+                begin()
                 content = _made(make)
                 write_sealed(path, lambda temporary: temporary.write_bytes(content))
     except OSError as error:

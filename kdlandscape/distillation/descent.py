@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map
 
+from kdlandscape.cubes.clock_ahead import Steps
 from kdlandscape.cubes.seals import read_sealed, write_sealed
 from kdlandscape.distillation.copies import Members
 from kdlandscape.distillation.recipe import Recipe, direction, fresh_state
@@ -103,12 +104,15 @@ def descend(
     per_epoch = -(-n // recipe.batch_size)
     run = _Run(networks, recipe, generator, record_every)
     start = [thetas, *networks.buffers.values(), *tree_leaves(data), scale, *facts]
+    steps = Steps(recipe.epochs * per_epoch, finish=lambda: float(run.thetas[0, 0]))
+    if steps.is_trial:  # nothing of a trial is kept, and a checkpoint of it would be that of another training
+        checkpoint = None
     name = _fingerprint(recipe, *start) if checkpoint else ""
     if checkpoint and Path(checkpoint.path).exists():
         run.load(Path(checkpoint.path), name)
-    while run.epoch < recipe.epochs and not run.stopped.all():
+    while run.epoch < recipe.epochs and not (steps.cut or run.stopped.all()):
         some_stopped = bool(run.stopped.any())  # asked once an epoch: a step on a GPU waits for no answer
-        for step, rows in enumerate(_order(n, recipe.batch_size, generator)):
+        for step, rows in enumerate(steps.of(_order(n, recipe.batch_size, generator))):
             with run.held() if some_stopped else nullcontext():
                 slopes, values = gradient(run.thetas, tree_map(lambda leaf, rows=rows: leaf[rows], data), generator)
             run.losses[run.epoch] += values * (rows.shape[-1] / n)
@@ -121,6 +125,8 @@ def descend(
         if checkpoint and (run.epoch % checkpoint.every == 0 or run.epoch == recipe.epochs):
             run.save(Path(checkpoint.path), name)
     run.losses[run.epoch :] = torch.nan
+    if steps.cut:
+        run.record_rest(recipe.epochs * per_epoch)
     return run.result()
 
 
@@ -153,6 +159,11 @@ class _Run:
     def record(self, taken: int, last: int) -> None:
         if self.record_every is not None and (taken % self.record_every == 0 or taken == last):
             self.kept[taken] = self.thetas.clone()
+
+    def record_rest(self, last: int) -> None:
+        """Take the weights as they are for all steps to come: what follows in a trial has as much to look at."""
+        for taken in range(max(self.kept, default=0) + 1, last + 1):
+            self.record(taken, last)
 
     def end_epoch(self) -> None:
         losses = self.losses[self.epoch]

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from kdlandscape.cubes.coarse_to_fine import coarse_to_fine
+from kdlandscape.cubes.clock_ahead import in_trial
 from kdlandscape.cubes.seals import check_seal, write_sealed
 from kdlandscape.landscape.loss import MeanLoss
 
@@ -103,14 +104,14 @@ def _update(digest: Any, tensor: Tensor) -> None:
 
 
 def load(path: Path, expected: str, center: Mapping[str, float]) -> xr.Dataset | None:
-    """Open a saved slice, or None if there is none.
+    """Open a saved slice, or None if there is none; a trial knows none, since its networks are hardly trained.
 
     Raises
     ------
     ValueError
         If the file holds another slice, or is damaged.
     """
-    if not path.exists():
+    if not path.exists() or in_trial():
         return None
     check_seal(path, "; give another path, or delete the file")
     with xr.open_dataset(path) as opened:
@@ -132,7 +133,12 @@ def load(path: Path, expected: str, center: Mapping[str, float]) -> xr.Dataset |
 
 @contextmanager
 def saving(path: Path | None, make: Callable[[], xr.Dataset]) -> Any:
-    """Give a function that saves now and then; save at the end, also after an exception or an interrupt."""
+    """Give a function that saves now and then; save at the end, also after an exception or an interrupt.
+
+    Nothing of a trial is saved.
+    """
+    if in_trial():
+        path = None
     last = time.monotonic()
 
     def now_and_then() -> None:

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from kdlandscape.cubes.clock_ahead import followed
 from kdlandscape.cubes.files import DiskFullError, is_full, publish, read_error
 from kdlandscape.cubes.locks import lock
 from kdlandscape.sweeps.job import Job, Outcome, stamp
@@ -94,7 +95,8 @@ def _run_notebook(job: Job) -> None:
     _inject_exactly()
     RunKernelManager.prepare(job.unfinished(".log"), job.notebook if job.warm else None)
     try:
-        _through_papermill(job, settings(job.sockets / str(os.getpid())), RunKernelManager)
+        with followed(str(job.result)):
+            _through_papermill(job, settings(job.sockets / str(os.getpid())), RunKernelManager)
     finally:
         end_processes(job)
 
@@ -188,7 +190,8 @@ def _failed(job: Job, error: Exception) -> Outcome:
     if cell_error:
         _keep_notebook(job)
         trace = "\n".join(cell_error.traceback)
-        return Outcome(job, describe(job, cell_error.ename, cell_error.evalue, source=cell_error.source, trace=trace))
+        record = describe(job, cell_error.ename, cell_error.evalue, source=cell_error.source, trace=trace)
+        return Outcome(job, record | {"recorded": job.unfinished(".nc").exists()})
     if is_out_of_descriptors(error):
         return Outcome(job, describe(job, OUT_OF_DESCRIPTORS, str(error)))
     if isinstance(error, DeadKernelError | ForkServerDiedError):

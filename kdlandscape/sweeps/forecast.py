@@ -1,7 +1,6 @@
-"""How long a study will take, from its first runs on the workers that will execute it; and how long it took."""
+"""How long a study will take, from a trial in which long training stops after its first steps; and what it took."""
 
 import json
-import math
 import time
 from datetime import datetime
 from pathlib import Path
@@ -9,13 +8,14 @@ from typing import Any, NamedTuple
 
 import xarray as xr
 
+from kdlandscape.cubes.clock_ahead import notes, trial
 from kdlandscape.cubes.files import names, write
 from kdlandscape.cubes.schema import RUN
+from kdlandscape.sweeps.adoption import check_recipe
+from kdlandscape.sweeps.composition import STUDIES
 from kdlandscape.sweeps.errors import StudyError
 from kdlandscape.sweeps.places import studies_root
 from kdlandscape.sweeps.plan import plan
-from kdlandscape.sweeps.processes import default_workers
-from kdlandscape.sweeps.snapshot import status
 from kdlandscape.sweeps.spec import Spec
 from kdlandscape.sweeps.study import run_study
 
@@ -23,44 +23,59 @@ FILE = "forecast.json"
 
 
 class Forecast(NamedTuple):
-    """What the runs after the trial were expected to take, and what they took.
+    """What runs are expected to take, and what they took.
 
     Attributes
     ----------
     runs, workers
-        Runs that were still missing after the trial, and the processes that execute them.
-    trial
-        Names of the runs of the trial.
+        Ids of the runs that were missing, and the number of processes that execute them.
+    executed
+        How many of them the trial has executed.
     trial_seconds, seconds
-        What the trial took, and what the other runs are expected to take.
+        What the trial took, and what the runs are expected to take from the start of the first to the end of the last.
+    studies
+        What the trial has found of each study that the runs execute, with ``study``, ``runs``, ``executed``,
+        ``workers`` and ``seconds``; the study itself comes last.
+    failed
+        Runs that ended in an error after their work was done, which a trial of hardly trained networks excuses.
     measured
-        What they took, from the start of the first to the end of the last; None while one is missing.
+        What the runs took, in the same sense as ``seconds``; None while one is missing.
     """
 
-    runs: int
+    runs: list[str]
     workers: int
-    trial: list[str]
+    executed: int
     trial_seconds: float
     seconds: float
+    studies: list[dict[str, Any]]
+    failed: list[str]
     measured: float | None = None
 
     def said(self) -> str:
-        """Return it as one line."""
-        said = f"{self.runs} runs on {self.workers} workers: {words(self.seconds)} expected"
-        said += f" (the first {len(self.trial)} took {words(self.trial_seconds)})"
-        if self.measured is None:
-            return said
-        return f"{said}, {words(self.measured)} measured, {self.measured / max(self.seconds, 1e-9):.2f} of it"
+        """Return it in words, a line for each thing to say."""
+        said = f"{len(self.runs)} runs on {self.workers} workers: {words(self.seconds)} expected, from a trial of "
+        said += f"{words(self.trial_seconds)} ({self.executed} runs, with the first steps of each training)"
+        if self.measured is not None:
+            said += f"; {words(self.measured)} measured, {self.measured / max(self.seconds, 1e-9):.2f} of it"
+        lines = [
+            f"  {one['study']}: {words(one['seconds'])}, {one['runs']} runs on {one['workers']} workers"
+            for one in self.studies[:-1]
+        ]
+        lines += [f"  only its time up to there counts: {one}" for one in self.failed]
+        return "\n".join([said, *lines])
 
 
 def take_forecast(
     spec: Spec, *, workers: int | None = None, root: Path | str | None = None, **options: Any
 ) -> Forecast:
-    r"""Return how long a study will take, from a trial that the first call makes of its first runs.
+    """Return how long the missing runs of a study will take; once all are done, also what they took.
 
-    The trial executes one run for each of the W workers at the same time, so that it meets what they share; its results
-    count, and are not made again. The r other runs take :math:`\lceil r / W \rceil` times as long. That is kept with
-    the study, in ``forecast.json``; once all is done, the same call says what the runs took.
+    The first call makes a trial, and keeps what it finds with the study, in ``forecast.json``. The trial executes the
+    notebooks in a folder of its own: all runs, or two for each worker if there are more. Training by
+    `kdlandscape.train` and `kdlandscape.distill` stops after about half a second of steps, and what the other steps
+    would take is added; everything else is executed as it is, a training loop of the user's own too. A study that a
+    notebook executes is treated alike. Nothing that the trial makes stays, but for files that a notebook writes by
+    itself.
 
     Parameters
     ----------
@@ -72,46 +87,72 @@ def take_forecast(
     Raises
     ------
     StudyError
-        If a run of the trial fails, if runs were done before it, which no trial can tell from, or if there are no more
-        runs than workers: the trial would be the whole study.
+        If no run is missing, if a run of the trial fails in its work, or as `kdlandscape.run_study` does.
     """
     folder = studies_root(root) / spec.study
-    if (folder / FILE).is_file():
-        return _with_measured(folder, Forecast(**json.loads((folder / FILE).read_text(encoding="utf-8"))))
-    if names(folder / "runs", ".nc"):
-        raise StudyError(f"{folder}: expected no run before the trial of a forecast, got some that are done")
-    total, workers = len(plan(spec)), workers or default_workers()
-    if total <= workers:
-        raise StudyError(
-            f"{spec.study}: expected more runs than workers, since the first run of each is the trial; got {total} on "
-            f"{workers}: 'kdlandscape run' takes no longer than the trial would"
+    ids = [run.id for run in plan(spec)]
+    made = _kept(folder)
+    if (
+        made is not None
+        and set(made.runs) <= set(ids) <= {*made.runs, *_done(folder)}
+        and workers
+        in (
+            None,
+            made.workers,
         )
-    start = time.monotonic()
-    run_study(spec, workers=workers, root=root, shard=f"0/{math.ceil(total / workers)}", **options)
-    taken = time.monotonic() - start
-    now = status(folder)
-    if now.failed:
-        raise StudyError(f"{folder}: expected the trial's runs to succeed, got {len(now.failed)} that failed")
-    trial = [run.id for run in now.done]
-    rest = len(now.missing)
-    found = Forecast(rest, workers, trial, taken, taken * math.ceil(rest / workers))
-    text = json.dumps(found._asdict())
-    write(folder / FILE, lambda path: path.write_text(text, encoding="utf-8"))
-    return _with_measured(folder, found)
+    ):
+        return _with_measured(folder, made)
+    check_recipe(spec, folder)
+    missing = [name for name in ids if name not in _done(folder)]
+    if not missing:
+        raise StudyError(f"{folder}: expected runs that are missing, to say what they will take; got none")
+    with trial() as place:
+        began = time.monotonic()
+        run_study(spec, workers=workers, root=root, **options)
+        taken = time.monotonic() - began
+        studies = notes(place / STUDIES)
+    found = _forecast(spec, missing, taken, studies)
+    folder.mkdir(parents=True, exist_ok=True)
+    write(folder / FILE, lambda path: path.write_text(json.dumps(found._asdict(), indent=1), encoding="utf-8"))
+    return found
+
+
+def _forecast(spec: Spec, missing: list[str], taken: float, studies: list[dict[str, Any]]) -> Forecast:
+    if not studies:
+        raise StudyError(f"{spec.study}: expected runs that can be executed now, got none")
+    failed = [(one["study"], *failure.values()) for one in studies for failure in one["failed"]]
+    for study, run, error, excused in failed:
+        if not excused:
+            raise StudyError(
+                f"{study}: expected the runs of the trial to succeed, got {run}, which failed: {error}\nNetworks of a "
+                "trial are hardly trained; 'kdlandscape run' executes the run as it is, and keeps its notebook and its "
+                "error"
+            )
+    whole = studies[-1]
+    kept = [{key: one[key] for key in ("study", "runs", "executed", "workers", "seconds", "taken")} for one in studies]
+    told = [f"{study}/{run}: {error}" for study, run, error, _ in failed]
+    return Forecast(missing, whole["workers"], whole["executed"], taken, whole["seconds"], kept, told)
+
+
+def _kept(folder: Path) -> Forecast | None:
+    path = folder / FILE
+    return Forecast(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+
+
+def _done(folder: Path) -> set[str]:
+    return names(folder / "runs", ".nc")
 
 
 def _with_measured(folder: Path, made: Forecast) -> Forecast:
-    now = status(folder)
-    others = [run.id for run in now.done if run.id not in made.trial]
-    if now.missing or now.failed or not others:
+    if not set(made.runs) <= _done(folder):
         return made
-    ends = []
-    for name in others:
+    spans = []
+    for name in made.runs:
         with xr.open_dataset(folder / "runs" / f"{name}.nc", engine="netcdf4", decode_times=False) as run:
             start, taken = (run[f"{RUN}{fact}"].values.item() for fact in ("started_at", "wall_time"))
         began = datetime.fromisoformat(start).timestamp()  # to a second
-        ends.append((began, began + float(taken)))
-    return made._replace(measured=max(end for _, end in ends) - min(began for began, _ in ends))
+        spans.append((began, began + float(taken)))
+    return made._replace(measured=max(end for _, end in spans) - min(began for began, _ in spans))
 
 
 def words(seconds: float) -> str:

@@ -1,8 +1,11 @@
 """Where notebooks, specs and studies live: in a checkout, in an installed wheel, or where the user says."""
 
+import hashlib
 import os
 from pathlib import Path
 
+from kdlandscape.cubes.clock_ahead import journal
+from kdlandscape.cubes.locks import lock
 from kdlandscape.nearest import did_you_mean, listed
 from kdlandscape.sweeps.errors import SpecError, StudyError
 
@@ -50,6 +53,7 @@ def studies_root(root: Path | str | None = None) -> Path:
     """Return the folder that studies are written to.
 
     In this order: ``root``, the variable ``KDLANDSCAPE_RUNS``, the checkout's ``papermill_runs``, ``./papermill_runs``.
+    In a trial, a folder in the trial's own that stands for it.
     """
     if root is not None and not str(root).strip():
         raise SpecError(f"root: expected a folder for studies, got {str(root)!r}")
@@ -58,7 +62,25 @@ def studies_root(root: Path | str | None = None) -> Path:
     folder = Path(root).absolute()
     if folder.exists() and not folder.is_dir():
         raise SpecError(f"root: expected a folder for studies, got {folder}, which is none")
-    return folder
+    own = journal()
+    return folder if own is None or own.parent in folder.parents else _stand_in(folder, own)
+
+
+def _stand_in(root: Path, own: Path) -> Path:
+    """Return a trial's folder for studies, where each has the results that it has under a root, as links."""
+    place = own.with_name("roots") / hashlib.sha256(str(root).encode()).hexdigest()[:24]
+    place.parent.mkdir(exist_ok=True)
+    with lock(place.with_suffix(".lock")):
+        if not place.exists():
+            place.mkdir()
+            for found in [*root.glob("*/spec.yaml"), *root.glob("*/*/spec.yaml")]:  # some lie in a folder of their own
+                folder = place / found.parent.relative_to(root)
+                for kind in ("runs", "errors"):
+                    (folder / kind).mkdir(parents=True)
+                    for path in (found.parent / kind).glob("*"):
+                        (folder / kind / path.name).symlink_to(path)
+                (folder / "spec.yaml").write_bytes(found.read_bytes())
+    return place
 
 
 def find_study(name: str | Path, root: Path | str | None = None) -> Path:

@@ -12,6 +12,7 @@ from kdlandscape.cubes.store import CubeError, compact
 from kdlandscape.cubes.user_paths import remember_folder
 from kdlandscape.sweeps.adoption import Choice, adopt
 from kdlandscape.sweeps.axis_labels import axis_labels
+from kdlandscape.sweeps.composition import composed
 from kdlandscape.sweeps.drive import Engine, drive
 from kdlandscape.sweeps.engines import local
 from kdlandscape.sweeps.errors import StudyError
@@ -105,7 +106,7 @@ def run_study(
     )
     remember_folder()
     if not isinstance(spec, Spec | Mapping) and (Path(spec) / "spec.yaml").is_file():
-        folder = Path(spec).absolute()
+        folder = studies_root(Path(spec).absolute().parent) / Path(spec).absolute().name
         spec = reopen(folder)
     else:
         if not isinstance(spec, Spec):
@@ -122,9 +123,12 @@ def run_study(
     todo = [ours[run.id] for run in now.missing + (now.failed if retry_failed else []) if run.id in ours]
     todo = _without_waiting(todo, checkpoints, spec)
     engine = _engine(scheduler, workers, time_limit)
-    reporter = _reporter(progress, now, len(todo))
     try:
-        with workspace(folder) as place, closing(reporter):
+        with (
+            composed(plan(spec), todo, folder, workers) as todo,
+            workspace(folder) as place,
+            closing(_reporter(progress, now, len(todo))) as reporter,
+        ):
             forked = can_fork() if warm is None else warm
             options = {"warm": forked, "cell_limit": cell_limit, "labels": axis_labels(spec)}
             jobs = [_job(spec, folder, place, run, checkpoints.get(run.id), **options) for run in todo]
