@@ -1,8 +1,8 @@
 """The clock of a trial, which runs ahead of the work that a trial leaves out.
 
-A trial executes runs only to learn how long they take. Each of its processes has a journal, in the trial's folder: there
-it notes the seconds by which its clock is ahead, and the files of the cache that it shares with other runs. The time
-that a run will take is the time that it took plus the seconds ahead.
+A trial executes runs only to learn how long they take. Each of its processes has a journal, in the trial's folder:
+there it notes the seconds by which its clock is ahead, and the files of the cache that it shares with other runs. The
+time that a run will take is the time that it took plus the seconds ahead.
 """
 
 import hashlib
@@ -36,15 +36,17 @@ def trial() -> Iterator[Path]:
     if journal() is not None:
         raise RuntimeError("expected no trial inside a trial, got one; a study that a run executes needs none")
     before = os.environ.get(VARIABLE)
-    with tempfile.TemporaryDirectory(prefix="kdl-trial-", ignore_cleanup_errors=True) as folder:
-        with lock(Path(folder, _LOCK)):
-            os.environ[VARIABLE] = str(Path(folder, _DRIVER))
-            try:
-                yield Path(folder)
-            finally:
-                os.environ.pop(VARIABLE)
-                if before is not None:
-                    os.environ[VARIABLE] = before
+    with (
+        tempfile.TemporaryDirectory(prefix="kdl-trial-", ignore_cleanup_errors=True) as folder,
+        lock(Path(folder, _LOCK)),
+    ):
+        os.environ[VARIABLE] = str(Path(folder, _DRIVER))
+        try:
+            yield Path(folder)
+        finally:
+            os.environ.pop(VARIABLE)
+            if before is not None:
+                os.environ[VARIABLE] = before
 
 
 def journal() -> Path | None:

@@ -14,8 +14,8 @@ import xarray as xr
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from kdlandscape.cubes.coarse_to_fine import coarse_to_fine
 from kdlandscape.cubes.clock_ahead import in_trial
+from kdlandscape.cubes.coarse_to_fine import coarse_to_fine
 from kdlandscape.cubes.seals import check_seal, write_sealed
 from kdlandscape.landscape.loss import MeanLoss
 

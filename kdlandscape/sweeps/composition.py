@@ -116,7 +116,7 @@ def stand_for(runs: list[Run], todo: list[Run], found: dict[str, list[Piece]]) -
 
 
 def _telling(runs: list[Run], known: list[Run], found: dict[str, list[Piece]]) -> tuple[str, ...]:
-    """Return the axes that the names of shared files follow from: of all that would do, those with the fewest places."""
+    """Return the axes that shared files follow from: of all that would do, those with the fewest places."""
     axes = list(known[0].coords)
     fitting = []
     for names in (names for size in range(len(axes) + 1) for names in combinations(axes, size)):
