@@ -7,12 +7,11 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
+import xarray as xr
 
 from kdlandscape.cubes.clock_ahead import VARIABLE, Piece, Steps, followed, in_trial, pieces, trial
-from kdlandscape.cubes.runfile import read_run
 from kdlandscape.cubes.seals import cached
 from kdlandscape.sweeps import load_spec, run_study, studies_root
 from kdlandscape.sweeps.composition import makespan, spread, stand_for
@@ -36,9 +35,8 @@ teachers = train_teachers(make, x, y, Recipe(epochs=epochs, batch_size=64), seed
 """
 RESULT = """\
 record(xr.Dataset({"norm": ((), float(teachers.thetas.norm()), {"long_name": "norm", "units": "1"})}))
-assert epochs < 1000 or teachers.thetas.norm() > 1e-9, "a check of the result"
 """
-PARAMETERS = "seed: int = 0\nepochs: int = 4000"
+PARAMETERS = "seed: int = 0\nepochs: int = 1500"
 NESTED = """\
 import kdlandscape as kdl, xarray as xr
 from kdlandscape.sweeps import load_spec
@@ -50,7 +48,7 @@ kdl.record(xr.Dataset({"runs": ((), runs, {"long_name": "runs", "units": "1"})})
 
 def training_spec(folder, **grid):
     write_notebook(folder / "tiny.ipynb", PARAMETERS, IMPORTS, TRAINING, RESULT)
-    return write_spec(folder, grid={"seed": [0, 1, 2], **grid})
+    return write_spec(folder, grid={"seed": [0, 1], **grid})
 
 
 @pytest.fixture
@@ -74,26 +72,28 @@ def test_a_trial_foretells_within_a_third_leaves_nothing_and_changes_no_result(t
     assert files_below(root) == ["outer", f"outer/{FILE}"]
     assert not own_cache.exists()  # no teacher of a trial lies where a study looks for one
     assert VARIABLE not in os.environ
-    assert [(one["study"], one["runs"]) for one in made.studies] == [("tiny", 3), ("outer", 1)]
+    assert [(one["study"], one["runs"]) for one in made.studies] == [("tiny", 2), ("outer", 1)]
     assert made.trial_seconds < made.seconds
     assert take_forecast(load_spec(nested), root=root) == made  # kept, and not made again
     run_study(load_spec(nested), workers=1, root=root, progress=False)
     done = take_forecast(load_spec(nested), root=root)
     assert 1 / 1.3 < done.measured / done.seconds < 1.3, done.said()
     assert f"{words(done.measured)} measured" in done.said()
-    # a study of its own in another place, without any trial, gives the same bits
+    # without any trial, the same training gives the same bits
     monkeypatch.setenv("KDLANDSCAPE_CACHE", str(tmp_path / "other cache"))
-    run_study(load_spec(path), workers=2, root=tmp_path / "plain", progress=False)
-    for run in (tmp_path / "plain" / "tiny" / "runs").glob("*.nc"):
-        twin = root / "tiny" / "runs" / run.name
-        np.testing.assert_array_equal(read_run(run)["norm"], read_run(twin)["norm"])
+    here: dict = {"seed": 0, "epochs": 1500}
+    exec(IMPORTS + TRAINING, here)
+    (first,) = (root / "tiny" / "runs").glob("*seed=0*.nc")
+    with xr.open_dataset(first, engine="netcdf4") as run:
+        assert run["norm"].item() == float(here["teachers"].thetas.norm())
 
 
 @pytest.mark.slow
 def test_a_run_that_fails_in_its_work_is_named_with_its_error_and_nothing_is_kept(tmp_path):
     write_notebook(tmp_path / "tiny.ipynb", "seed: int = 0", "raise RuntimeError('no such data')")
+    spec = load_spec(write_spec(tmp_path, grid={"seed": [0]}))
     with pytest.raises(StudyError, match=r"got seed=0-\w+, which failed: RuntimeError: no such data"):
-        take_forecast(load_spec(write_spec(tmp_path)), workers=2, root=tmp_path / "root", progress=False)
+        take_forecast(spec, workers=1, root=tmp_path / "root", progress=False)
     assert not (tmp_path / "root").exists()
 
 
@@ -103,8 +103,9 @@ def test_a_check_of_the_result_that_fails_in_a_trial_is_told_and_excused(tmp_pat
         tmp_path / "tiny.ipynb", "seed: int = 0", "import xarray as xr\nimport kdlandscape as kdl",
         "kdl.record(xr.Dataset({'a': ((), 1.0, {'long_name': 'a', 'units': '1'})}))", "assert 1 > 2, 'too few'",
     )  # fmt: skip
-    made = take_forecast(load_spec(write_spec(tmp_path)), workers=2, root=tmp_path / "root", progress=False)
-    assert len(made.failed) == 2
+    spec = load_spec(write_spec(tmp_path, grid={"seed": [0]}))
+    made = take_forecast(spec, workers=1, root=tmp_path / "root", progress=False)
+    assert len(made.failed) == 1
     assert "only its time up to there counts: tiny/seed=0" in made.said()
     assert "AssertionError: too few" in made.said()
 
