@@ -36,7 +36,7 @@ teachers = train_teachers(make, x, y, Recipe(epochs=epochs, batch_size=64), seed
 RESULT = """\
 record(xr.Dataset({"norm": ((), float(teachers.thetas.norm()), {"long_name": "norm", "units": "1"})}))
 """
-PARAMETERS = "seed: int = 0\nepochs: int = 1500"
+PARAMETERS = "seed: int = 0\nepochs: int = 1000"
 NESTED = """\
 import kdlandscape as kdl, xarray as xr
 from kdlandscape.sweeps import load_spec
@@ -81,7 +81,7 @@ def test_a_trial_foretells_within_a_third_leaves_nothing_and_changes_no_result(t
     assert f"{words(done.measured)} measured" in done.said()
     # without any trial, the same training gives the same bits
     monkeypatch.setenv("KDLANDSCAPE_CACHE", str(tmp_path / "other cache"))
-    here: dict = {"seed": 0, "epochs": 1500}
+    here: dict = {"seed": 0, "epochs": 1000}
     exec(IMPORTS + TRAINING, here)
     (first,) = (root / "tiny" / "runs").glob("*seed=0*.nc")
     with xr.open_dataset(first, engine="netcdf4") as run:
