@@ -19,7 +19,7 @@ from kdlandscape.cubes.locks import lock
 
 VARIABLE = "KDLANDSCAPE_TRIAL"  # the path of this process's journal
 _DRIVER, _LOCK = "driver.jsonl", "trial.lock"
-_FIRST = 25  # steps before the clock: a program is recorded at its 21st call
+_FIRST = 10  # steps before the clock: a program is recorded at its first call, and captured on a GPU soon after
 _TIMED = 0.5  # seconds of steps that tell how long the others take
 T = TypeVar("T")
 

@@ -36,7 +36,7 @@ teachers = train_teachers(make, x, y, Recipe(epochs=epochs, batch_size=64), seed
 RESULT = """\
 record(xr.Dataset({"norm": ((), float(teachers.thetas.norm()), {"long_name": "norm", "units": "1"})}))
 """
-PARAMETERS = "seed: int = 0\nepochs: int = 1000"
+PARAMETERS = "seed: int = 0\nepochs: int = 3000"
 NESTED = """\
 import kdlandscape as kdl, xarray as xr
 from kdlandscape.sweeps import load_spec
@@ -81,7 +81,7 @@ def test_a_trial_foretells_within_a_third_leaves_nothing_and_changes_no_result(t
     assert f"{words(done.measured)} measured" in done.said()
     # without any trial, the same training gives the same bits
     monkeypatch.setenv("KDLANDSCAPE_CACHE", str(tmp_path / "other cache"))
-    here: dict = {"seed": 0, "epochs": 1000}
+    here: dict = {"seed": 0, "epochs": 3000}
     exec(IMPORTS + TRAINING, here)
     (first,) = (root / "tiny" / "runs").glob("*seed=0*.nc")
     with xr.open_dataset(first, engine="netcdf4") as run:
@@ -170,6 +170,21 @@ def test_what_a_trial_makes_for_a_cache_goes_with_it_and_what_is_kept_is_read(tm
         assert cached(tmp_path / "new", lambda file: file.write(b"again")) == b"half"
     assert files_below(tmp_path) == ["kept"]
     assert cached(tmp_path / "new", lambda file: file.write(b"true")) == b"true"
+
+
+def test_a_strategy_that_a_trial_chooses_is_not_remembered_after_it(own_cache):
+    from kdlandscape.landscape.evaluation.remembered import recall, remember, remembered
+    from kdlandscape.landscape.evaluation.strategy import Strategy
+    from kdlandscape.landscape.objective import Objective
+
+    loss = torch.nn.functional.cross_entropy
+    objective = Objective(torch.nn.Linear(2, 2), loss, (torch.randn(8, 2), torch.zeros(8, dtype=torch.long)))
+    with trial(), followed("run"):
+        remember(objective, Strategy(), 2.0)
+        assert recall(objective) == Strategy()
+    assert recall(objective) is None
+    assert remembered() == []
+    assert not own_cache.exists()
 
 
 def test_a_training_of_a_trial_writes_no_checkpoint(tmp_path):

@@ -1,7 +1,7 @@
 """Measured choices of a strategy that outlive a process: one small file for each machine and problem, to be looked at.
 
 They lie under ``strategies`` in the folder for generated data (``$KDLANDSCAPE_CACHE``); a file that is removed is
-measured again. A choice changes how fast numbers come, not the numbers.
+measured again. A choice changes how fast numbers come, not the numbers. What a trial of a study chooses goes with it.
 """
 
 import hashlib
@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch.utils._pytree import tree_leaves
 
+from kdlandscape.cubes.clock_ahead import place_of
 from kdlandscape.cubes.files import write
 from kdlandscape.cubes.seals import cache_folder
 from kdlandscape.landscape.evaluation.strategy import Strategy
@@ -33,9 +34,10 @@ def remembered() -> list[dict[str, Any]]:
 
 def recall(objective: MeanLoss, **asked: Any) -> Strategy | None:
     """Return the strategy that was chosen for such a problem on such a machine; None if there is none."""
-    with suppress(OSError, ValueError, TypeError, KeyError):  # a file of another version, or a damaged one
-        path = _path(_machine(objective), _problem(objective, asked))
-        return Strategy(**json.loads(path.read_text(encoding="utf-8"))["strategy"])
+    path = _path(_machine(objective), _problem(objective, asked))
+    for place in (path, place_of(path)):
+        with suppress(OSError, ValueError, TypeError, KeyError):  # a file of another version, or a damaged one
+            return Strategy(**json.loads(place.read_text(encoding="utf-8"))["strategy"])
     return None
 
 
@@ -45,7 +47,7 @@ def remember(objective: MeanLoss, strategy: Strategy, speedup: float, **asked: A
     content = {"machine": machine, "problem": problem, "strategy": asdict(strategy), "times_the_plain_loop": speedup}
     text = json.dumps(content | {"measured": datetime.now(UTC).isoformat(timespec="seconds")}, indent=1)
     with suppress(OSError):
-        write(_path(machine, problem), lambda path: path.write_text(text, encoding="utf-8"))
+        write(place_of(_path(machine, problem)), lambda path: path.write_text(text, encoding="utf-8"))
 
 
 def _path(machine: dict[str, Any], problem: dict[str, Any]) -> Any:
