@@ -62,6 +62,8 @@ class Forecast(NamedTuple):
             for one in self.studies[:-1]
         ]
         lines += [f"  only its time up to there counts: {one}" for one in self.failed]
+        if self.failed:
+            lines.append("  A check may fail for want of training; if it is not that, it fails in the study too.")
         return "\n".join([said, *lines])
 
 
