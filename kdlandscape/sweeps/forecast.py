@@ -92,20 +92,12 @@ def take_forecast(
         If no run is missing, if a run of the trial fails in its work, or as `kdlandscape.run_study` does.
     """
     folder = studies_root(root) / spec.study
-    ids = [run.id for run in plan(spec)]
+    ids, done = [run.id for run in plan(spec)], _done(folder)
     made = _kept(folder)
-    if (
-        made is not None
-        and set(made.runs) <= set(ids) <= {*made.runs, *_done(folder)}
-        and workers
-        in (
-            None,
-            made.workers,
-        )
-    ):
+    if made is not None and workers in (None, made.workers) and set(made.runs) <= set(ids) <= {*made.runs, *done}:
         return _with_measured(folder, made)
     check_recipe(spec, folder)
-    missing = [name for name in ids if name not in _done(folder)]
+    missing = [name for name in ids if name not in done]
     if not missing:
         raise StudyError(f"{folder}: expected runs that are missing, to say what they will take; got none")
     with trial() as place:

@@ -48,12 +48,12 @@ def by_hand(threads: int) -> dict[str, list[Strategy]]:
     }
 
 
-def measured(problem: Problem, axis: int, turns: int) -> dict[str, Any]:
-    """Let the trial choose; return what it chose and how much slower that is than the best."""
+def measured(problem: Problem, axis: int, turns: int, *, peer: bool) -> dict[str, Any]:
+    """Let the trial choose; return what it chose, how much slower that is than the best, and how it does by a peer."""
     run, chosen, seconds = ours(problem, None)
     hand = [one for one in by_hand(torch.get_num_threads())[problem.name] if one != chosen]
     runs = [run, *(ours(problem, one)[0] for one in hand)]
-    if problem.name == "P1" and not missing(["loss_landscapes"]):
+    if peer:
         runs.append(loss_landscapes(problem))
     times = [statistics.median(row) for row in in_turns([lambda each=each: each(axis) for each in runs], turns)]
     best = min(times[: 1 + len(hand)])
@@ -78,7 +78,8 @@ def process(name: str, beside: bool) -> dict[str, Any]:
     """Measure in a process of its own that remembers nothing."""
     with tempfile.TemporaryDirectory() as folder, busy(beside):
         environment = {**os.environ, "KDLANDSCAPE_CACHE": folder}
-        command = [sys.executable, "-m", "tests.bench.trial", "--one", name]
+        peer = name == "P1" and not beside and not missing(["loss_landscapes"])
+        command = [sys.executable, "-m", "tests.bench.trial", "--one", name, *(["--peer"] if peer else [])]
         said = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
     return json.loads(said.splitlines()[-1])
 
@@ -102,7 +103,7 @@ def section(name: str, beside: bool, found: list[dict[str, Any]]) -> list[str]:
     what = f"{name}, {BUSY[beside]}: the trial's choice within 10 % of the best by hand in 9 of 10 processes"
     lines += ["", goal(what, f"{near} of {len(found)}", near >= ENOUGH * len(found))]
     peers = [one["peer"] for one in found if "peer" in one]
-    if peers and not beside:
+    if peers:
         middle = statistics.median(peers)
         what = f"{name}, by the trial: ≥ 1.5× loss-landscapes, the median of processes"
         lines.append(goal(what, f"{middle:.2f}× ({min(peers):.2f}–{max(peers):.2f})", middle >= 1.5))
@@ -112,6 +113,7 @@ def section(name: str, beside: bool, found: list[dict[str, Any]]) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.trial", description=__doc__.splitlines()[0])
     parser.add_argument("--one", choices=list(PROBLEMS), help=argparse.SUPPRESS)
+    parser.add_argument("--peer", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--processes", type=int, default=10)
     parser.add_argument("--only", default=",".join(PROBLEMS), help="problems, by comma")
     chosen = parser.parse_args()
@@ -119,7 +121,7 @@ def main() -> None:
     torch.set_num_threads(min(2, os.cpu_count() or 1))
     if chosen.one:
         make, axis, turns = PROBLEMS[chosen.one]
-        print(json.dumps(measured(make(), axis, turns)))
+        print(json.dumps(measured(make(), axis, turns, peer=chosen.peer)))
         return
     for name in chosen.only.split(","):
         for beside in BUSY:

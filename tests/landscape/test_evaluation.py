@@ -112,6 +112,29 @@ def tried(monkeypatch, tmp_path):
     return found
 
 
+class Weights(nn.Linear):
+    """A network whose output is a part of its weights."""
+
+    def forward(self, x):
+        return self.weight
+
+
+@pytest.mark.parametrize("network", [nn.Linear, Weights])
+@pytest.mark.parametrize("strategy", [Strategy(trace=True), Strategy(trace=True, affine=True), Strategy(points=4)])
+def test_a_result_that_is_a_part_of_theta_or_of_the_first_layer_is_that_of_its_point(network, strategy):
+    """All points are written to the same place, one after the other."""
+    if network is Weights and strategy.affine:
+        return  # no layer
+    objective = Objective(
+        network(2, 1).double(), lambda z, y: (z[0, 0], torch.ones(())), (torch.ones(1, 2), torch.ones(1))
+    )
+    directions, points = plane(objective, 3)
+    expected = evaluator(objective, Strategy(), objective.theta, directions)(points)["loss"]
+    assert len(set(expected.tolist())) == 3
+    found = evaluator(objective, strategy, objective.theta, directions)(points)["loss"]
+    torch.testing.assert_close(found, expected, **EXACT)
+
+
 def test_a_trial_changes_no_number_and_is_remembered(tried):
     module, loss, data = CASES[0].make()
     objective = Objective(module, loss, data)

@@ -21,6 +21,7 @@ from kdlandscape.landscape.evaluation.graph import (
     constants,
     fold_batch_norm,
     in_place,
+    own_results,
     split,
     trace,
     views,
@@ -276,7 +277,7 @@ def _graphs(objective: MeanLoss, piece: Any, key: tuple[bool, bool]) -> tuple[An
                 raise ValueError("no layer is affine in theta: expected affine=False")
             first, rest = split(rest, affine_parts(rest), GIVEN)
         look, rest = split(rest, views(rest), SEEN)
-        objective.cache[shapes] = (fix, first, look, in_place(classes_first(rest)))
+        objective.cache[shapes] = (fix, first, look, in_place(classes_first(own_results(rest))))
     return objective.cache[shapes]
 
 

@@ -92,16 +92,13 @@ def constants(graph: Graph) -> list[fx.Node]:
 
 
 def views(graph: Graph) -> list[fx.Node]:
-    """Return where to cut so that the parameters are looked up in theta once, if theta stays where it is.
-
-    Empty where a result is a part of theta itself.
-    """
+    """Return where to cut so that the parameters are looked up in theta once, if theta stays where it is."""
     found = {next(iter(graph.graph.nodes))}
     for node in graph.graph.nodes:
         if node.target in ALIASES and not node.kwargs and set(node.all_input_nodes) <= found:
             found.add(node)
     ends = [node for node in graph.graph.nodes if node in found and _read_outside(node, found)]
-    return [] if found & set(outputs(graph)) else [node for node in ends if node.op != "placeholder"]
+    return [node for node in ends if node.op != "placeholder"]
 
 
 def affine_parts(graph: Graph) -> list[fx.Node]:
@@ -233,6 +230,21 @@ def _transposed(graph: fx.Graph, node: fx.Node) -> fx.Node:
         weight.args[0] if weight.target is aten.t.default else call(aten.t.default, weight),
         call(aten.t.default, data),
     )
+
+
+def own_results(graph: Graph) -> Graph:
+    """Copy results that lie in what a caller writes anew for each point: theta, parts of it, and what is given."""
+    found = {next(iter(graph.graph.nodes))}
+    for node in graph.graph.nodes:
+        written = node.op == "placeholder" and str(node.target).startswith((GIVEN, SEEN))
+        if written or (node.target in ALIASES and any(source in found for source in node.all_input_nodes)):
+            found.add(node)
+    end = next(node for node in graph.graph.nodes if node.op == "output")
+    with graph.graph.inserting_before(end):
+        call = _caller(graph.graph)
+        end.args = ([call(aten.clone.default, node) if node in found else node for node in outputs(graph)],)
+    graph.recompile()
+    return graph
 
 
 def in_place(graph: Graph, owned: str = GIVEN) -> Graph:
