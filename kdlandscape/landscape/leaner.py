@@ -9,7 +9,12 @@ from torch import Tensor, fx
 aten = torch.ops.aten
 LANES = 16  # columns below which a matrix product on a CPU is slow, and faster as (W X^T)^T
 SAME_SHAPE = (aten.expand.default, aten.view.default, aten._unsafe_view.default, aten.reshape.default)
-BY_STRIDES = (aten.as_strided.default, aten._reshape_alias.default)  # these name places in memory
+BY_STRIDES = (  # these name places in memory
+    aten.as_strided.default,
+    aten._reshape_alias.default,
+    aten.view_as_complex.default,
+    aten.view.dtype,
+)
 SWAPS = (aten.transpose.int, aten.t.default)
 FRESH = (aten.bmm.default, aten.baddbmm.default, aten.mm.default, aten.addmm.default, aten.add.Tensor)
 
