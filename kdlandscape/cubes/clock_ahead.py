@@ -8,6 +8,7 @@ time that a run will take is the time that it took plus the seconds ahead.
 import hashlib
 import json
 import os
+import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -126,7 +127,8 @@ class Steps:
         self._journal = journal() if in_trial() else None
         self.is_trial, self.cut = self._journal is not None, False
         self._total, self._finish = total, finish
-        self._taken, self._began = 0, 0.0
+        self._taken, self._last = 0, 0.0
+        self._seconds: list[float] = []  # of each step after the first ones
 
     def of(self, batches: Iterable[T]) -> Iterator[T]:
         """Yield the batches of an epoch, as far as steps are taken."""
@@ -138,14 +140,15 @@ class Steps:
                     return
 
     def _tick(self, own: Path) -> None:
+        """Take the median step: a recording, for the shape of an epoch's last batch say, is not made at every step."""
+        self._finish()
+        now = time.monotonic()
+        if self._taken >= _FIRST:
+            self._seconds.append(now - self._last)
+        self._last = now
         self._taken += 1
-        if self._taken == _FIRST:
-            self._finish()
-            self._began = time.monotonic()
-        elif self._taken > _FIRST and time.monotonic() - self._began > _TIMED and self._taken < self._total:
-            self._finish()
-            each = (time.monotonic() - self._began) / (self._taken - _FIRST)
-            note(own, "ahead", seconds=each * (self._total - self._taken))
+        if sum(self._seconds) > _TIMED and self._taken < self._total:
+            note(own, "ahead", seconds=statistics.median(self._seconds) * (self._total - self._taken))
             self.cut = True
 
 

@@ -390,17 +390,18 @@ def test_a_recorded_program_gives_the_same_numbers_for_every_shape_and_one_that_
         assert torch.equal(branching(x), torch.ones(2))
 
 
-def test_a_loss_that_changes_from_call_to_call_is_not_replayed():
+@pytest.mark.parametrize("constant", [float, torch.tensor, lambda n: torch.full((), float(n))])
+def test_a_loss_that_changes_from_call_to_call_is_not_replayed(constant):
     network, thetas, inputs, targets = problem()
     calls = []
 
     def growing(outputs, targets):
         calls.append(None)
-        return nn.functional.cross_entropy(outputs, targets, reduction="none") * len(calls)
+        return nn.functional.cross_entropy(outputs, targets, reduction="none") * constant(len(calls))
 
     recipe = Recipe(epochs=4, batch_size=50, lr=0.1, momentum=0.0, schedule="constant")
     trained = train(network, thetas, inputs, targets, recipe, generator=seeded(), loss=growing)
-    assert len(calls) == recipe.epochs + 1  # two recordings, and each step from the second one on
+    assert len(calls) == recipe.epochs + 2  # recorded, logged twice, and each step from the second one on
     assert trained.losses[-1, 0] > 1.5 * trained.losses[0, 0]
 
 
