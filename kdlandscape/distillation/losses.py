@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kdlandscape.distillation.probabilities import Pair, centred, divergence, kl, log_sum_exp, pair
+from kdlandscape.distillation.probabilities import Pair, centred, divergence, kl, log_probabilities, log_sum_exp, pair
 from kdlandscape.landscape.reduction import Pooled, label_of, labelled
 from kdlandscape.landscape.temperature import at_temperatures
 from kdlandscape.nearest import did_you_mean
@@ -112,7 +112,7 @@ def _cross_entropy(t: Tensor, s: Tensor) -> Tensor:
     The teacher's probabilities are formed as the backward pass of log-sum-exp forms the student's: where the logits are
     equal to the bit, the gradient is zero to the bit, and a student that starts as its teacher stays.
     """
-    p = (t - log_sum_exp(t)).exp()
+    p = log_probabilities(t).exp()
     return log_sum_exp(s).squeeze(-1) - (p * s.clamp_min(_LOWEST)).sum(-1)
 
 

@@ -31,21 +31,25 @@ def log_sum_exp(logits: Tensor) -> Tensor:
     return logits.logsumexp(-1, keepdim=True)
 
 
+def log_probabilities(logits: Tensor) -> Tensor:
+    r"""Return :math:`z_j - \log \sum_i e^{z_i}` (..., C) of logits in float64, as `log_sum_exp` does."""
+    return logits - log_sum_exp(logits)
+
+
 def pair(first: Tensor, second: Tensor) -> Pair:
     """Return the probabilities of two sets of logits (..., C) that broadcast.
 
     Float64, because log p is as exact as the logits are large: in float32 it is off by 1e-5 at a logit of 100, and d
     would be lost where the logits are close. Takes about 6 times the memory of float64 logits.
     """
-    log_p, log_q = (z - log_sum_exp(z) for z in (centred(first), centred(second)))
-    log_p, log_q = torch.broadcast_tensors(log_p, log_q)
+    log_p, log_q = torch.broadcast_tensors(log_probabilities(centred(first)), log_probabilities(centred(second)))
     masked = (log_p == -torch.inf) & (log_q == -torch.inf)
     return Pair(log_p.exp(), log_q.exp(), (log_q - log_p).masked_fill(masked, 0.0))
 
 
 def divergence(first: Tensor, second: Tensor) -> Tensor:
     r"""Return :math:`KL(p \| q)` (...,) [nat] of two sets of logits (..., C) in float64; see `kl`."""
-    log_p, log_q = (z - log_sum_exp(z) for z in (first, second))
+    log_p, log_q = log_probabilities(first), log_probabilities(second)
     return kl(Pair(log_p.exp(), log_q.exp(), log_q - log_p))
 
 

@@ -6,8 +6,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor, fx
 
+from kdlandscape.landscape.evaluation.graph import LANES, in_place, mutating
+
 aten = torch.ops.aten
-LANES = 16  # columns below which a matrix product on a CPU is slow, and faster as (W X^T)^T
 SAME_SHAPE = (aten.expand.default, aten.view.default, aten._unsafe_view.default, aten.reshape.default)
 BY_STRIDES = (  # these name places in memory
     aten.as_strided.default,
@@ -16,7 +17,6 @@ BY_STRIDES = (  # these name places in memory
     aten.view.dtype,
 )
 SWAPS = (aten.transpose.int, aten.t.default)
-FRESH = (aten.bmm.default, aten.baddbmm.default, aten.mm.default, aten.addmm.default, aten.add.Tensor)
 
 
 def leaner(program: fx.GraphModule) -> fx.GraphModule:
@@ -25,23 +25,12 @@ def leaner(program: fx.GraphModule) -> fx.GraphModule:
     What changes nothing is left out, what is computed twice is computed once, a bias is added by the product that it
     follows, products of few columns are taken the other way round, and ReLU overwrites what nothing else reads.
     """
-    graph = program.graph
-    if any(_writes(node) for node in graph.nodes):
+    if mutating(program):
         return program
-    for rewrite in (_without_idle, _without_repeats, _few_columns, _with_bias, _without_idle, _relu_in_place):
-        rewrite(graph)
-        graph.eliminate_dead_code()
-    program.recompile()
-    return program
-
-
-def _schema(node: fx.Node) -> Any:
-    return getattr(node.target, "_schema", None)
-
-
-def _writes(node: fx.Node) -> bool:
-    schema = _schema(node)
-    return node.op == "call_function" and schema is not None and schema.is_mutable
+    for rewrite in (_without_idle, _without_repeats, _few_columns, _with_bias, _without_idle):
+        rewrite(program.graph)
+        program.graph.eliminate_dead_code()
+    return in_place(program)
 
 
 def _value(node: Any) -> Any:
@@ -172,11 +161,3 @@ def _is_bias(bias: Any, product: fx.Node) -> bool:
     if not isinstance(one, Tensor) or not isinstance(other, Tensor) or one.ndim != 3 or one.dtype != other.dtype:
         return False
     return one.shape == (other.shape[0], 1, other.shape[2])
-
-
-def _relu_in_place(graph: fx.Graph) -> None:
-    """Let ReLU overwrite a fresh result that nothing else reads."""
-    for node in _calls(graph, aten.relu.default):
-        source = node.args[0]
-        if source.target in FRESH and len(source.users) == 1:
-            node.target = aten.relu_.default

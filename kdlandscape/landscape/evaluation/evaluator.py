@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -238,31 +239,28 @@ def _traced(objective: MeanLoss, strategy: Strategy, place: _Plane | None, piece
         slopes = [jvp(layer, (place.origin,), (direction,))[1] for direction in place.directions]
         given = [_Plane(value, part) for value, part in zip(values, zip(*slopes, strict=True), strict=True)]
     _within_memory(objective, piece, [fixed, [[plane.origin, *plane.directions] for plane in given]])
-    arrays = [objective.theta, *shared, *(plane.origin for plane in given)]
     body = rest.forward
     if strategy.compile:
+        arrays = [objective.theta, *shared, *(plane.origin for plane in given)]
         body = _compiled(objective, strategy, rest, piece, [*arrays, *look(*arrays)])
-
-    def run(points: Tensor) -> list[Tensor]:
-        """Write each point where the last one was, so that theta is looked at only once."""
-        theta, *values = (torch.empty_like(one) for one in (objective.theta, *(plane.origin for plane in given)))
-        seen = look(theta, *shared, *values)
-        where = points.tolist()
-        walks = [plane.walk(where, into) for plane, into in zip(given, values, strict=True)]
-        thetas = map(theta.copy_, points) if place is None else place.walk(where, theta)
-        return _stack([body(theta, *shared, *values, *seen) for _ in zip(thetas, *walks, strict=True)])
 
     def at(theta: Tensor, *values: Tensor) -> list[Tensor]:
         return body(theta, *shared, *values, *look(theta, *shared, *values))
 
-    one = captured(at)
-
-    def replayed(points: Tensor) -> list[Tensor]:
-        walks = [plane.walk(points.tolist()) for plane in given]
-        return _stack([one(theta, *values) for theta, *values in zip(_thetas(place, points), *walks, strict=True)])
-
     on_card = objective.device.type == "cuda" and strategy.workers == 1  # a recording has one set of arguments
-    return replayed if on_card else run
+    replayed = captured(at) if on_card else None
+
+    def run(points: Tensor) -> list[Tensor]:
+        """Write each point where the last one was, so that theta is looked at only once."""
+        theta, *values = (torch.empty_like(one) for one in (objective.theta, *(plane.origin for plane in given)))
+        known = (theta, *shared, *values)
+        once = partial(replayed, theta, *values) if replayed else partial(body, *known, *look(*known))
+        where = points.tolist()
+        walks = [plane.walk(where, into) for plane, into in zip(given, values, strict=True)]
+        thetas = map(theta.copy_, points) if place is None else place.walk(where, theta)
+        return _stack([once() for _ in zip(thetas, *walks, strict=True)])
+
+    return run
 
 
 def _graphs(objective: MeanLoss, piece: Any, key: tuple[bool, bool]) -> tuple[Any, Any, Any, Any]:

@@ -32,7 +32,7 @@ VIEWS = (
     operator.getitem,
 )
 PRODUCTS = (aten.addmm.default, aten.mm.default, aten.convolution.default)
-FRESH = (*PRODUCTS, aten.add.Tensor, aten.mul.Tensor)
+FRESH = (*PRODUCTS, aten.bmm.default, aten.baddbmm.default, aten.add.Tensor, aten.mul.Tensor)
 ALIASES = tuple({*VIEWS} - {aten.clone.default, aten.reshape.default, aten._unsafe_view.default})
 FIXED, GIVEN, SEEN = "fixed_", "given_", "seen_"
 LANES = 16  # float32 numbers in a register: torch's log-softmax over fewer classes than that is not vectorized
@@ -54,11 +54,11 @@ def trace(function: Callable[..., Sequence[Tensor]], theta: Tensor, batch: Any) 
     try:
         with torch.no_grad():
             graph = make_fx(flat)(theta, *leaves)
-            if _mutating(graph):  # the second recording sees inside composite operations
+            if mutating(graph):  # the second recording sees inside composite operations
                 graph = make_fx(functionalize(graph, remove="mutations"))(theta, *leaves)
     except Exception as error:
         raise ValueError(f"the loss cannot be traced ({error}); use Strategy(trace=False)") from error
-    if names := _mutating(graph):
+    if names := mutating(graph):
         raise ValueError(f"the loss cannot be traced ({names[0]} overwrites its input); use Strategy(trace=False)")
     varying = _depending(graph)
     if not all(node in varying for node in outputs(graph)[::2]):
@@ -69,7 +69,8 @@ def trace(function: Callable[..., Sequence[Tensor]], theta: Tensor, batch: Any) 
     return graph
 
 
-def _mutating(graph: Graph) -> list[str]:
+def mutating(graph: Graph) -> list[str]:
+    """Return the names of the operations that write into an input."""
     schemas = [getattr(node.target, "_schema", None) for node in graph.graph.nodes if node.op == "call_function"]
     return [schema.name for schema in schemas if schema is not None and schema.is_mutable]
 
