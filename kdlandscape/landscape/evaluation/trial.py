@@ -83,25 +83,23 @@ def _chosen(objective: MeanLoss, points: Tensor, plane: Plane) -> Strategy:
     loop = Ready(plain(objective), partial(evaluator(objective, plain(objective), *plane), sample), 1)
     on_plane, threads = plane[0] is not None, torch.get_num_threads()
     timed = ("seconds of the loop", on_plane, threads)
-    if timed not in objective.cache:
-        loop.evaluate()
+    if timed not in objective.cache:  # the faster of two calls, so that the first need not be repeated
         objective.cache[timed] = fastest([loop.evaluate], seconds=CLOCK_SECONDS)[0]
     least = objective.cache[timed]
     ahead = least * len(points)
-    asked = {"plane": on_plane, "compile": ahead > GAIN * _compile_seconds(objective)}
-    key = ("strategy", *asked.values(), threads)
+    work = Work(least, ahead, ahead > GAIN * _compile_seconds(objective))
+    key = ("strategy", on_plane, work.compile, threads)
     if key not in objective.cache:
         if ahead < LEAST_SECONDS:
             return loop.strategy
-        objective.cache[key] = _recalled(objective, loop, (sample, plane), Work(least, ahead, asked["compile"]), asked)
+        objective.cache[key] = _recalled(objective, loop, (sample, plane), work)
     return objective.cache[key]
 
 
-def _recalled(
-    objective: MeanLoss, loop: Ready, given: tuple[Tensor, Plane], work: Work, asked: dict[str, bool]
-) -> Strategy:
+def _recalled(objective: MeanLoss, loop: Ready, given: tuple[Tensor, Plane], work: Work) -> Strategy:
     """Return what an earlier process found, if it still gives the numbers of the loop; else measure and remember."""
     sample, plane = given
+    asked = {"plane": plane[0] is not None, "compile": work.compile}
     reference, known = loop.evaluate(), recall(objective, **asked)
     if known is not None and _prepared(objective, known, plane, sample, reference) is not None:
         return known
