@@ -1,6 +1,6 @@
 """How many points are evaluated: in a loop or as one batch, in small batches of examples, traced, by worker threads."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -27,6 +27,7 @@ from kdlandscape.landscape.evaluation.graph import (
     trace,
     views,
 )
+from kdlandscape.landscape.evaluation.placement import Placement
 from kdlandscape.landscape.evaluation.recalibration import statistics
 from kdlandscape.landscape.evaluation.strategy import Strategy
 from kdlandscape.landscape.loss import MeanLoss
@@ -122,36 +123,11 @@ def _pool(workers: int) -> Iterator[Any]:
         torch.set_num_threads(threads)  # a worker's setting is the default of every later thread
 
 
-class _Plane:
-    """Combine origin and directions (or any values and their slopes) at given coordinates; exact at the origin."""
-
-    def __init__(self, origin: Tensor, directions: Sequence[Tensor]) -> None:
-        self.origin, self.directions = origin, list(directions)
-
-    def walk(self, points: Iterable[Sequence[float]], into: Tensor | None = None) -> Iterator[Tensor]:
-        """Combine at one point after the other; the first coordinate, which a grid varies fastest, is added last.
-
-        What the other coordinates give is kept while they stay the same. Each is a tensor of its own, or ``into``.
-        """
-        first, *others = self.directions
-        row: list[float] | None = None
-        for point in points:
-            if point[1:] != row:
-                row, base = list(point[1:]), self.origin
-                for coordinate, direction in zip(row, others, strict=True):
-                    base = torch.add(base, direction, alpha=coordinate)
-            yield torch.add(base, first, alpha=point[0], out=into)
-
-    def all(self, points: Tensor) -> Tensor:
-        """Combine at K coordinates (K, D) in one product."""
-        return torch.addmm(self.origin, points.to(self.origin), torch.stack(self.directions))
+def _placement(origin: Tensor | None, directions: Rows | None) -> Placement | None:
+    return None if origin is None or directions is None else Placement(origin, list(directions))
 
 
-def _placement(origin: Tensor | None, directions: Rows | None) -> _Plane | None:
-    return None if origin is None or directions is None else _Plane(origin, list(directions))
-
-
-def _given(objective: MeanLoss, place: _Plane | None, points: Tensor) -> Tensor:
+def _given(objective: MeanLoss, place: Placement | None, points: Tensor) -> Tensor:
     """Return thetas in the precision of theta, and coordinates in full precision."""
     points = points.detach()
     return points.to(objective.device, objective.dtype) if place is None else points.double()
@@ -162,7 +138,7 @@ def pieces(objective: MeanLoss, strategy: Strategy, batch: Any) -> Iterator[Any]
     yield from micro_batches(batch, strategy.examples or objective.batches.batch_size, strategy.channels_last)
 
 
-def _recalibrating(objective: MeanLoss, strategy: Strategy, place: _Plane | None) -> Evaluate:
+def _recalibrating(objective: MeanLoss, strategy: Strategy, place: Placement | None) -> Evaluate:
     """Evaluate point by point, each with statistics of its own, in two passes over the data."""
     if strategy != Strategy():
         raise ValueError(f"bn='recalibrate' evaluates in a plain loop: expected Strategy(), got {strategy}")
@@ -179,11 +155,11 @@ def _recalibrating(objective: MeanLoss, strategy: Strategy, place: _Plane | None
     return evaluate
 
 
-def _thetas(place: _Plane | None, points: Tensor) -> Iterator[Tensor]:
+def _thetas(place: Placement | None, points: Tensor) -> Iterator[Tensor]:
     return iter(points) if place is None else place.walk(points.tolist())
 
 
-def prepare(objective: MeanLoss, strategy: Strategy, place: _Plane | None, piece: Any) -> Run:
+def prepare(objective: MeanLoss, strategy: Strategy, place: Placement | None, piece: Any) -> Run:
     """Return the function that evaluates sums and weights at points (K, .) on one micro-batch."""
     if strategy.trace:
         return _traced(objective, strategy, place, piece)
@@ -222,14 +198,14 @@ def _stack(rows: Sequence[Sequence[Tensor]]) -> list[Tensor]:
     return [torch.stack(values) for values in zip(*rows, strict=True)]
 
 
-def _traced(objective: MeanLoss, strategy: Strategy, place: _Plane | None, piece: Any) -> Run:
+def _traced(objective: MeanLoss, strategy: Strategy, place: Placement | None, piece: Any) -> Run:
     """Run the recorded graph point by point, with everything that the points share computed here, once."""
     leaves = arguments(piece)
     affine = strategy.affine and place is not None
     fix, first, look, rest = _graphs(objective, piece, (strategy.channels_last, affine))
     fixed = fix(objective.theta, *leaves)
     shared = [*leaves, *fixed]
-    given: list[_Plane] = []
+    given: list[Placement] = []
     if affine and place is not None:
 
         def layer(theta: Tensor) -> list[Tensor]:
@@ -237,7 +213,7 @@ def _traced(objective: MeanLoss, strategy: Strategy, place: _Plane | None, piece
 
         values = layer(place.origin)
         slopes = [jvp(layer, (place.origin,), (direction,))[1] for direction in place.directions]
-        given = [_Plane(value, part) for value, part in zip(values, zip(*slopes, strict=True), strict=True)]
+        given = [Placement(value, part) for value, part in zip(values, zip(*slopes, strict=True), strict=True)]
     _within_memory(objective, piece, [fixed, [[plane.origin, *plane.directions] for plane in given]])
     body = rest.forward
     if strategy.compile:
