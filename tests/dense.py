@@ -26,7 +26,11 @@ def loaded(module: nn.Module, theta: Tensor) -> nn.Module:
 
 
 def run(module: nn.Module, inputs: Any) -> Tensor:
-    with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+    recurrent = any(isinstance(layer, nn.RNNBase) for layer in module.modules())
+    with (
+        torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH),
+        torch.backends.cudnn.flags(enabled=not recurrent),
+    ):
         return module(**inputs) if isinstance(inputs, dict) else module(inputs)
 
 
@@ -103,7 +107,7 @@ def example_gradients(module: nn.Module, loss: Any, data: tuple[Any, Tensor], th
         skip = ignored is not None and targets.ndim == 1 and targets[i] == ignored
         rows.append(torch.zeros_like(theta) if skip else grad(module, loss, (x, targets[i : i + 1]), theta))
         weights.append(0.0 if skip else 1.0 if weight is None else float(weight[targets[i]]))
-    return torch.stack(rows), torch.tensor(weights, dtype=theta.dtype)
+    return torch.stack(rows), theta.new_tensor(weights)
 
 
 def empirical_fisher(module: nn.Module, loss: Any, data: tuple[Any, Tensor], theta: Tensor) -> Tensor:
@@ -117,7 +121,7 @@ def fisher(module: nn.Module, loss: Any, data: tuple[Any, Tensor], theta: Tensor
     A mean square over d outputs is the negative log likelihood of a Gaussian of variance d / 2 but for a constant.
     """
     inputs, targets = data
-    total, norm = torch.zeros(len(theta), len(theta), dtype=theta.dtype), 0.0
+    total, norm = theta.new_zeros(len(theta), len(theta)), 0.0
     _, weights = example_gradients(module, loss, data, theta)
     for i in range(len(targets)):
         x = {k: v[i : i + 1] for k, v in inputs.items()} if isinstance(inputs, dict) else inputs[i : i + 1]

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch.func import grad, vmap
 
 from kdlandscape.landscape.batches import preserve_rng
-from kdlandscape.landscape.network import call, own_copy, picked, plain_attention
+from kdlandscape.landscape.network import call, functional, picked
 from kdlandscape.landscape.params import Ravel, SpaceError
+from kdlandscape.landscape.plain_layers import plain_layers
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ class Copies:
 
     def __init__(self, network: nn.Module, *, training: bool) -> None:
         self.space = Ravel.of(network)
-        self.network = own_copy(network).train(training)
+        self.network = functional(network).train(training)
         self.name = type(self.network).__name__
 
     def outputs(self, theta: Tensor, inputs: Any, buffers: dict[str, Tensor] | None = None) -> Tensor:
@@ -170,6 +171,6 @@ class Copies:
 @contextmanager
 def batching() -> Iterator[None]:
     """Compute attention by its plain formula, and refuse operations that ``vmap`` would loop over itself."""
-    with warnings.catch_warnings(), plain_attention():
+    with warnings.catch_warnings(), plain_layers():
         warnings.filterwarnings("error", message=".*performance drop.*", category=UserWarning)
         yield

@@ -18,7 +18,7 @@ from kdlandscape.distillation.predictions import batched_labels, labeller
 from kdlandscape.distillation.programs import Program
 from kdlandscape.distillation.recipe import Recipe
 from kdlandscape.distillation.training_checks import check_students, refuse_checkpoint, refuse_views
-from kdlandscape.landscape.network import plain_attention
+from kdlandscape.landscape.plain_layers import plain_layers
 from kdlandscape.landscape.reduction import cross_entropy, num_examples
 
 
@@ -109,7 +109,7 @@ def train(
         x = batch[0] if views is None else viewed(views, batch[0], draws)
         return step(thetas, draws, x, batch[1])
 
-    with plain_attention() if program.batched else nullcontext():
+    with plain_layers() if program.batched else nullcontext():
         return descend(
             gradient,
             program.networks,
@@ -220,7 +220,7 @@ def distill(
             record_every=record_every,
         )
     program = Program(network, students, inputs, generator, chunk_size)
-    with plain_attention() if program.batched else nullcontext():
+    with plain_layers() if program.batched else nullcontext():
         return descend(
             _gradient(program, lesson, chunk_size),
             program.networks,

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from kdlandscape.landscape.batch_norm import with_policy
 from kdlandscape.landscape.batches import Batches
 from kdlandscape.landscape.criteria import Criteria, LossFunction
-from kdlandscape.landscape.network import Outputs, differing, own_copy, run
+from kdlandscape.landscape.network import Outputs, differing, functional, run
 from kdlandscape.landscape.params import Params, Ravel, Theta, matching, single_at_least
 from kdlandscape.landscape.reduction import Reduced
 
@@ -62,7 +62,7 @@ class MeanLoss:
         outputs: Outputs = None,
     ) -> None:
         space = Ravel.of(model)
-        self.model = own_copy(model)
+        self.model = functional(model)
         first = next(self.model.parameters())
         self.device = torch.device(device) if device is not None else first.device
         if dtype is not None:

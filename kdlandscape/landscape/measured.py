@@ -15,6 +15,7 @@ from kdlandscape.landscape.reduction import num_examples
 
 LEAST_PAIRS = 4
 SMALL = 0.1  # a difference that is not known, but not above, is known to be small
+MEMORY = 2**29  # bytes that may be kept on a CPU
 FEW = 8  # points or products for which a trial never pays
 ACTIVATION_BYTES = {"cpu": 4 * 2**20}  # the largest activation of a micro-batch: what the caches of a core hold
 OTHER_ACTIVATION_BYTES = 2**28
@@ -98,6 +99,14 @@ def micro_batches(batch: Any, examples: int | None, channels_last: bool) -> Iter
     step = examples or n
     for start in range(0, n, step):
         yield tree_map(lambda leaf, a=start: layout(leaf[a : a + step]), batch)
+
+
+def room(device: torch.device) -> int:
+    """Return how many bytes may be kept between points or products: half a GiB, on a GPU a quarter of what is free."""
+    if device.type != "cuda" or not torch.cuda.is_available():
+        return MEMORY
+    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return int(torch.cuda.mem_get_info(device)[0] + unused) // 4
 
 
 def examples_that_fit(objective: MeanLoss) -> int:

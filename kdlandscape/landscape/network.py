@@ -2,16 +2,15 @@
 
 import copy
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from kdlandscape.landscape.params import unwrapped
+from kdlandscape.landscape.plain_layers import plain_layers
 
 Outputs = Callable[[Any], Any] | str | int | None
 
@@ -43,9 +42,25 @@ def own_copy(model: nn.Module) -> nn.Module:
     return own
 
 
+def functional(model: nn.Module) -> nn.Module:
+    """Return a copy as `own_copy` does, to be called with other tensors than its own.
+
+    On a GPU a recurrent layer moves its weights into one block for cuDNN, also those that it is given: not here.
+    """
+    own = own_copy(model)
+    for layer in own.modules():
+        if isinstance(layer, nn.RNNBase):
+            vars(layer)["flatten_parameters"] = _nothing
+    return own
+
+
+def _nothing() -> None:
+    pass
+
+
 def run(model: nn.Module, tensors: Mapping[str, Tensor], inputs: Any) -> Any:
-    """Run a module as `call` does, with attention by its plain formula."""
-    with plain_attention():
+    """Run a module as `call` does, with `plain_layers`."""
+    with plain_layers():
         return call(model, dict(tensors), inputs)
 
 
@@ -62,18 +77,6 @@ def arguments(inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     if isinstance(inputs, Mapping):
         return (), dict(inputs)
     return tuple(inputs) if isinstance(inputs, tuple | list) else (inputs,), {}
-
-
-@contextmanager
-def plain_attention() -> Iterator[None]:
-    """Compute attention by its plain formula: the fused kernels lack second or forward-mode derivatives."""
-    fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        with sdpa_kernel(SDPBackend.MATH):
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
 
 
 def picked(outputs: Any, which: Outputs = None) -> Any:

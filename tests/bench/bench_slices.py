@@ -69,8 +69,13 @@ def loss_landscapes(problem: Problem) -> Contender:
 
     module = copy.deepcopy(problem.module)
     metric = Loss(problem.loss, problem.inputs, problem.targets)
-    # normalization=None: its filter normalization takes a second once a call, which is no cost of a point.
-    return lambda n: random_plane(module, metric, distance=10, steps=n, normalization=None)
+
+    def run(n: int) -> None:
+        # normalization=None: its filter normalization takes a second once a call, which is no cost of a point.
+        with problem.inputs.device:  # where it makes its directions, which are on the CPU otherwise
+            random_plane(module, metric, distance=10, steps=n, normalization=None)
+
+    return run
 
 
 def landscaper(problem: Problem) -> Contender:

@@ -47,6 +47,8 @@ def test_every_strategy_equals_the_dense_reference_or_names_the_way_out(case, st
     directions, points = plane(objective)
     evaluate = evaluator(objective, strategy, objective.theta, directions)
     refused = [message for (name, what), message in REFUSED.items() if name == case.name and what in strategy.facts()]
+    if device == "cuda" and case.name == "lstm":
+        refused = []  # recurrence is computed by its plain formula there
     if refused and (strategy.points > 1 or strategy.affine):
         with pytest.raises(ValueError, match=refused[0]):
             evaluate(points)
@@ -254,7 +256,7 @@ def test_settings_that_do_not_fit_are_refused():
 
 
 def test_what_the_points_share_must_fit_the_memory(monkeypatch):
-    monkeypatch.setattr("kdlandscape.landscape.evaluation.evaluator.MEMORY", 10)
+    monkeypatch.setattr("kdlandscape.landscape.measured.MEMORY", 10)
     module, loss, data = CASES[0].make()
     objective = Objective(module, loss, data)
     directions, points = plane(objective)

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.func import grad, jvp, vjp
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
+from kdlandscape.landscape.curvature.convolutions import twice_differentiable
 from kdlandscape.landscape.curvature.products import Network, Piece, Rows
 from kdlandscape.landscape.evaluation.graph import FIXED, constants, split, trace
 from kdlandscape.landscape.loss import MeanLoss
@@ -85,7 +86,8 @@ class Compiled:
     def _split(self, piece: Piece, room: float) -> tuple[Make, int]:
         def product(v: Tensor, batch: list[Tensor]) -> list[Tensor]:
             slope = grad(lambda theta: self._total(theta, *batch[1:]))
-            return [vjp(slope, batch[0])[1](v)[0]]
+            with twice_differentiable():
+                return [vjp(slope, batch[0])[1](v)[0]]
 
         def arguments(piece: Piece) -> list[Tensor]:
             return [torch.zeros_like(self.point), self.point, *tree_flatten(piece)[0]]

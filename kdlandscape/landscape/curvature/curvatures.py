@@ -2,7 +2,7 @@
 
 import torch
 
-from kdlandscape.landscape.curvature.plans import MEMORY, Plan
+from kdlandscape.landscape.curvature.plans import Plan
 from kdlandscape.landscape.curvature.questions import Curvature
 from kdlandscape.landscape.loss import MeanLoss
 from kdlandscape.landscape.params import Params, Theta
@@ -15,7 +15,7 @@ def hessian(
     params: Params = None,
     dtype: torch.dtype | None = None,
     compile: bool = False,
-    memory: int = MEMORY,
+    memory: int | None = None,
     plan: Plan | None = None,
     num_matvecs: int = 100,
 ) -> Curvature:
@@ -37,6 +37,7 @@ def hessian(
         `kdlandscape.landscape.curvature.compilation.Compiled`.
     memory
         Bytes of graphs that may be kept between products; pieces of the data beyond it are differentiated anew.
+        Default: half a GiB, on a GPU a quarter of the memory that is free.
     plan
         How to cut the data and differentiate; default: the fastest of a short trial.
     num_matvecs
@@ -79,7 +80,7 @@ def ggn(
     *,
     params: Params = None,
     dtype: torch.dtype | None = None,
-    memory: int = MEMORY,
+    memory: int | None = None,
     plan: Plan | None = None,
     num_matvecs: int = 100,
 ) -> Curvature:
@@ -100,7 +101,7 @@ def fisher(
     *,
     params: Params = None,
     dtype: torch.dtype | None = None,
-    memory: int = MEMORY,
+    memory: int | None = None,
     plan: Plan | None = None,
     num_matvecs: int = 100,
 ) -> Curvature:
@@ -120,7 +121,7 @@ def empirical_fisher(
     *,
     params: Params = None,
     dtype: torch.dtype | None = None,
-    memory: int = MEMORY,
+    memory: int | None = None,
     plan: Plan | None = None,
     num_matvecs: int = 100,
 ) -> Curvature:

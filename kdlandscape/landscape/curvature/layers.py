@@ -9,7 +9,7 @@ from torch.func import functional_call
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
 
 from kdlandscape.landscape.loss import MeanLoss
-from kdlandscape.landscape.network import plain_attention
+from kdlandscape.landscape.plain_layers import plain_layers
 
 UNSUPPORTED = (RuntimeError, NotImplementedError)
 
@@ -39,7 +39,7 @@ class Call(NamedTuple):
                 inputs[i] = tensor.clone()  # a layer may overwrite it
             args, kwargs = tree_unflatten(inputs, structure)
             named = dict(zip(parameters, shaped[len(given) :], strict=True))
-            with plain_attention():
+            with plain_layers():
                 outputs = functional_call(self.layer, named, args, kwargs)
             sines = [leaf.sin().sum() for leaf in tree_leaves(outputs) if _is_floating(leaf)]
             return torch.stack(sines).sum() if sines else vector.sum() * 0

@@ -7,8 +7,9 @@ from torch import Tensor
 
 from kdlandscape.landscape.curvature.cut_graphs import refuse_cut_graphs
 from kdlandscape.landscape.curvature.maps import Maps
-from kdlandscape.landscape.curvature.plans import MEMORY, Plan, choose
+from kdlandscape.landscape.curvature.plans import Plan, choose
 from kdlandscape.landscape.loss import MeanLoss
+from kdlandscape.landscape.measured import room
 from kdlandscape.landscape.params import Params, Theta, described
 
 NAMES = {
@@ -56,7 +57,7 @@ class Operator:
         params: Params = None,
         dtype: torch.dtype | None = None,
         compile: bool = False,
-        memory: int = MEMORY,
+        memory: int | None = None,
         plan: Plan | None = None,
         num_matvecs: int = 100,
     ) -> None:
@@ -76,6 +77,7 @@ class Operator:
         checked = ("derivatives", kind, plan.mode)
         if checked not in objective.cache:
             objective.cache[checked] = refuse_cut_graphs(loss, self.theta, kind, plan.mode)
+        memory = room(loss.device) if memory is None else memory
         self._maps = Maps(loss, self.theta, kind, plan, memory if num_matvecs > 1 else 0)
         self.weight = self._maps.weight()
         self.facts: dict[str, Any] = {

@@ -14,8 +14,6 @@ from kdlandscape.landscape.curvature.products import MODES, Piece, first_mode, l
 from kdlandscape.landscape.loss import MeanLoss
 from kdlandscape.landscape.measured import FEW, examples_that_fit, fastest, micro_batches
 
-MEMORY = 2**29  # bytes of graphs to keep between products
-
 
 @dataclass(frozen=True)
 class Plan:
@@ -61,8 +59,8 @@ def choose(objective: MeanLoss, point: Tensor, kind: str, num_matvecs: int) -> P
     """Return the fastest plan of a short measured trial; remembered by the objective.
 
     The mode is the first that the network supports: reverse over reverse, which every layer with second derivatives
-    has, then forward over reverse. With many products and large activations, micro-batches of about 4 MiB and
-    channels-last images are timed against the data as they come.
+    has, then forward over reverse. With many products, BatchNorm as it is and folded are timed; on a CPU, with large
+    activations, micro-batches of about 4 MiB and channels-last images against the data as they come, too.
     """
     sample = next(pieces(objective, Plan()))
     key = ("plan", kind == "hessian", torch.get_num_threads(), num_matvecs > FEW)
@@ -73,20 +71,22 @@ def choose(objective: MeanLoss, point: Tensor, kind: str, num_matvecs: int) -> P
 
 
 def _measured(objective: MeanLoss, point: Tensor, kind: str, plan: Plan, num_matvecs: int) -> Plan:
-    fit = examples_that_fit(objective)
-    images = any(leaf.ndim == 4 and leaf.is_floating_point() for leaf in _leaves(objective))
-    large = fit < min(objective.batches.batch_size or objective.num_examples, objective.num_examples)
-    if not objective.cuttable or objective.device.type != "cpu" or not (large or images):
+    fit, on_cpu = examples_that_fit(objective), objective.device.type == "cpu"
+    images = on_cpu and any(leaf.ndim == 4 and leaf.is_floating_point() for leaf in _leaves(objective))
+    large = on_cpu and fit < min(objective.batches.batch_size or objective.num_examples, objective.num_examples)
+    if not objective.cuttable or (on_cpu and not (large or images)):
         return plan
-    if num_matvecs <= FEW:  # no time to measure: what was best on every network measured so far
-        return replace(plan, examples=fit if large else None, channels_last=images)
     candidates = [replace(plan, examples=fit if large else None, channels_last=images)]
+    if num_matvecs <= FEW:  # no time to measure: what was best on every network measured so far
+        return candidates[0]
     if can_fold(objective):
         candidates += [replace(candidates[0], fold=True)]
     if large:
         candidates += [replace(candidates[0], examples=max(fit // 4, 1), fold=candidates[-1].fold)]
     if images:
         candidates += [replace(candidates[-1], examples=candidates[0].examples, channels_last=False)]
+    if len(candidates) == 1:
+        return candidates[0]
     batch = next(objective.batches.loaded())
     sample = tree_map(lambda leaf: leaf[: 2 * fit], batch)
     with preserve_rng():

@@ -11,6 +11,7 @@ from torch.func import grad, jvp, vjp
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
+from kdlandscape.landscape.curvature.convolutions import twice_differentiable
 from kdlandscape.landscape.curvature.layers import UNSUPPORTED, gradient, innermost
 from kdlandscape.landscape.curvature.outputs import between
 from kdlandscape.landscape.loss import MeanLoss
@@ -45,7 +46,7 @@ def linearize(
 
 def _reverse_hessian(objective: MeanLoss, network: Network, point: Tensor, piece: Piece) -> Rows:
     theta = point.detach().requires_grad_()
-    with torch.enable_grad():
+    with torch.enable_grad(), twice_differentiable():
         total = objective.criteria.reduce(network(theta, piece[0]), piece[1]).total
         slope = gradient(total, theta, create_graph=True)
 
@@ -63,7 +64,7 @@ def _forward_hessian(objective: MeanLoss, network: Network, point: Tensor, piece
 def _reverse_outer(objective: MeanLoss, network: Network, point: Tensor, piece: Piece, *, kind: str) -> Rows:
     """J v is the derivative of u -> J' u, itself a backward pass, so no forward mode is needed."""
     theta = point.detach().requires_grad_()
-    with torch.enable_grad():
+    with torch.enable_grad(), twice_differentiable():
         outputs = network(theta, piece[0])
         middle = between(objective.criteria, outputs, piece[1], kind)
         dual = torch.zeros_like(outputs, requires_grad=True)

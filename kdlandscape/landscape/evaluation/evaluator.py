@@ -31,13 +31,12 @@ from kdlandscape.landscape.evaluation.placement import Placement
 from kdlandscape.landscape.evaluation.recalibration import statistics
 from kdlandscape.landscape.evaluation.strategy import Strategy
 from kdlandscape.landscape.loss import MeanLoss
-from kdlandscape.landscape.measured import examples_that_fit, micro_batches
+from kdlandscape.landscape.measured import examples_that_fit, micro_batches, room
 from kdlandscape.landscape.reduction import num_examples
 
 Evaluate = Callable[[Tensor], dict[str, Tensor]]
 Run = Callable[[Tensor], list[Tensor]]
 Rows = Sequence[Tensor] | Tensor
-MEMORY = 2**29
 
 
 def evaluator(
@@ -272,8 +271,9 @@ def _compiled(objective: MeanLoss, strategy: Strategy, graph: Any, piece: Any, i
 def _within_memory(objective: MeanLoss, piece: Any, values: Any) -> None:
     kept = objective.num_examples / num_examples(piece) if objective.batches.held else 1.0
     size = kept * sum(tensor.nbytes for tensor in arguments(values))
-    if size > MEMORY:
+    limit = room(objective.device)
+    if size > limit:
         raise ValueError(
-            f"keeping what the points share takes {size / 2**20:.0f} MiB: expected at most {MEMORY / 2**20:.0f} MiB; "
+            f"keeping what the points share takes {size / 2**20:.0f} MiB: expected at most {limit / 2**20:.0f} MiB; "
             "use Strategy(affine=False), or trace=False"
         )

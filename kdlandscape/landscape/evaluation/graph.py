@@ -35,6 +35,7 @@ PRODUCTS = (aten.addmm.default, aten.mm.default, aten.convolution.default)
 FRESH = (*PRODUCTS, aten.bmm.default, aten.baddbmm.default, aten.add.Tensor, aten.mul.Tensor)
 ALIASES = tuple({*VIEWS} - {aten.clone.default, aten.reshape.default, aten._unsafe_view.default})
 FIXED, GIVEN, SEEN = "fixed_", "given_", "seen_"
+NORMS = (aten.native_batch_norm.default, aten.cudnn_batch_norm.default)  # whose arguments stand in the same order
 LANES = 16  # float32 numbers in a register: torch's log-softmax over fewer classes than that is not vectorized
 
 
@@ -165,7 +166,7 @@ def fold_batch_norm(graph: Graph) -> Graph:
     """Multiply BatchNorm with fixed statistics into the convolution before it: no pass over the activations is left."""
     for node in list(graph.graph.nodes):
         norm = node.args[0] if node.target is operator.getitem and node.args[1] == 0 else None
-        if not isinstance(norm, fx.Node) or norm.target is not aten.native_batch_norm.default or norm.args[5]:
+        if not isinstance(norm, fx.Node) or norm.target not in NORMS or norm.args[5]:
             continue
         convolution: Any = norm.args[0]
         if convolution.target is aten.convolution.default and len(convolution.users) == 1 and not convolution.args[6]:

@@ -11,11 +11,11 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from kdlandscape.landscape.batches import preserve_rng
-from kdlandscape.landscape.evaluation.evaluator import MEMORY, Rows, evaluator, plain
+from kdlandscape.landscape.evaluation.evaluator import Rows, evaluator, plain
 from kdlandscape.landscape.evaluation.remembered import recall, remember
 from kdlandscape.landscape.evaluation.strategy import Strategy
 from kdlandscape.landscape.loss import MeanLoss
-from kdlandscape.landscape.measured import FEW, Budget, activation_bytes, compared, examples_that_fit, fastest
+from kdlandscape.landscape.measured import FEW, Budget, activation_bytes, compared, examples_that_fit, fastest, room
 
 LEAST_SECONDS = 0.25  # a loop of less than this is not worth a trial
 TRIAL_SECONDS = 2.0  # that a trial may always take
@@ -175,11 +175,10 @@ def _chunks(objective: MeanLoss, best: Strategy, work: Work, plane: bool) -> Ite
     on_cpu = objective.device.type == "cpu"
     if on_cpu and work.least > SMALL_SECONDS:
         return
-    free = MEMORY if on_cpu else torch.cuda.mem_get_info(objective.device)[0] // 2
     examples = best.examples or objective.batches.batch_size or objective.num_examples
     bytes_of_point = 4 * activation_bytes(objective) * examples + 2 * objective.theta.nbytes
     for points in (16,) if on_cpu else (16, 64, 256, 1024):
-        if points * bytes_of_point <= free:
+        if points * bytes_of_point <= room(objective.device):
             yield replace(best, points=points, trace=False, affine=False, workers=1)
 
 

@@ -14,6 +14,7 @@ from tests.bench.problems import Problem, p1, p2
 CHUNKS = (1, 16, 64, 256, 1024)
 CPU_LOOP = "a loop on the CPU"
 AXIS = {"P1": 32, "P2": 16}  # points along each axis
+CPU_AXIS = {"P1": 6, "P2": 2}
 
 
 def measured(problem: Problem, who: str, setting: Setting) -> dict[str, Any]:
@@ -27,8 +28,8 @@ def measured(problem: Problem, who: str, setting: Setting) -> dict[str, Any]:
         strategy = None if by_trial else Strategy(points=1 if who == CPU_LOOP else int(who.split()[0]))
         run, chosen, _ = ours(problem, strategy, "cpu" if who == CPU_LOOP else setting.device)
         facts = chosen.facts() if by_trial else {}
-    if who == CPU_LOOP or setting.tiny:
-        n = min(n, 6)
+    if who == CPU_LOOP and not setting.tiny:
+        n = CPU_AXIS[problem.name]
     run(2)
 
     def speed() -> float:

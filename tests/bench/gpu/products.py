@@ -56,15 +56,14 @@ def ours(kind: str = "hessian", **settings: Any) -> Make:
 
 CONTENDERS: dict[str, tuple[str, Make]] = {  # name: the module it needs, and how it is made
     "kdlandscape": ("torch", ours()),
-    "kdlandscape, graphs kept": ("torch", ours(memory=2**34)),
-    f"kdlandscape, {VECTORS} vectors": ("torch", ours(memory=2**34)),
-    "kdlandscape, compiled": ("torch", ours(memory=2**34, compile=True)),
+    f"kdlandscape, {VECTORS} vectors": ("torch", ours()),
     "PyHessian, cached graph": ("pyhessian", peers.pyhessian_cached),
     "PyHessian, loader": ("pyhessian", peers.pyhessian_loader),
     "curvlinops": ("curvlinops", peers.curvlinops),
     "hessian-eigenthings": ("hessian_eigenthings", peers.eigenthings),
-    "kdlandscape, Gauss–Newton": ("torch", ours("ggn", memory=2**34)),
+    "kdlandscape, Gauss–Newton": ("torch", ours("ggn")),
     "curvlinops, Gauss–Newton": ("curvlinops", lambda problem: peers.curvlinops(problem, kind="GGN")),
+    "kdlandscape, compiled": ("torch", ours(compile=True)),
 }
 
 
