@@ -1,5 +1,6 @@
 """On a simulated GPU: every question answers as it does on the host, and none mixes the two or waits in a hot loop."""
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -9,7 +10,11 @@ import kdlandscape as kdl
 from kdlandscape.landscape.curvature import products
 from kdlandscape.landscape.evaluation import points
 from kdlandscape.landscape.evaluation.strategy import Strategy
+from kdlandscape.sweeps.notebook import code_cells
+from kdlandscape.sweeps.parameters import read_parameters
 from tests.simulated_device import Generator, OnDevice, SimulatedDevice
+from tests.site.executions import NOTEBOOKS
+from tests.site.sizes import SMALL
 
 LOSS = nn.CrossEntropyLoss()
 RECIPE = kdl.Recipe(epochs=2, batch_size=5, lr=0.1)
@@ -108,6 +113,26 @@ def test_a_question_on_a_device_gives_the_answer_of_the_host(name, host, simulat
         assert answers[1].device.type == "cuda"
     if name != "curve":  # its start draws on the device, whose stream is not the host's
         np.testing.assert_allclose(numbers(answers[1]), numbers(answers[0]), rtol=1e-9, atol=1e-9)
+
+
+FEWER = {"basins.ipynb": {"depth": 1, "path_points": 3, "curve_steps": 1, "restarts": 1, "num_eigenvalues": 1}}
+
+
+def notebooks():
+    names = {path.name for path in NOTEBOOKS.glob("*.ipynb") if "device" in read_parameters(path)}
+    return sorted(names - {"posterior.ipynb"})  # forward mode makes the zero tangents of a simulated tensor on the host
+
+
+@pytest.mark.parametrize("name", notebooks())
+def test_a_notebook_runs_on_a_device(name, simulated, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    for cell in code_cells(NOTEBOOKS / name):
+        exec(compile(cell["source"], name, "exec"), names)
+        if "parameters" in cell["tags"]:
+            names |= {**SMALL[name], **FEWER.get(name, {}), "device": simulated}
+    plt.close("all")
+    assert names["p"].train[0].device.type == next(names["p"].model.parameters()).device.type == "cuda"
 
 
 def test_random_estimates_run_on_a_device(simulated):

@@ -13,13 +13,14 @@ def variable(dims: str | Sequence[str], values: Any, long_name: str, units: str 
     Parameters
     ----------
     dims, values
-        Names of the axes, and the array (numpy, or a tensor on the CPU).
+        Names of the axes, and the array (numpy, or a tensor).
     long_name, units
         What the number is, in words that a reader of a figure understands, and its unit; "1" is dimensionless.
     attrs
         More that belongs to this number: its definition, or the ``symbol`` that figures and sliders show for an axis.
     """
     axes = (dims,) if isinstance(dims, str) else tuple(dims)
+    values = values.detach().cpu() if hasattr(values, "detach") else values
     return xr.Variable(axes, np.asarray(values), {"long_name": long_name, "units": units, **attrs})
 
 

@@ -102,7 +102,7 @@ class Problem(Summarized):
         return random_thetas(self.network, seeds)
 
     def to(self, device: torch.device | str) -> "Problem":
-        """Return the same problem with its data on another device."""
+        """Return the same problem with its data and its networks on another device."""
         train, test, distill = (
             tree_map(lambda leaf: None if leaf is None else leaf.to(device), part)
             for part in (self.train, self.test, self.distill)
@@ -216,7 +216,7 @@ def problem(
     options
         Arguments of the user's function.
     device
-        The device of the data.
+        The device of the data and of the networks that are made.
 
     Raises
     ------
@@ -234,8 +234,8 @@ def problem(
         raise ProblemError(f"expected no options for {name}, a data set of ours; got {', '.join(options)}")
     loaded = data.load(
         name, num_train=num_train, num_fresh=num_fresh, num_test=num_test, label_noise=label_noise, seed=seed
-    ).to(device)
-    return Problem(
+    )
+    ours = Problem(
         network=lambda: network_for(loaded, network, width=width, depth=depth, norm=norm),
         train=(loaded.train_inputs, loaded.train_targets),
         test=(loaded.test_inputs, loaded.test_targets),
@@ -243,6 +243,7 @@ def problem(
         shape=loaded.shape,
         name=name,
     )
+    return ours.to(device)
 
 
 def network_for(

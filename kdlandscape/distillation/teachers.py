@@ -66,7 +66,8 @@ def train_teachers(
         def make(file: BinaryIO, seed: int = seed, start: Tensor = start) -> None:
             generator = torch.Generator(start.device).manual_seed(seed)
             trained = train(model, start, inputs, targets, recipe, generator=generator, loss=loss, views=views)
-            torch.save({"theta": trained.thetas[0], "buffers": trained.members[0].buffers}, file)
+            one = {"theta": trained.thetas[0], "buffers": trained.members[0].buffers}
+            torch.save(tree_map(torch.Tensor.cpu, one), file)
 
         content = io.BytesIO()
         if recipe.fit is None:
@@ -75,7 +76,8 @@ def train_teachers(
         else:
             make(content)
             content.seek(0)
-        each.append(torch.load(content, map_location=start.device, weights_only=True))
+        kept = torch.load(content, map_location="cpu", weights_only=True)
+        each.append(tree_map(lambda leaf, to=start.device: leaf.to(to), kept))
     buffers = {key: torch.stack([one["buffers"][key] for one in each]) for key in each[0]["buffers"]}
     return Members(torch.stack([one["theta"] for one in each]), buffers, Ravel.of(model))
 
