@@ -108,7 +108,7 @@ def test_every_control_works_without_ipywidgets(host, scheme, width, tmp_path):
     page.locator(".kdl-code button", has_text="Save HTML").click()
     page.locator("output", has_text="wrote").wait_for()
     assert (tmp_path / "view.html").exists()
-    assert "view='story'" in page.locator(".kdl-alone pre").inner_text()
+    page.locator(".kdl-alone pre", has_text="view='story'").wait_for()
     watched.assert_quiet()
 
 
