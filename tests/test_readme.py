@@ -11,6 +11,7 @@ from typer.main import get_command
 from kdlandscape.cli import app
 from kdlandscape.cubes.store import write_run
 from tests.bench import goals
+from tests.bench.gpu import card
 from tests.synthetic import demo_cube
 
 ROOT = Path(__file__).parents[1]
@@ -70,3 +71,7 @@ def test_every_link_leads_somewhere(path):
 def test_the_page_of_goals_is_the_one_that_the_results_give():
     assert goals.PAGE.read_text(encoding="utf-8") == goals.page(), "write it again: python -m tests.bench.goals"
     assert "| no |" in goals.page() or "| yes |" in goals.page()
+
+
+def test_the_table_of_a_card_is_the_one_that_the_results_give():
+    assert card.table() in README, "write it again: python -m tests.bench.gpu.card"
