@@ -135,6 +135,22 @@ def test_a_notebook_runs_on_a_device(name, simulated, tmp_path, monkeypatch):
     assert names["p"].train[0].device.type == next(names["p"].model.parameters()).device.type == "cuda"
 
 
+def test_a_problem_of_ones_own_takes_its_weighted_loss_along(simulated):
+    host = Setting("cpu")
+    weighted = nn.CrossEntropyLoss(weight=torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64), reduction="none")
+    data = (host.inputs, host.targets)
+    mine = kdl.Problem(lambda: host.network(0), data, data, loss=weighted, metrics={"same": weighted}).checked()
+    found = []
+    for device in ("cpu", simulated):
+        p = mine.to(device)
+        generator = torch.Generator(device).manual_seed(0)
+        thetas = kdl.train(p.model, p.initial([0, 1]), *p.train, RECIPE, generator=generator, loss=p.loss).thetas
+        found.append(numbers(thetas))
+        assert p.metrics["same"](p.model(p.test[0]), p.test[1]).device.type == torch.device(device).type
+    np.testing.assert_allclose(*found, rtol=1e-9)
+    assert weighted.weight.device.type == "cpu"
+
+
 def test_random_estimates_run_on_a_device(simulated):
     there = Setting(simulated)
     h = kdl.hessian(there.objective, there.first)

@@ -1,5 +1,6 @@
 """What a study is about: a network, its loss and its data in one object; ours by name, a user's from a file."""
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -102,12 +103,24 @@ class Problem(Summarized):
         return random_thetas(self.network, seeds)
 
     def to(self, device: torch.device | str) -> "Problem":
-        """Return the same problem with its data and its networks on another device."""
+        """Return the same problem with its data, networks, loss and metrics on another device."""
         train, test, distill = (
             tree_map(lambda leaf: None if leaf is None else leaf.to(device), part)
             for part in (self.train, self.test, self.distill)
         )
-        return replace(self, network=lambda: self.network().to(device), train=train, test=test, distill=distill)
+        loss, *metrics = (
+            copy.deepcopy(one).to(device) if isinstance(one, nn.Module) else one
+            for one in (self.loss, *self.metrics.values())
+        )
+        return replace(
+            self,
+            network=lambda: self.network().to(device),
+            train=train,
+            test=test,
+            distill=distill,
+            loss=loss,
+            metrics=dict(zip(self.metrics, metrics, strict=True)),
+        )
 
     def checked(self) -> "Problem":
         """Return the problem with its data as tensors, after trying each part on a few examples.

@@ -106,13 +106,13 @@ def _recorded(function: Callable[..., Any], leaves: list[Tensor], structure: Any
             found = function(*tree_unflatten(given, structure))
         found = tree_map(torch.Tensor.detach, found)
         made = _Recording(graph, given, found)
-        return made if _agree(made.replay(leaves), expected) else None
+        return made if agree(made.replay(leaves), expected) else None
     except (RuntimeError, TypeError):  # a wait for a value, a copy from the host, a result that is no tensor
         return None
 
 
-def _agree(found: Any, expected: Any) -> bool:
-    """Whether results are the same up to the order of sums."""
+def agree(found: Any, expected: Any) -> bool:
+    """Whether results, trees of tensors, are the same up to the order of sums."""
     for one, other in zip(tree_leaves(found), tree_leaves(expected), strict=True):
         exact = not one.is_floating_point()
         tolerance = 0.0 if exact else torch.finfo(one.dtype).eps ** 0.5

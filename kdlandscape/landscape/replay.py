@@ -9,12 +9,13 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from kdlandscape.landscape.cuda_graphs import captured
+from kdlandscape.landscape.cuda_graphs import agree, captured
 from kdlandscape.landscape.leaner import leaner
 
 aten = torch.ops.aten
 
 Function = Callable[..., Any]
+_WATCHED = 2  # calls
 
 
 def traced(function: Function) -> Function:
@@ -22,21 +23,29 @@ def traced(function: Function) -> Function:
 
     Without the cost of ``vmap`` and ``grad`` at every step; recording costs about as much as 20 runs. It is the first
     call that records, so that a program which is begun anew, after an interruption say, gives the same bits. A program
-    that cannot be recorded, or takes other operations at its second call, since it depends on a counter or a schedule,
-    runs as it is. On a GPU the operations are replayed as one launch.
+    that cannot be recorded runs as it is. So does one that takes other operations at its second call than at its first,
+    or whose recording gives other results at one of the two: it depends on a counter, a schedule or a tensor that is
+    replaced. On a GPU the operations are replayed as one launch.
     """
     programs: dict[tuple, Function] = {}
-    first: dict[tuple, list[Any]] = {}
+    watched: dict[tuple, list[Any]] = {}  # the operations of the calls so far
 
     def run(*arguments: Any) -> Any:
         key = tuple((leaf.shape, leaf.dtype, leaf.stride()) for leaf in tree_leaves(arguments))
         if key not in programs:
-            programs[key] = _recorded(function, arguments)
-            if programs[key] is not function:
-                first[key] = _operations(function, arguments)
-        elif key in first and _operations(function, arguments) != first.pop(key):
+            programs[key], watched[key] = _recorded(function, arguments), []
+        if programs[key] is function or key not in watched:
+            return programs[key](*arguments)
+        with _Operations() as log:
+            expected = function(*arguments)
+        found = programs[key](*arguments)
+        watched[key].append(log.calls)
+        if any(calls != log.calls for calls in watched[key]) or not agree(found, expected):
             programs[key] = function
-        return programs[key](*arguments)
+            return expected
+        if len(watched[key]) == _WATCHED:
+            del watched[key]
+        return found
 
     return run
 
@@ -46,12 +55,6 @@ def _recorded(function: Function, arguments: tuple) -> Function:
         return captured(leaner(make_fx(lambda *inputs: function(*inputs))(*arguments)), after=1)
     except (RuntimeError, TypeError, ValueError, NotImplementedError):  # control flow on values, say
         return function
-
-
-def _operations(function: Function, arguments: tuple) -> list[Any]:
-    with _Operations() as log:
-        function(*arguments)
-    return log.calls
 
 
 class _Operations(TorchDispatchMode):
