@@ -4,9 +4,10 @@ import re
 
 import pytest
 
-from tests.bench import peers
+from tests.bench import forecast, peers
 from tests.bench.goals import LINE
 from tests.bench.sections import update
+from tests.tiny_study import write_spec
 
 pytest.importorskip("transformers")
 from tests.bench import at_size
@@ -44,3 +45,15 @@ def test_a_peer_that_is_missing_is_named_with_the_line_that_installs_it(monkeypa
     said = peers.missing(["no_such_peer", "torch"])
     assert list(said) == ["no_such_peer"]
     assert said["no_such_peer"].endswith("install it by `pip install no-such-peer`")
+
+
+def test_the_bench_of_forecasts_says_what_was_expected_and_measured_and_does_nothing_twice(tmp_path, monkeypatch):
+    spec, root, page = write_spec(tmp_path), tmp_path / "studies", tmp_path / "page.md"
+    forecast.main([str(spec), "--root", str(root), "--page", str(page)])
+    text = page.read_text(encoding="utf-8")
+    (found,) = LINE.finditer(text)
+    assert found["what"] == "tiny: measured within 30% of the expected time"
+    assert re.search(rf"^\| \d+ \| \d \| .* \| {found['got'].split()[0]} \|$", text, re.MULTILINE)
+    monkeypatch.setattr(forecast, "run_study", None)
+    forecast.main([str(spec), "--root", str(root), "--page", str(page)])
+    assert page.read_text(encoding="utf-8").count("## tiny") == 1

@@ -152,6 +152,15 @@ def test_a_trial_changes_no_number_and_is_remembered(tried):
     assert len(tried) == count
 
 
+def test_a_point_a_thread_is_tried_where_recording_alone_gains_nothing(tried, monkeypatch):
+    """Beside a busy core two threads that share a point wait for each other; a loop and a recording alike."""
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    monkeypatch.setattr(trial, "compared", lambda *_, **__: Compared(0.5 if tried[-1].workers > 1 else 1.0, True))
+    objective = Objective(*CASES[0].make())
+    directions, points = plane(objective, 30)
+    assert trial.choose(objective, points, objective.theta, directions) == Strategy(trace=True, workers=2)
+
+
 def test_a_choice_outlives_its_process_for_the_same_problem_and_can_be_inspected(tried, monkeypatch):
     monkeypatch.setattr(trial, "compared", lambda *_, **__: Compared(0.5, True))
     module, loss, data = CASES[0].make()

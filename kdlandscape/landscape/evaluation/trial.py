@@ -183,9 +183,10 @@ def _chunks(objective: MeanLoss, best: Strategy, work: Work, plane: bool) -> Ite
 
 
 def _threads(objective: MeanLoss, best: Strategy, work: Work, plane: bool) -> Iterator[Strategy]:
+    """Take a point a thread, recorded, even where recording alone gains nothing: threads that share a point wait."""
     threads = torch.get_num_threads()
-    if objective.device.type == "cpu" and threads > 1 and best.trace:
-        yield replace(best, workers=threads)
+    if objective.device.type == "cpu" and threads > 1:
+        yield replace(best, trace=True, workers=threads)
 
 
 def _compilations(objective: MeanLoss, best: Strategy, work: Work, plane: bool) -> Iterator[Strategy]:
