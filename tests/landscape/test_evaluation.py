@@ -159,6 +159,13 @@ def test_a_point_a_thread_is_tried_where_recording_alone_gains_nothing(tried, mo
     objective = Objective(*CASES[0].make())
     directions, points = plane(objective, 30)
     assert trial.choose(objective, points, objective.theta, directions) == Strategy(trace=True, workers=2)
+    images = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(8, 3)).double()
+    data = torch.randn(5, 1, 4, 4, dtype=torch.float64), torch.randint(3, (5,))
+    objective = Objective(images, nn.CrossEntropyLoss(), data)
+    directions, points = plane(objective, 30)
+    tried.clear()
+    trial.choose(objective, points, objective.theta, directions)
+    assert next(one for one in tried if one.channels_last).workers == 2  # compared where little disturbs it
 
 
 def test_a_choice_outlives_its_process_for_the_same_problem_and_can_be_inspected(tried, monkeypatch):

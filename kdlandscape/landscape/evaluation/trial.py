@@ -116,7 +116,7 @@ def _improved(
     sample, reference, plane = given
     best, sure, budget = loop, True, Budget(max(SHARE * work.ahead, TRIAL_SECONDS))
     first = work.least
-    for stage in (_sizes, _layouts, _recordings, _threads, _chunks, _compilations):
+    for stage in (_sizes, _recordings, _threads, _layouts, _chunks, _compilations):
         for candidate in stage(objective, best.strategy, work, plane[0] is not None):
             if not budget.allows(8 * work.least):
                 return best.strategy, first / work.least, False
@@ -159,15 +159,23 @@ def _sizes(objective: MeanLoss, best: Strategy, work: Work, plane: bool) -> Iter
         yield replace(best, examples=min(examples_that_fit(objective), objective.num_examples))
 
 
-def _layouts(objective: MeanLoss, best: Strategy, work: Work, plane: bool) -> Iterator[Strategy]:
-    if any(leaf.ndim == 4 for leaf in tree_leaves(next(objective.batches.loaded())[0])):
-        yield replace(best, channels_last=True)
-
-
 def _recordings(objective: MeanLoss, best: Strategy, work: Work, plane: bool) -> Iterator[Strategy]:
     yield replace(best, trace=True)
     if plane:
         yield replace(best, trace=True, affine=True)
+
+
+def _threads(objective: MeanLoss, best: Strategy, work: Work, plane: bool) -> Iterator[Strategy]:
+    """Take a point a thread, recorded, even where recording alone gains nothing: threads that share a point wait."""
+    threads = torch.get_num_threads()
+    if objective.device.type == "cpu" and threads > 1:
+        yield replace(best, trace=True, workers=threads)
+
+
+def _layouts(objective: MeanLoss, best: Strategy, work: Work, plane: bool) -> Iterator[Strategy]:
+    """Channels last, compared where a point is on a thread of its own: what shares a busy machine is hard to time."""
+    if any(leaf.ndim == 4 for leaf in tree_leaves(next(objective.batches.loaded())[0])):
+        yield replace(best, channels_last=True)
 
 
 def _chunks(objective: MeanLoss, best: Strategy, work: Work, plane: bool) -> Iterator[Strategy]:
@@ -180,13 +188,6 @@ def _chunks(objective: MeanLoss, best: Strategy, work: Work, plane: bool) -> Ite
     for points in (16,) if on_cpu else (16, 64, 256, 1024):
         if points * bytes_of_point <= room(objective.device):
             yield replace(best, points=points, trace=False, affine=False, workers=1)
-
-
-def _threads(objective: MeanLoss, best: Strategy, work: Work, plane: bool) -> Iterator[Strategy]:
-    """Take a point a thread, recorded, even where recording alone gains nothing: threads that share a point wait."""
-    threads = torch.get_num_threads()
-    if objective.device.type == "cpu" and threads > 1:
-        yield replace(best, trace=True, workers=threads)
 
 
 def _compilations(objective: MeanLoss, best: Strategy, work: Work, plane: bool) -> Iterator[Strategy]:
