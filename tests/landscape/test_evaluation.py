@@ -168,6 +168,22 @@ def test_a_point_a_thread_is_tried_where_recording_alone_gains_nothing(tried, mo
     assert next(one for one in tried if one.channels_last).workers == 2  # compared where little disturbs it
 
 
+def test_two_micro_batches_stand_for_all_of_them(tried, monkeypatch):
+    seen = []
+    monkeypatch.setattr(measured, "ACTIVATION_BYTES", {"cpu": 256})  # of four examples
+    monkeypatch.setattr(trial, "_prepared", lambda *args, old=trial._prepared: seen.append(args[0]) or old(*args))
+    module, loss, data = next(case for case in CASES if case.name == "mlp").make()
+    objective = Objective(module, loss, data)
+    directions, points = plane(objective, 30)
+    strategy = trial.choose(objective, points, objective.theta, directions)
+    assert strategy.examples is not None
+    assert {part.num_examples for part in seen} == {2 * strategy.examples}
+    values = evaluator(objective, strategy, objective.theta, directions)(points)["loss"]
+    torch.testing.assert_close(
+        values, evaluator(objective, Strategy(), objective.theta, directions)(points)["loss"], **EXACT
+    )
+
+
 def test_a_choice_outlives_its_process_for_the_same_problem_and_can_be_inspected(tried, monkeypatch):
     monkeypatch.setattr(trial, "compared", lambda *_, **__: Compared(0.5, True))
     module, loss, data = CASES[0].make()

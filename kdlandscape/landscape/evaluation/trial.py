@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map
 
 from kdlandscape.landscape.batches import preserve_rng
 from kdlandscape.landscape.evaluation.evaluator import Rows, evaluator, plain
@@ -16,6 +16,7 @@ from kdlandscape.landscape.evaluation.remembered import recall, remember
 from kdlandscape.landscape.evaluation.strategy import Strategy
 from kdlandscape.landscape.loss import MeanLoss
 from kdlandscape.landscape.measured import FEW, Budget, activation_bytes, compared, examples_that_fit, fastest, room
+from kdlandscape.landscape.reduction import num_examples
 
 LEAST_SECONDS = 0.25  # a loop of less than this is not worth a trial
 TRIAL_SECONDS = 2.0  # that a trial may always take
@@ -64,11 +65,11 @@ def choose(
 
     Notes
     -----
-    Every candidate must give the numbers of the plain loop, or it is dropped. The trial takes up to a tenth of the
-    time that the plain loop would, and is remembered: by the objective, and where every difference was larger than its
-    spread or too small to matter, for later processes on this machine; see
-    `kdlandscape.landscape.evaluation.remembered`. What is recalled is checked on one point, and never compiled for
-    less work than pays for it.
+    Every candidate must give the numbers of the plain loop, or it is dropped. Where the loop takes micro-batches, two
+    stand for all. The trial takes up to a tenth of the time that the plain loop would, and is remembered: by the
+    objective, and where every difference was larger than its spread or too small to matter, for later processes on this
+    machine; see `kdlandscape.landscape.evaluation.remembered`. What is recalled is checked on one point, and never
+    compiled for less work than pays for it.
     """
     if len(points) <= FEW or objective.bn == "recalibrate":
         return plain(objective)
@@ -103,10 +104,25 @@ def _recalled(objective: MeanLoss, loop: Ready, given: tuple[Tensor, Plane], wor
     reference, known = loop.evaluate(), recall(objective, **asked)
     if known is not None and _prepared(objective, known, plane, sample, reference) is not None:
         return known
-    best, speedup, sure = _improved(objective, loop, (sample, reference, plane), work)
+    part = _part(objective)
+    if part is not objective:
+        loop = loop._replace(evaluate=partial(evaluator(part, loop.strategy, *plane), sample))
+        reference = loop.evaluate()
+        work = work._replace(least=work.least * part.num_examples / objective.num_examples)
+    best, speedup, sure = _improved(part, loop, (sample, reference, plane), work)
     if sure:
         remember(objective, best, speedup, **asked)
     return best
+
+
+def _part(objective: MeanLoss) -> MeanLoss:
+    """Return the loss on two micro-batches, where points take more: what is faster there is faster on all of them."""
+    examples = plain(objective).examples
+    if examples is None or not objective.batches.held:
+        return objective
+    batch = next(objective.batches.loaded())
+    few = tree_map(lambda leaf: leaf[: 2 * examples], batch)
+    return objective.on(few) if num_examples(few) < objective.num_examples else objective
 
 
 def _improved(
