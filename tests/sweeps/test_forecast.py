@@ -62,7 +62,14 @@ def files_below(folder):
 
 
 @pytest.mark.slow
-def test_a_trial_foretells_within_a_third_leaves_nothing_and_changes_no_result(tmp_path, own_cache, monkeypatch):
+def test_a_trial_counts_the_steps_that_it_leaves_out(tmp_path, own_cache):
+    path = training_spec(tmp_path, epochs=[1_000_000])  # how near a forecast is, the bench says
+    made = take_forecast(load_spec(path), root=tmp_path / "root", progress=False)
+    assert made.seconds > 10 * made.trial_seconds
+
+
+@pytest.mark.slow
+def test_a_trial_leaves_nothing_changes_no_result_and_is_compared_afterwards(tmp_path, own_cache, monkeypatch):
     path = training_spec(tmp_path)
     outer = tmp_path / "outer.ipynb"
     write_notebook(outer, f"spec: str = {str(path)!r}\nk: int = 0", NESTED)
@@ -73,11 +80,9 @@ def test_a_trial_foretells_within_a_third_leaves_nothing_and_changes_no_result(t
     assert not own_cache.exists()  # no teacher of a trial lies where a study looks for one
     assert VARIABLE not in os.environ
     assert [(one["study"], one["runs"]) for one in made.studies] == [("tiny", 2), ("outer", 1)]
-    assert made.trial_seconds < made.seconds
     assert take_forecast(load_spec(nested), root=root) == made  # kept, and not made again
     run_study(load_spec(nested), workers=1, root=root, progress=False)
     done = take_forecast(load_spec(nested), root=root)
-    assert 1 / 1.3 < done.measured / done.seconds < 1.3, done.said()
     assert f"{words(done.measured)} measured" in done.said()
     # without any trial, the same training gives the same bits
     monkeypatch.setenv("KDLANDSCAPE_CACHE", str(tmp_path / "other cache"))
