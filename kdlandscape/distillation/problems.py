@@ -104,23 +104,14 @@ class Problem(Summarized):
 
     def to(self, device: torch.device | str) -> "Problem":
         """Return the same problem with its data, networks, loss and metrics on another device."""
-        train, test, distill = (
-            tree_map(lambda leaf: None if leaf is None else leaf.to(device), part)
-            for part in (self.train, self.test, self.distill)
-        )
-        loss, *metrics = (
-            copy.deepcopy(one).to(device) if isinstance(one, nn.Module) else one
-            for one in (self.loss, *self.metrics.values())
-        )
-        return replace(
-            self,
-            network=lambda: self.network().to(device),
-            train=train,
-            test=test,
-            distill=distill,
-            loss=loss,
-            metrics=dict(zip(self.metrics, metrics, strict=True)),
-        )
+
+        def moved(leaf: Any) -> Any:
+            own = copy.deepcopy(leaf) if isinstance(leaf, nn.Module) else leaf  # a module moves in place
+            return own.to(device) if isinstance(own, Tensor | nn.Module) else own
+
+        parts = {name: tree_map(moved, getattr(self, name)) for name in ("train", "test", "distill", "loss")}
+        metrics = tree_map(moved, dict(self.metrics))
+        return replace(self, network=lambda: self.network().to(device), metrics=metrics, **parts)
 
     def checked(self) -> "Problem":
         """Return the problem with its data as tensors, after trying each part on a few examples.
